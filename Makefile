@@ -1,0 +1,67 @@
+# LatentSpeech. `make help` lists the targets. Needs Python 3.11 or newer and make; nothing else.
+# The environment is .venv, built once by tools/set_up.py. To use one of your own (with a CUDA torch, say): make test VENV=/path/to/it
+
+VENV ?= .venv
+CANDIDATES = python3 python3.13 python3.12 python3.11 python3.14 python
+PYTHON ?= $(shell for p in $(CANDIDATES); do $$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+RUN = $(abspath $(VENV))/bin/python
+SPEAKER = $(abspath $(VENV))/bin/latentspeech
+READY = $(VENV)/ready
+PRESET ?= mini
+DEVICE ?= cpu
+MINUTES ?=
+TEXT ?= 今天天气很好
+PORT ?= 8888
+
+export PYTHONUNBUFFERED = 1
+export PYDEVD_DISABLE_FILE_VALIDATION = 1
+export SCRATCH
+
+.PHONY: help setup demo test lab docs bench weights speak export readme clean
+.DEFAULT_GOAL := help
+
+help:  ## list the targets
+	@echo "LatentSpeech: learn, teach and run latent-diffusion speech synthesis"
+	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile
+	@echo "Variables: PYTHON= (an interpreter for a new environment), VENV= (an environment of your own), PRESET= DEVICE= MINUTES= TEXT= SCRATCH=1"
+
+# Built again only when the pins or the metadata change.
+$(READY): constraints.txt pyproject.toml tools/set_up.py
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer that can make environments was found."; \
+	  echo "Install one (Debian and Ubuntu: apt-get install python3 python3-venv; macOS: brew install python@3.12), or name it: make setup PYTHON=/path/to/python3.12"; exit 1; }
+	@"$(PYTHON)" tools/set_up.py "$(VENV)"
+
+setup: $(READY)  ## build .venv (once; later calls find it ready)
+	@echo "The environment in $(VENV) is ready."
+
+demo: $(READY)  ## the main job: corpus, training, evaluation, out/demo/index.html (SCRATCH=1: from nothing)
+	@"$(RUN)" tools/demo.py --preset "$(PRESET)"
+
+test: $(READY)  ## every notebook on a fresh kernel and every test
+	@"$(RUN)" tests/run_all.py
+
+lab: $(READY)  ## open the notebooks in JupyterLab
+	"$(RUN)" -m jupyter lab --notebook-dir=nbs --port=$(PORT)
+
+docs: $(READY)  ## the notebooks as a web site in _docs (installs the docs extra)
+	@"$(RUN)" tools/docs.py
+
+bench: $(READY)  ## real-time factors of every stage on this machine
+	@"$(SPEAKER)" bench --preset "$(PRESET)" --device "$(DEVICE)"
+
+weights: $(READY)  ## train and install weights: PRESET=mini DEVICE=cpu MINUTES=90 (goes on where it stopped)
+	@"$(SPEAKER)" train all --preset "$(PRESET)" --device "$(DEVICE)" --resume $(if $(MINUTES),--minutes $(MINUTES)) --out latentspeech/pretrained
+
+speak: $(READY)  ## speak a text: make speak TEXT="今天天气很好"
+	@"$(SPEAKER)" speak "$$TEXT" --preset "$(PRESET)" --judge --out out/speech.wav
+export TEXT
+
+export: $(READY)  ## notebooks -> latentspeech/, cleaned
+	@"$(abspath $(VENV))/bin/nbdev_export" && "$(abspath $(VENV))/bin/nbdev_clean"
+
+readme: $(READY)  ## README.md from nbs/index.ipynb
+	@"$(RUN)" tools/readme.py
+
+clean:  ## remove what was built, but for .venv, corpora and weights
+	rm -rf out _docs _proc build dist *.egg-info .pytest_cache
+	find latentspeech nbs tests tools -name __pycache__ -prune -exec rm -rf {} +

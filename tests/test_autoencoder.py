@@ -1,0 +1,225 @@
+"""What the autoencoder's lesson cannot show: alignment, chunks, odd input, damaged weights."""
+import json, os
+import pytest, torch
+from safetensors.torch import load, save
+from torch.nn.utils import parametrize
+from latentspeech import autoencoder as module
+from latentspeech.autoencoder import (Autoencoder, AutoencoderError, PretrainedError, find_weights, load_weights, paper_encoder,
+                                      save_weights, weights_hash)
+from latentspeech.config import FRAME, AutoencoderConfig, preset
+
+TINY = preset("tiny").autoencoder
+
+
+def make(config=TINY, seed=0):
+    torch.manual_seed(seed)
+    return Autoencoder(config).eval()
+
+
+def noise(*shape, seed=1): return 0.1 * torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("kind", ["base", "paper"])
+@pytest.mark.parametrize("length", [1, 2, 15, 16, 17, 1023, 1024, 1025, 5000])
+@torch.inference_mode()
+def test_any_length(kind, length):
+    autoencoder = make(AutoencoderConfig(kind=kind, channels=(16, 24, 32, 48), residual_units=1 if kind == "base" else 0))
+    latents = autoencoder.encode(noise(2, 1, length))
+    assert latents.shape == (2, 16, -(-length // FRAME))
+    assert autoencoder.decode(latents).shape == (2, 1, FRAME * latents.shape[2])
+    assert autoencoder(noise(2, 1, length)).shape == (2, 1, length)
+
+
+@pytest.mark.parametrize("sound", ["silence", "click", "noise", "full scale", "offset"])
+@torch.inference_mode()
+def test_finite_and_peak_safe(sound):
+    audio = torch.zeros(1, 1, 6000)
+    if sound == "click": audio[..., 3000] = 1
+    if sound == "noise": audio = torch.randn(1, 1, 6000).clamp(-1, 1)
+    if sound == "full scale": audio = torch.sign(torch.sin(torch.arange(6000) * 0.05))[None, None]
+    if sound == "offset": audio += 1
+    autoencoder = make()
+    latents = autoencoder.encode(audio)
+    decoded = autoencoder.decode(100 * latents)
+    assert latents.isfinite().all() and decoded.isfinite().all() and decoded.abs().max() <= 1
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 4000), (4000,), (1, 4000), (1, 1, 0)])
+def test_refuses_other_shapes(shape):
+    with pytest.raises(AutoencoderError): make().encode(torch.zeros(shape))
+
+
+@pytest.mark.parametrize("shape", [(1, 15, 4), (16, 4), (1, 16, 0)])
+def test_refuses_other_latents(shape):
+    with pytest.raises(AutoencoderError): make().decode(torch.zeros(shape))
+
+
+@pytest.mark.parametrize("config", [TINY, AutoencoderConfig(channels=(8, 8, 8, 8), residual_units=2), AutoencoderConfig(channels=(8, 8, 8, 8), residual_units=3),
+                                    AutoencoderConfig(kind="paper", channels=(8, 8, 8, 8), residual_units=0),
+                                    AutoencoderConfig(channels=(8, 8, 8), strides=(8, 4), residual_units=2)])
+@torch.inference_mode()
+def test_chunks_equal_the_whole(config):
+    autoencoder = make(config)
+    audio = noise(1, 1, autoencoder.hop * 70 + 333)
+    whole = autoencoder.encode(audio, chunk=10_000)
+    torch.testing.assert_close(autoencoder.encode(audio, chunk=16), whole, atol=2e-5, rtol=1e-4)
+    torch.testing.assert_close(autoencoder.decode(whole, chunk=16), autoencoder.decode(whole, chunk=10_000), atol=2e-5, rtol=1e-4)
+
+
+@torch.inference_mode()
+def test_memory_does_not_grow_with_length():
+    autoencoder, lengths = make(), []
+    inner = autoencoder.encoder.forward
+    autoencoder.encoder.forward = lambda bands: lengths.append(bands.shape[2]) or inner(bands)
+    autoencoder.encode(torch.zeros(1, 1, FRAME * 3000))
+    assert len(lengths) == 3 and max(lengths) <= 64 * (1024 + 2 * autoencoder.context)
+
+
+@torch.inference_mode()
+def test_looks_equally_far_both_ways():
+    "A click moves the latents around its own frame, as far to the left as to the right: no hidden delay."
+    autoencoder = make(AutoencoderConfig(channels=(8, 8, 8, 8), residual_units=2))
+    silence = torch.zeros(1, 1, FRAME * 41)
+    click = silence.clone(); click[..., FRAME * 20 + FRAME // 2] = 1
+    moved = (autoencoder.encode(click) - autoencoder.encode(silence)).abs().amax((0, 1)).nonzero().flatten()
+    assert moved.min() + moved.max() == 40 and moved.max() - 20 <= autoencoder.context
+    latents = torch.zeros(1, 16, 41); poke = latents.clone(); poke[..., 20] = 1
+    moved = (autoencoder.decode(poke) - autoencoder.decode(latents)).abs().amax((0, 1)).nonzero().flatten()
+    assert abs(moved.min() + moved.max() - (FRAME * 41 - 1)) <= FRAME // 4
+    assert moved.max() < FRAME * (21 + autoencoder.context)
+
+
+def test_learns_without_a_delay():
+    "After a few steps the best lag between sound and reconstruction is 0 samples."
+    autoencoder = make(AutoencoderConfig(channels=(16, 24, 32, 48), residual_units=0)).train()
+    t = torch.arange(8192) / 48_000
+    audio = torch.stack([0.3 * torch.sin(2 * torch.pi * f * t + f) for f in (150, 190, 240, 310)])[:, None]
+    optimiser = torch.optim.Adam(autoencoder.parameters(), 5e-3)
+    for _ in range(120):
+        reconstruction, bands, true_bands, _ = autoencoder.reconstruct(audio)
+        (bands - true_bands).square().mean().backward()
+        optimiser.step(); optimiser.zero_grad()
+    with torch.inference_mode(): decoded = autoencoder.eval()(audio)
+    a, b = audio[..., 2048:-2048].flatten(0, 1), decoded.flatten(0, 1)
+    scores = [(a * b[:, 2048 + lag:6144 + lag]).sum().item() for lag in range(-100, 101)]
+    assert abs(scores.index(max(scores)) - 100) <= 2, scores.index(max(scores)) - 100
+
+
+def test_parameter_counts():
+    count = lambda net: sum(p.numel() for p in net.parameters())
+    base, paper = Autoencoder(preset("base").autoencoder).fuse(), Autoencoder(preset("paper").autoencoder)
+    assert count(base.decoder) <= 5_000_000 and paper.n_parameters == pytest.approx(2.96e6, rel=0.01)
+    assert 2e6 <= Autoencoder(preset("mini").autoencoder).n_parameters <= 3.2e6
+    assert count(paper_encoder(preset("paper").autoencoder)) == count(paper.encoder)
+
+
+def test_training_follows_the_statistics():
+    autoencoder = make().train()
+    for seed in range(30): _, _, _, latents = autoencoder.reconstruct(noise(4, 1, 8192, seed=seed))
+    assert latents.mean().abs() < 0.3 and (latents.std() - 1).abs() < 0.3
+    norm = autoencoder.encoder[-1]
+    assert norm.n_batches == 30 and not norm.std.requires_grad and autoencoder.latent_std.eq(1).all()
+
+
+@torch.inference_mode()
+def test_fitting_statistics_whitens_and_keeps_the_sound():
+    autoencoder = make()
+    audio = noise(1, 1, FRAME * 60)
+    before = autoencoder(audio)
+    autoencoder.fit_statistics([autoencoder.encode(audio), autoencoder.encode(audio)[0]])
+    latents = autoencoder.encode(audio)
+    torch.testing.assert_close(latents.mean(2), torch.zeros(1, 16), atol=1e-4, rtol=0)
+    torch.testing.assert_close(latents.std(2, unbiased=False), torch.ones(1, 16), atol=1e-3, rtol=0)
+    torch.testing.assert_close(autoencoder(audio), before, atol=1e-5, rtol=1e-4)
+
+
+def test_latent_noise_only_in_training():
+    autoencoder = make(AutoencoderConfig(channels=(8, 8, 8, 8), residual_units=0, latent_noise=0.5))
+    audio = noise(1, 1, 4096)
+    assert torch.equal(autoencoder(audio), autoencoder(audio))
+    assert not torch.equal(autoencoder.train()(audio), autoencoder(audio))
+
+
+@torch.inference_mode()
+def test_fuse_and_unfuse_keep_the_sound():
+    autoencoder = make()
+    audio = noise(1, 1, 4096)
+    before = autoencoder(audio)
+    torch.testing.assert_close(autoencoder.fuse()(audio), before, atol=1e-6, rtol=1e-5)
+    assert not any(parametrize.is_parametrized(m) for m in autoencoder.modules())
+    torch.testing.assert_close(autoencoder.unfuse()(audio), before, atol=1e-6, rtol=1e-5)
+    assert any(parametrize.is_parametrized(m) for m in autoencoder.modules())
+
+
+@pytest.mark.parametrize("kind", ["base", "paper"])
+@torch.inference_mode()
+def test_weights_return_as_they_were(tmp_path, kind):
+    autoencoder = make(AutoencoderConfig(kind=kind, channels=(8, 16, 16, 24), residual_units=1 if kind == "base" else 0))
+    path = autoencoder.save_pretrained(tmp_path, "mine", {"licence": "none"})
+    assert path.name == "mine-autoencoder.safetensors"
+    again, audio = Autoencoder.from_pretrained(tmp_path), noise(1, 1, 4096)
+    assert again.card["licence"] == "none" and again.config == autoencoder.config and not again.training
+    torch.testing.assert_close(again(audio), autoencoder(audio), atol=2e-3, rtol=0)   # float16 on disk
+    save_weights(tmp_path / "exact" / "autoencoder", again, again.config, half=False)
+    exact = Autoencoder.from_pretrained(tmp_path / "exact")
+    assert torch.equal(exact(audio), again(audio)) and weights_hash(exact) == weights_hash(again)
+    assert all(torch.equal(a, b) for a, b in zip(exact.pqmf.state_dict().values(), autoencoder.pqmf.state_dict().values()))
+
+
+def damage(path, how):
+    data, card = bytearray(path.read_bytes()), path.with_suffix(".json")
+    if how == "bit": data[-5] ^= 1
+    if how == "short": data = data[:len(data) // 2]
+    if how == "empty": data = b""
+    if how == "page": data = b"<html>404</html>"
+    path.write_bytes(bytes(data))
+    if how == "no card": card.unlink()
+    if how == "card is a page": card.write_text("<html>")
+    if how == "card without hash": card.write_text(json.dumps({"config": None}))
+    if how == "card is a list": card.write_text("[]")
+
+
+@pytest.mark.parametrize("how", ["bit", "short", "empty", "page", "no card", "card is a page", "card without hash", "card is a list"])
+def test_damage_is_found(tmp_path, how):
+    path = make(AutoencoderConfig(channels=(8, 8, 8, 8), residual_units=0)).save_pretrained(tmp_path)
+    damage(path, how)
+    with pytest.raises(PretrainedError): Autoencoder.from_pretrained(tmp_path)
+
+
+def test_missing_weights_say_how_to_make_them():
+    with pytest.raises(PretrainedError, match="make weights PRESET=nothing"): Autoencoder.from_pretrained("nothing")
+
+
+def test_two_sets_in_a_folder_are_named(tmp_path):
+    for name in "ab": make().save_pretrained(tmp_path, name)
+    with pytest.raises(PretrainedError, match="2 sets"): find_weights(tmp_path, "autoencoder")
+    assert find_weights(tmp_path / "a-autoencoder.safetensors", "autoencoder").exists()
+
+
+def test_other_config_is_refused(tmp_path):
+    path = make().save_pretrained(tmp_path)
+    card = json.loads(path.with_suffix(".json").read_text())
+    card["config"]["channels"] = [8, 8, 8, 8]
+    path.with_suffix(".json").write_text(json.dumps(card))
+    with pytest.raises(PretrainedError): Autoencoder.from_pretrained(tmp_path)
+
+
+def test_hub_without_the_extra(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "huggingface_hub", None)
+    with pytest.raises(PretrainedError, match="hub"): load_weights("user/model", "autoencoder")
+
+
+def test_failed_save_leaves_the_old_and_no_litter(tmp_path, monkeypatch):
+    path = make().save_pretrained(tmp_path)
+    old = path.read_bytes()
+    def full(*_): raise OSError(28, "No space left on device")
+    monkeypatch.setattr(module.os, "fsync", full)
+    with pytest.raises(OSError): make(seed=2).save_pretrained(tmp_path)
+    assert path.read_bytes() == old and sorted(os.listdir(tmp_path)) == ["autoencoder.json", "autoencoder.safetensors"]
+
+
+def test_gradients_reach_every_weight():
+    autoencoder = make().train()
+    reconstruction, bands, true_bands, _ = autoencoder.reconstruct(noise(2, 1, 4096))
+    (reconstruction.square().mean() + (bands - true_bands).abs().mean()).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in autoencoder.parameters())

@@ -1,0 +1,135 @@
+"""The losses against other libraries and closed forms, on odd input, and their gradients."""
+import math
+import pytest, torch, torchaudio
+from latentspeech.losses import (FLOOR, WINDOWS, LossError, MultiPeriodDiscriminator, MultiResolutionDiscriminator, ReconstructionLoss,
+                                 adversarial_loss, band_distance, discriminator_loss, feature_matching_loss, magnitude, mel_distance,
+                                 paper_loss, spectral_convergence, stft_distance)
+
+
+def noise(*shape, seed=0): return 0.1 * torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+DISTANCES = [mel_distance, spectral_convergence, stft_distance]
+
+
+@pytest.mark.parametrize("n", WINDOWS)
+def test_magnitude_against_torchaudio(n):
+    audio = noise(2, 5000)
+    oracle = torchaudio.transforms.Spectrogram(n, hop_length=n // 4, power=1, pad_mode="constant")(audio) / torch.hann_window(n).sum()
+    torch.testing.assert_close(magnitude(audio, n), oracle, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("n", (2048, 512, 128))
+def test_mel_distance_against_torchaudio(n):
+    a, b = noise(3, 1, 9000), noise(3, 1, 9000, seed=1)
+    n_mels = min(160, max(5, n // 16))
+    mel = torchaudio.transforms.MelSpectrogram(48_000, n, hop_length=n // 4, n_mels=n_mels, power=1, pad_mode="constant")
+    used = mel.mel_scale.fb.sum(0) > 0
+    log = lambda x: (mel(x)[..., used, :] / torch.hann_window(n).sum()).clamp(min=FLOOR).log()
+    torch.testing.assert_close(mel_distance(a, b, (n,)), (log(a) - log(b)).abs().mean(), atol=1e-5, rtol=1e-4)
+
+
+def test_convergence_by_its_formula():
+    a, b = noise(3, 9000), noise(3, 9000, seed=1)
+    spectrum = torchaudio.transforms.Spectrogram(512, hop_length=128, power=1, pad_mode="constant")
+    oracle = torch.stack([(spectrum(y) - spectrum(x)).norm() / spectrum(y).norm() for x, y in zip(a, b)]).mean()
+    torch.testing.assert_close(spectral_convergence(a, b, (512,)), oracle, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("gain", (0.25, 0.5, 2.0))
+def test_gain_in_closed_form(gain):
+    "A louder copy is |log gain| away in log mels and |1 - gain| in convergence and bands."
+    audio = noise(2, 1, 9000)
+    assert mel_distance(gain * audio, audio) == pytest.approx(abs(math.log(gain)), rel=0.02)
+    assert spectral_convergence(gain * audio, audio) == pytest.approx(abs(1 - gain), rel=1e-3)
+    assert band_distance(gain * audio, audio) == pytest.approx(abs(1 - gain), rel=1e-4)
+
+
+@pytest.mark.parametrize("distance", DISTANCES + [band_distance])
+def test_zero_when_equal_and_more_noise_more_distance(distance):
+    audio = noise(2, 1, 9000)
+    assert distance(audio, audio) == 0
+    far = [distance(audio + s * noise(2, 1, 9000, seed=1), audio) for s in (0.01, 0.1, 1.0)]
+    assert 0 < far[0] < far[1] < far[2]
+
+
+def test_only_the_band_term_hears_phase():
+    audio = torch.sin(torch.arange(24_000) * 2 * math.pi * 1000 / 48_000)[None, None]
+    loss, terms = ReconstructionLoss()(-audio, audio, -audio, audio)
+    assert terms["mel"] == 0 and terms["convergence"] == 0 and terms["band"] == pytest.approx(2)
+
+
+@pytest.mark.parametrize("length", (1, 31, 100, 1500, 9000))
+@pytest.mark.parametrize("target", ("silence", "click", "full scale"))
+def test_finite_with_finite_gradients(length, target):
+    true = torch.zeros(2, 1, length)
+    if target == "click": true[..., length // 2] = 1
+    if target == "full scale": true += 1
+    for start in (torch.zeros(2, 1, length), noise(2, 1, length)):
+        prediction = start.clone().requires_grad_()
+        loss, terms = ReconstructionLoss()(prediction, true, prediction, true)
+        loss.backward()
+        assert loss.isfinite() and prediction.grad.isfinite().all() and set(terms) == {"mel", "convergence", "band"}
+
+
+def test_sum_of_terms_and_shared_spectra():
+    a, b = noise(2, 1, 9000), noise(2, 1, 9000, seed=1)
+    loss, terms = ReconstructionLoss(mel=2, convergence=3, band=4)(a, b, a, b)
+    torch.testing.assert_close(terms["mel"], mel_distance(a, b))
+    torch.testing.assert_close(terms["convergence"], spectral_convergence(a, b))
+    torch.testing.assert_close(loss, 2 * terms["mel"] + 3 * terms["convergence"] + 4 * terms["band"])
+    assert "band" not in ReconstructionLoss()(a, b)[1]
+
+
+@pytest.mark.parametrize("distance", DISTANCES + [band_distance, ReconstructionLoss()])
+def test_shapes_must_match(distance):
+    with pytest.raises(LossError): distance(torch.zeros(1, 1, 100), torch.zeros(1, 1, 101))
+
+
+def test_autocast_changes_nothing():
+    a, b = noise(2, 1, 9000), noise(2, 1, 9000, seed=1)
+    plain = ReconstructionLoss()(a, b, a, b)[0]
+    with torch.autocast("cpu", torch.bfloat16): torch.testing.assert_close(ReconstructionLoss()(a, b, a, b)[0], plain)
+    assert ReconstructionLoss()(a.bfloat16(), b.bfloat16(), a, b)[0].dtype == torch.float32
+
+
+def test_first_use_in_inference_mode_does_not_poison_training():
+    "Windows and filters are cached: made under inference_mode they could never be used in a backward pass."
+    with torch.inference_mode(): ReconstructionLoss((768, 384))(noise(1, 1, 3000), noise(1, 1, 3000, seed=1))
+    prediction = noise(1, 1, 3000).requires_grad_()
+    ReconstructionLoss((768, 384))(prediction, noise(1, 1, 3000, seed=1))[0].backward()
+    assert prediction.grad.isfinite().all()
+
+
+def test_paper_loss():
+    bands = noise(2, 16, 1024).requires_grad_()
+    assert paper_loss(bands, bands) == 0
+    paper_loss(bands, noise(2, 16, 1024, seed=1)).backward()
+    assert bands.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("make, count", [(MultiPeriodDiscriminator, 5), (MultiResolutionDiscriminator, 3)])
+@pytest.mark.parametrize("length", (4000, 8192))
+def test_discriminators(make, count, length):
+    torch.manual_seed(0)
+    judge, real, fake = make(), noise(2, 1, length), noise(2, 1, length, seed=1).requires_grad_()
+    assert sum(p.numel() for p in judge.parameters()) < 1_000_000
+    verdicts = judge(real)
+    assert len(verdicts) == count and all(s.shape[0] == 2 and len(f) == 3 + (make is MultiPeriodDiscriminator) for s, f in verdicts)
+    (adversarial_loss(judge(fake)) + feature_matching_loss(verdicts, judge(fake))).backward()
+    assert fake.grad.abs().sum() > 0 and fake.grad.isfinite().all()
+    judge.zero_grad()
+    discriminator_loss(judge(real), judge(fake.detach())).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in judge.parameters())
+
+
+def test_feature_matching_teaches_only_the_decoder():
+    judge = MultiPeriodDiscriminator((2,))
+    verdicts = judge(noise(1, 1, 4000))
+    assert feature_matching_loss(verdicts, verdicts) == 0
+    assert not feature_matching_loss(verdicts, [(s.detach(), [f.detach() for f in fs]) for s, fs in verdicts]).requires_grad
+
+
+def test_perfect_verdicts_cost_nothing():
+    one, zero = [(torch.ones(1, 1), [])], [(torch.zeros(1, 1), [])]
+    assert discriminator_loss(one, zero) == 0 and adversarial_loss(one) == 0 and adversarial_loss(zero) == 1

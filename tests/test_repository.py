@@ -1,0 +1,220 @@
+"""The repository keeps its own rules: modules stand alone, files made from others are up to date, nothing local leaks."""
+import ast, importlib.util, io, json, os, re, shutil, subprocess, sys, tokenize, tomllib
+from pathlib import Path
+import nbformat, pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+LIBRARY = ROOT / "latentspeech"
+MODULES = sorted(p.stem for p in LIBRARY.glob("*.py") if not p.stem.startswith("_"))
+NOTEBOOKS = sorted((ROOT / "nbs").glob("*.ipynb"))
+sys.path.insert(0, str(ROOT / "tools"))
+
+
+def run(*command, cwd=ROOT, **options):
+    "Run a command and return what it did; this very checkout is imported."
+    env = {**os.environ, "PYTHONPATH": str(cwd), **options.pop("env", {})}
+    return subprocess.run([str(c) for c in command], cwd=cwd, env=env, capture_output=True, text=True, timeout=300)
+
+
+def tracked():
+    "List the files that are, or would be, in git."
+    found = run("git", "ls-files", "--cached", "--others", "--exclude-standard")
+    if found.returncode: pytest.skip("not a git checkout")
+    return [p for p in (ROOT / n for n in found.stdout.splitlines()) if p.is_file()]
+
+
+def module_number():
+    "Return module -> number of the notebook that makes it."
+    numbers = {}
+    for path in NOTEBOOKS:
+        text = "\n".join(c.source for c in nbformat.read(path, 4).cells if c.cell_type == "code")
+        if (name := re.search(r"^#\| *default_exp +(\w+)", text, re.M)) and path.stem[:2].isdigit(): numbers[name[1]] = int(path.stem[:2])
+    return numbers
+
+
+ALONE = """
+import builtins, random, socket, sys
+before_threads = __import__("threading").active_count()
+def no_network(*a, **k): raise OSError("a module used the network while it was imported")
+socket.socket.connect = no_network
+import numpy, torch
+random.seed(7); numpy.random.seed(7); torch.manual_seed(7)
+states = [random.getstate(), numpy.random.get_state()[1].tolist(), torch.random.get_rng_state().tolist(), torch.get_default_dtype(), torch.get_num_threads()]
+import latentspeech.{module}
+now = [random.getstate(), numpy.random.get_state()[1].tolist(), torch.random.get_rng_state().tolist(), torch.get_default_dtype(), torch.get_num_threads()]
+assert states == now, "importing it changed a global seed, dtype or thread count"
+assert not torch.cuda.is_initialized(), "importing it initialised CUDA"
+libraries = open("/proc/self/maps").read() if sys.platform == "linux" else ""
+assert "espeak" not in libraries, "importing it loaded espeak"
+"""
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_alone_without_side_effects(module, tmp_path):
+    before = sorted(os.listdir(ROOT))
+    result = run(sys.executable, "-c", ALONE.format(module=module), env={"HOME": str(tmp_path), "OMP_NUM_THREADS": "1"})
+    assert result.returncode == 0, result.stderr[-1500:]
+    assert not result.stdout and sorted(os.listdir(ROOT)) == before
+
+
+def test_no_name_is_undefined():
+    found = run(sys.executable, "-m", "pyflakes", "latentspeech", "tools", "tests")
+    wrong = [l for l in (found.stdout + found.stderr).splitlines() if "undefined name" in l or "SyntaxError" in l or "invalid syntax" in l]
+    assert not wrong and "No module" not in found.stderr, "\n".join(wrong) or found.stderr
+
+
+def test_imports_run_downhill():
+    numbers, uphill = module_number(), []
+    assert set(MODULES) <= set(numbers), f"no notebook makes {sorted(set(MODULES) - set(numbers))}"
+    for module in MODULES:
+        tree = ast.parse((LIBRARY / f"{module}.py").read_text("utf8"))
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.ImportFrom): continue
+            name = node.module or ""
+            other = name if node.level else name.removeprefix("latentspeech.") if name.startswith("latentspeech.") else ""
+            if other and numbers.get(other, 99) >= numbers[module]: uphill.append(f"{module} imports {other}")
+    assert not uphill
+
+
+def test_the_readme_says_what_the_front_page_says():
+    assert (result := run(sys.executable, "tools/readme.py", "--check")).returncode == 0, result.stdout + result.stderr
+
+
+def test_readme_links_lead_somewhere():
+    links = re.findall(r"(?:\]\(|src=\"|href=\")(?!https?:|#|mailto:)([^)\"\s#]+)", (ROOT / "README.md").read_text("utf8"))
+    assert links and not [l for l in links if not (ROOT / l).exists()]
+
+
+def test_export_and_clean_leave_no_trace(tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(ROOT, copy, ignore=lambda folder, names: [n for n in names if n in (".venv", ".git", "out", "data", "__pycache__", ".ipynb_checkpoints") or n.endswith(".egg-info")])
+    files = lambda: {p.relative_to(copy): p.read_bytes() for folder in ("nbs", "latentspeech") for p in (copy / folder).rglob("*") if p.is_file() and "__pycache__" not in p.parts} | \
+                    {Path(n): (copy / n).read_bytes() for n in ("settings.ini", "pyproject.toml")}
+    before, scripts = files(), Path(sys.executable).parent
+    for command in ("nbdev_export", "nbdev_clean"):
+        result = run(scripts / command, cwd=copy)
+        assert result.returncode == 0, result.stderr[-1500:]
+    after = files()
+    assert not [str(k) for k in before.keys() | after.keys() if before.get(k) != after.get(k)]
+
+
+def test_nothing_of_a_developers_machine_is_in_the_repository():
+    local = re.compile("/" + r"work\b|\.\./" + r"shared\b|/home/\w+/|/ro" + r"ot/|/Users/\w+/|file" + r"://|extra-index" + "-url|find" + "-links")
+    allowed = re.compile(r"\.\./" + "shared/data")     # tests may use recordings there if they exist
+    wrong = []
+    for path in tracked():
+        if path.suffix in (".safetensors", ".png", ".wav", ".mp3", ".flac", ".ogg"): continue
+        for number, line in enumerate(path.read_text("utf8").splitlines(), 1):
+            if path.parent.name == "tests": line = allowed.sub("", line)
+            if path.suffix == ".ipynb": line = re.sub(r"[A-Za-z0-9+/=]{200,}", "", line)
+            if (found := local.search(line)): wrong.append(f"{path.relative_to(ROOT)}:{number}: {found[0]}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_file_is_heavy():
+    heavy = {str(p.relative_to(ROOT)): round(p.stat().st_size / 1e6, 2) for p in tracked()
+             if p.stat().st_size > (20e6 if p.suffix == ".safetensors" else 0.6e6)}
+    assert not heavy and sum(p.stat().st_size for p in (LIBRARY / "pretrained").glob("*")) < 40e6
+
+
+def public_definitions():
+    "Yield (module, name, node) of what a module offers, methods of classes included."
+    for module in MODULES:
+        tree = ast.parse((LIBRARY / f"{module}.py").read_text("utf8"))
+        for node in tree.body:
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
+                yield module, node.name, node
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_public_name_says_what_it_is(module):
+    # `forward` is told by its class, an alias by what it stands for
+    silent = [name for where, name, node in public_definitions() if where == module and name != "forward" and not ast.get_docstring(node)]
+    assert not silent
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_nothing_is_unpickled_or_evaluated(module):
+    tree, wrong = ast.parse((LIBRARY / f"{module}.py").read_text("utf8")), []
+    for node in ast.walk(tree):
+        names = [ast.unparse(node)] if isinstance(node, ast.Attribute) else []
+        if isinstance(node, ast.ImportFrom): names = [f"{node.module}.{a.name}" for a in node.names]
+        wrong += [n for n in names if n.split(".")[0] in ("pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal") and not n.endswith("Error")]
+        if not isinstance(node, ast.Call): continue
+        called = ast.unparse(node.func)
+        keywords = {k.arg: ast.unparse(k.value) for k in node.keywords}
+        if called in ("eval", "exec", "os.system"): wrong.append(called)
+        if called == "torch.load" and keywords.get("weights_only") != "True": wrong.append("torch.load without weights_only=True")
+        if called in ("np.load", "numpy.load") and keywords.get("allow_pickle", "False") != "False": wrong.append("np.load with pickles")
+        if called == "yaml.load": wrong.append("yaml.load")
+        if keywords.get("shell") == "True": wrong.append(f"{called} through a shell")
+    assert not wrong
+
+
+def test_what_is_imported_is_required():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf8"))["project"]
+    plain = lambda requirement: re.match(r"[\w.-]+", requirement)[0].lower().replace("-", "_")
+    everything = {plain(r) for r in sum(project["optional-dependencies"].values(), project["dependencies"])}
+    core, known = {plain(r) for r in project["dependencies"]}, {"ipython": "ipython", "ipython.display": "ipython"}
+    wrong = []
+    for module in MODULES:
+        tree = ast.parse((LIBRARY / f"{module}.py").read_text("utf8"))
+        for node in ast.walk(tree):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module] if isinstance(node, ast.ImportFrom) and not node.level else []
+            for name in {n.split(".")[0] for n in names} - set(sys.stdlib_module_names) - {"latentspeech"}:
+                package = known.get(name.lower(), name.lower())
+                if package not in (core if node in tree.body else everything): wrong.append(f"{module} imports {name}")
+    assert not wrong
+
+
+def test_every_requirement_is_pinned_once():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf8"))["project"]
+    plain = lambda requirement: re.match(r"[\w.-]+", requirement)[0].lower().replace("-", "_")
+    pins = [l for l in (ROOT / "constraints.txt").read_text("utf8").splitlines() if l and not l.startswith("#")]
+    assert all(re.fullmatch(r"[\w.-]+==[\w.!+-]+", l) for l in pins)
+    names = [plain(l) for l in pins]
+    wanted = {plain(r) for r in sum(project["optional-dependencies"].values(), project["dependencies"])}
+    assert len(names) == len(set(names)) and wanted <= set(names), wanted - set(names)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_a_notebook_is_clean_and_light(path):
+    notebook = nbformat.read(path, 4)
+    assert path.stat().st_size <= 0.55e6
+    assert not [i for i, c in enumerate(notebook.cells) if c.cell_type == "code" and c.execution_count is not None]
+    wrong = [c.id for c in notebook.cells if c.cell_type == "code" for o in c.outputs if o.output_type == "error"]
+    assert not wrong and len({c.id for c in notebook.cells}) == len(notebook.cells)
+
+
+PROMISES = {"audio": ["load", "save"], "pqmf": ["PQMF"], "autoencoder": ["Autoencoder"], "text": ["to_pinyin"], "synthesis": ["LatentSpeech"],
+            "judge": ["Judge"], "metrics": ["mel_cepstral_distortion", "syllable_error_rate"], "cli": ["main", "prepare", "train", "speak", "evaluate", "bench", "doctor"]}
+
+
+@pytest.mark.parametrize("module", PROMISES)
+def test_promised_names_exist(module):
+    offered = ast.parse((LIBRARY / f"{module}.py").read_text("utf8"))
+    names = {n.name for n in offered.body if isinstance(n, (ast.FunctionDef, ast.ClassDef))}
+    assert set(PROMISES[module]) <= names
+
+
+def test_a_wheel_holds_the_code_and_its_data(tmp_path):
+    import zipfile
+    copy = tmp_path / "copy"
+    shutil.copytree(ROOT, copy, ignore=lambda folder, names: [n for n in names if n in (".venv", ".git", "out", "data", "nbs", "tests", "build", "__pycache__") or n.endswith(".egg-info")])
+    result = run(sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--disable-pip-version-check", "-q", "-w", tmp_path / "dist", copy, cwd=copy)
+    assert result.returncode == 0, result.stderr[-1500:]
+    wheel, = (tmp_path / "dist").glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        entry, = (archive.read(n).decode() for n in names if n.endswith("entry_points.txt"))
+    assert "latentspeech = latentspeech.cli:main" in entry
+    wanted = {f"latentspeech/{p.relative_to(LIBRARY)}" for p in LIBRARY.rglob("*")
+              if p.is_file() and p.suffix in (".py", ".json", ".txt", ".tsv", ".safetensors", ".md")}
+    assert wanted <= names, wanted - names
+
+
+def test_makefile_lists_its_targets():
+    if not shutil.which("make"): pytest.skip("no make")
+    listed = run("make", "help")
+    assert listed.returncode == 0
+    assert {"setup", "demo", "test", "lab", "docs", "bench", "weights", "speak", "help"} <= set(re.findall(r"^  make (\w+)", listed.stdout, re.M))

@@ -1,0 +1,236 @@
+"""What a lesson cell can't show of training: real kills, resumed processes, two processes, damaged files, a full disk."""
+import hashlib, json, os, random, resource, signal, subprocess, sys, time, warnings
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from latentspeech.config import TrainConfig
+from latentspeech.training import (CheckpointCorrupt, TrainingError, fit, latest_checkpoint, read_checkpoint, run_lock,
+                                   save_checkpoint, write_atomically)
+
+ROOT = Path(__file__).parent.parent
+TASK = '''
+import sys, torch
+from torch import nn
+from latentspeech.config import TrainConfig
+from latentspeech.training import fit
+torch.set_num_threads(1)
+
+class Task(nn.Module):
+    "A small network with dropout, whose batches come from the step's generator."
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.net = nn.Sequential(nn.Linear(8, 64), nn.Tanh(), nn.Dropout(DROPOUT), nn.Linear(64, 1))
+    def batch(self, generator, size):
+        x = torch.randn(size, 8, generator=generator)
+        return {"x": x, "y": x.sin().sum(1, keepdim=True)}
+    def forward(self, b):
+        loss = (self.net(b["x"]) - b["y"]).square().mean()
+        return loss, {"mse": loss.detach()}
+'''
+CONFIG = TrainConfig(steps=40, batch=8, learning_rate=1e-2, warmup=5, save_every=4, ema=0.9)
+
+
+def make_task(dropout=0.2):
+    scope = {}
+    exec(compile(TASK.replace("DROPOUT", str(dropout)), "task", "exec"), scope)
+    return scope["Task"]()
+
+
+def digest(run):
+    h = hashlib.sha256()
+    for v in [*run.task.state_dict().values(), *run.average.values.values()]: h.update(v.numpy().tobytes())
+    h.update(json.dumps([{k: v for k, v in r.items() if k != "seconds"} for r in run.history]).encode())
+    return h.hexdigest()
+
+
+def script(tmp_path, body, dropout=0.2):
+    path = tmp_path / "run.py"
+    path.write_text(TASK.replace("DROPOUT", str(dropout)) + body)
+    return [sys.executable, str(path)]
+
+
+def environment(): return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+def test_interrupted_runs_end_bit_identical(tmp_path):
+    whole = fit(make_task(), CONFIG, tmp_path / "whole", device="cpu", progress=False)
+    for stop in (7, 19, 20):
+        fit(make_task(), replace(CONFIG, steps=40), tmp_path / "parts", device="cpu", progress=False,
+            callback=lambda run, terms: run.step == stop and os.kill(os.getpid(), signal.SIGINT))
+        torch.rand(17)  # somebody else uses the global generator in between
+    parts = fit(make_task(), CONFIG, tmp_path / "parts", device="cpu", progress=False)
+    assert parts.step == 40 and digest(parts) == digest(whole)
+
+
+def test_killed_process_loses_nothing_announced(tmp_path):
+    """Kill a real process 12 times at random moments, mid-save included: the newest announced checkpoint always loads."""
+    body = f'''
+from pathlib import Path
+config = TrainConfig(steps=100_000, batch=4, warmup=5, save_every=1, ema=0.9)
+fit(Task(), config, Path({str(tmp_path / "killed")!r}), device="cpu", progress=False)
+'''
+    command, rng, last = script(tmp_path, body), random.Random(0), 0
+    for _ in range(12):
+        process = subprocess.Popen(command, env=environment(), cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        before = time.time()
+        while not list((tmp_path / "killed").glob("step-*.json")) or max((tmp_path / "killed").glob("step-*.json")).stat().st_mtime < before:
+            assert process.poll() is None, process.stderr.read().decode()
+            assert time.time() - before < 60
+            time.sleep(0.01)
+        time.sleep(rng.random() * 0.3)
+        process.send_signal(signal.SIGKILL); process.wait(); process.stderr.close()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")          # falling back would warn
+            state = latest_checkpoint(tmp_path / "killed")
+        newest = max(int(p.stem.split("-")[1]) for p in (tmp_path / "killed").glob("step-*.json"))
+        assert state["step"] == newest > last, "a checkpoint was lost, or the run went back"
+        last = newest
+
+
+def test_sigterm_saves_and_exits_143(tmp_path):
+    body = f'''
+from pathlib import Path
+fit(Task(), TrainConfig(steps=1_000_000, batch=4, save_every=1_000_000), Path({str(tmp_path / "term")!r}), device="cpu", progress=False,
+    callback=lambda run, terms: run.step == 3 and print("ready", flush=True))
+'''
+    process = subprocess.Popen(script(tmp_path, body), env=environment(), cwd=tmp_path, stdout=subprocess.PIPE)
+    assert process.stdout.readline() == b"ready\n"
+    process.terminate()
+    assert process.wait(30) == 143
+    assert latest_checkpoint(tmp_path / "term")["step"] >= 3
+    assert not (tmp_path / "term" / "run.lock").exists()
+
+
+def test_two_processes_see_the_losses_of_one(tmp_path):
+    """DDP over gloo with two processes: the same global batch, the same losses, one writer."""
+    body = f'''
+from pathlib import Path
+config = TrainConfig(steps=12, batch=8, learning_rate=1e-2, warmup=2, save_every=6, ema=0.9)
+run = fit(Task(), config, Path(sys.argv[1]), device="cpu", progress=False)
+'''
+    command = script(tmp_path, body, dropout=0.0)
+    subprocess.run([*command, str(tmp_path / "one")], env=environment(), check=True, timeout=120)
+    subprocess.run([sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1",
+                    "--mixed_precision", "no", "--dynamo_backend", "no", command[1], str(tmp_path / "two")],
+                   env={**environment(), "ACCELERATE_USE_CPU": "true"}, check=True, timeout=180, capture_output=True)
+    one, two = (latest_checkpoint(tmp_path / name) for name in ("one", "two"))
+    assert len(two["history"]) == 12 == len(one["history"])
+    for a, b in zip(one["history"], two["history"]): assert a["loss"] == pytest.approx(b["loss"], rel=1e-4)
+    for k in one["task"]: torch.testing.assert_close(one["task"][k], two["task"][k], rtol=1e-4, atol=1e-5)
+
+
+def damage(kind, path, manifest):
+    data = bytearray(path.read_bytes())
+    if kind == "flipped bit": data[len(data) // 2] ^= 4; path.write_bytes(data)
+    elif kind == "flipped first bit": data[0] ^= 1; path.write_bytes(data)
+    elif kind == "cut short": path.write_bytes(data[:-100])
+    elif kind == "empty": path.write_bytes(b"")
+    elif kind == "garbage": path.write_bytes(os.urandom(len(data)))
+    elif kind == "web page": path.write_bytes(b"<html>not found</html>")
+    elif kind == "missing": path.unlink()
+    elif kind == "manifest cut": manifest.write_bytes(manifest.read_bytes()[:20])
+
+
+@pytest.mark.parametrize("kind", ["flipped bit", "flipped first bit", "cut short", "empty", "garbage", "web page", "missing", "manifest cut"])
+def test_damage_is_found_and_the_one_before_is_used(tmp_path, kind):
+    for step in (1, 2): save_checkpoint(tmp_path, step, {"w": torch.full((100,), float(step))})
+    manifest = tmp_path / "step-00000002.json"
+    damage(kind, manifest.with_suffix(".pt"), manifest)
+    with pytest.raises(CheckpointCorrupt) as caught: read_checkpoint(manifest)
+    assert caught.value.path.name == "step-00000002.pt" and caught.value.reason
+    with pytest.warns(UserWarning, match="going on from step-00000001.pt"): state = latest_checkpoint(tmp_path)
+    assert state["w"][0] == 1
+    (tmp_path / "step-00000001.pt").write_bytes(b"")
+    with pytest.raises(CheckpointCorrupt, match="no older one is left"), warnings.catch_warnings():
+        warnings.simplefilter("ignore"); latest_checkpoint(tmp_path)
+
+
+def test_malicious_pickle_is_refused(tmp_path):
+    class Evil:
+        def __reduce__(self): return (os.system, (f"touch {tmp_path / 'owned'}",))
+    path = save_checkpoint(tmp_path, 1, {})
+    torch.save({"x": Evil()}, path)
+    manifest = path.with_suffix(".json")
+    said = json.loads(manifest.read_text()); said["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    manifest.write_text(json.dumps(said))
+    with pytest.raises(CheckpointCorrupt, match="more than tensors"): read_checkpoint(manifest)
+    assert not (tmp_path / "owned").exists()
+
+
+def test_full_disk_keeps_the_old_checkpoint(tmp_path):
+    body = f'''
+import resource
+from pathlib import Path
+from latentspeech.training import TrainingError, save_checkpoint
+folder = Path({str(tmp_path / "full")!r})
+save_checkpoint(folder, 1, {{"w": torch.zeros(1000)}})
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+try: save_checkpoint(folder, 2, {{"w": torch.zeros(1_000_000)}})
+except TrainingError as e: print(e)
+'''
+    done = subprocess.run(script(tmp_path, body), env=environment(), capture_output=True, text=True, timeout=60, check=True)
+    assert "bytes needed" in done.stdout and "4,0" in done.stdout
+    assert sorted(p.name for p in (tmp_path / "full").iterdir()) == ["step-00000001.json", "step-00000001.pt"]
+    assert latest_checkpoint(tmp_path / "full")["w"].shape == (1000,)
+
+
+def test_second_run_in_a_folder_is_refused(tmp_path):
+    body = f'''
+from pathlib import Path
+fit(Task(), TrainConfig(steps=1_000_000, batch=4, save_every=1_000_000), Path({str(tmp_path / "shared")!r}), device="cpu", progress=False,
+    callback=lambda run, terms: run.step == 1 and print("ready", flush=True))
+'''
+    process = subprocess.Popen(script(tmp_path, body), env=environment(), cwd=tmp_path, stdout=subprocess.PIPE)
+    try:
+        assert process.stdout.readline() == b"ready\n"
+        with pytest.raises(TrainingError, match=f"in use by process {process.pid}"):
+            fit(make_task(), CONFIG, tmp_path / "shared", device="cpu", progress=False)
+    finally: process.kill(); process.wait()
+    with run_lock(tmp_path / "shared"): pass  # the killed owner's lock is stale
+
+
+def test_nan_stops_before_the_optimiser_moves(tmp_path):
+    task = make_task()
+    good = task.batch
+    task.batch = lambda generator, size: {**good(generator, size), **({"y": torch.full((size, 1), float("inf"))} if task.n == 5 else {})}
+    task.n = 0
+    def count(run, terms): task.n = run.step
+    with pytest.raises(TrainingError, match="step 5: loss is"):
+        fit(task, CONFIG, tmp_path, device="cpu", progress=False, callback=count)
+    assert json.loads((tmp_path / "not-finite-00000005.json").read_text())["seed"] == CONFIG.seed
+    assert latest_checkpoint(tmp_path)["step"] == 4
+
+
+def test_out_of_memory_halves_the_slices_and_keeps_the_batch(tmp_path):
+    whole = fit(make_task(0.0), CONFIG, tmp_path / "whole", device="cpu", progress=False)
+    task = make_task(0.0)
+    forward = type(task).forward
+    def limited(b):
+        if len(b["x"]) > 3: raise torch.OutOfMemoryError("injected")
+        return forward(task, b)
+    task.forward = limited
+    with pytest.warns(UserWarning, match="4 slices"): small = fit(task, CONFIG, tmp_path / "small", device="cpu", progress=False)
+    for a, b in zip(whole.task.state_dict().values(), small.task.state_dict().values()): torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
+
+
+def test_other_configuration_is_refused_with_the_differences(tmp_path):
+    fit(make_task(), CONFIG, tmp_path, device="cpu", progress=False)
+    with pytest.raises(TrainingError, match="batch: 8 then, 16 now"):
+        fit(make_task(), replace(CONFIG, batch=16), tmp_path, device="cpu", progress=False)
+
+
+def test_minutes_end_a_run_in_time(tmp_path):
+    start = time.time()
+    run = fit(make_task(), replace(CONFIG, steps=10_000_000, save_every=10_000_000), tmp_path, minutes=0.02, device="cpu", progress=False)
+    assert 0 < run.step < 10_000_000 and time.time() - start < 20
+    assert latest_checkpoint(tmp_path)["step"] == run.step
+
+
+def test_read_only_place_says_what_was_needed(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(TrainingError, match="1 bytes needed"): write_atomically(tmp_path / "file" / "below", b"x")

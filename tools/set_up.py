@@ -1,0 +1,88 @@
+"""Build the environment that everything else runs in: `python tools/set_up.py .venv`.
+
+Only the standard library: this runs before anything is installed. It makes the environment if there is none, installs
+the pinned packages, tries the packages that want a C compiler, and asks the doctor, who also mends a torchaudio made for
+CUDA beside a torch that is not.
+A torch that is already there (a CUDA set-up, say) is kept: its own version takes the place of the pin.
+"""
+import argparse, os, subprocess, sys, time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+EXTRAS = "dev,train,hub"
+ASK_VERSION = "import importlib.metadata as m, sys; print(m.version(sys.argv[1]))"
+
+
+def say(*words):
+    print("set-up:", *words, flush=True)
+
+
+def run(*command, check=True, quiet=False):
+    "Run a command; a failure ends the set-up unless `check` is off."
+    output = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) if quiet else {}
+    result = subprocess.run([str(c) for c in command], cwd=ROOT, **output)
+    if check and result.returncode:
+        sys.exit(f"set-up: this command failed with code {result.returncode}: {' '.join(map(str, command))}\n"
+                 "set-up: is there a network, or a folder of wheels that pip knows (PIP_FIND_LINKS)? Run `make setup` again to go on.")
+    return result
+
+
+def make_environment(folder: Path) -> Path:
+    "Make a virtual environment in `folder` unless one is there; return its interpreter."
+    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    if python.exists():
+        say(f"using the environment in {folder}")
+        return python
+    say(f"making {folder} with Python {sys.version.split()[0]}")
+    if run(sys.executable, "-m", "venv", folder, check=False).returncode:
+        sys.exit("set-up: this Python cannot make environments. Debian and Ubuntu: `apt-get install python3-venv`; "
+                 "or name another one: `make setup PYTHON=python3.12`.")
+    return python
+
+
+def version_of(python: Path, package: str) -> str:
+    "Return the version of an installed package without importing it, or an empty string."
+    asked = subprocess.run([python, "-c", ASK_VERSION, package], capture_output=True, text=True)
+    return asked.stdout.strip() if asked.returncode == 0 else ""
+
+
+def constraints(python: Path, folder: Path) -> Path:
+    "Return the pins to install with: the repository's own, with a torch that is already there in place of the pinned one."
+    lines = (ROOT / "constraints.txt").read_text("utf8").splitlines()
+    for package in ("torch", "torchaudio"):
+        if not (found := version_of(python, package)): continue
+        if tuple(map(int, found.split(".")[:2])) < (2, 11):
+            sys.exit(f"set-up: {package} {found} is there, but 2.11 is needed. Update it, or build a fresh environment: `make setup VENV=.venv`.")
+        lines = [f"{package}=={found}" if line.split("==")[0] == package else line for line in lines]
+    kept = folder / "constraints.txt"
+    kept.write_text("\n".join(lines) + "\n", "utf8")
+    return kept
+
+
+def install(python: Path, folder: Path):
+    "Install the package in place, with the tools that the notebooks and tests want."
+    pins, pip = constraints(python, folder), (python, "-m", "pip", "install", "--disable-pip-version-check", "-c")
+    say("installing the pinned packages; a first time takes a few minutes, most of it torch")
+    run(*pip, pins, "-q", "setuptools", "wheel")
+    run(*pip, pins, "-q", "--no-build-isolation", "-e", f".[{EXTRAS}]")
+    say("building PESQ, WORLD and mel-cepstra (the `eval` extra)")
+    if run(*pip, pins, "-q", "numpy", "Cython", quiet=True, check=False).returncode or \
+       run(*pip, pins, "-q", "--no-build-isolation", "-e", ".[eval]", quiet=True, check=False).returncode:
+        say("`eval` could not be built, so PESQ, F0 and mel-cepstral figures will say that they are missing; all the rest works.")
+        say("to mend it: install a C compiler (Debian and Ubuntu: `apt-get install gcc python3-dev`), then `make setup` "
+            "after removing", folder / "ready")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, nargs="?", default=Path(".venv"), help="the environment to make or to complete")
+    folder = parser.parse_args().folder
+    started = time.time()
+    python = make_environment(ROOT / folder)
+    install(python, ROOT / folder)
+    run(python.parent / "latentspeech", "doctor", "--mend", check=False)
+    (ROOT / folder / "ready").write_text("This file tells make that the set-up is done.\n")
+    say(f"ready in {time.time() - started:.0f} s")
+
+
+if __name__ == "__main__": main()
