@@ -10,8 +10,8 @@ from fastcore.docments import docments
 from .config import FRAME, N_TONES, SAMPLE_RATE, preset as get_preset
 
 # %% auto #0
-__all__ = ['add_option', 'build_parser', 'as_text', 'run_command', 'prepare', 'train', 'speak', 'evaluate', 'stages', 'bench',
-           'unfit_extensions', 'missing', 'doctor', 'main']
+__all__ = ['add_option', 'build_parser', 'as_text', 'run_command', 'prepare', 'train', 'speak', 'evaluate', 'stages',
+           'interleaved', 'bench', 'unfit_extensions', 'missing', 'doctor', 'main']
 
 # %% ../nbs/19_cli.ipynb #15a197ac
 def add_option(parser: argparse.ArgumentParser,  # gets the argument
@@ -88,7 +88,7 @@ def _corpus(folder, preset):
     from latentspeech.corpora import load_corpus, make_embedded_corpus
     return load_corpus(folder) if folder else make_embedded_corpus(config=get_preset(preset).corpus)
 
-# %% ../nbs/19_cli.ipynb #799aa19b
+# %% ../nbs/19_cli.ipynb #9c5afb3c
 def train(part: str = "all",         # autoencoder, judge, voice, or all of them in this order
           *, preset: str = "mini",   # tiny, mini, base or paper
           corpus: str = "",          # a corpus folder; none = the embedded one
@@ -101,8 +101,8 @@ def train(part: str = "all",         # autoencoder, judge, voice, or all of them
           seed: int = 0              # same seed, machine and threads: same weights
           ) -> dict:
     "Train the networks of a preset."
-    from latentspeech.training import train_part
     if from_ not in ("nothing", "pretrained"): raise ValueError(f"--from takes nothing or pretrained, not {from_!r}")
+    from latentspeech.training import train_part
     return train_part(part, preset, corpus=_corpus(corpus, preset), out=out or None, minutes=minutes or None, steps=steps or None,
                       device=device, resume=resume, start=from_, seed=seed)
 
@@ -134,78 +134,86 @@ def _heard(speech, preset) -> dict:
     heard = Judge.from_pretrained(preset).transcribe(speech.audio, speech.sample_rate)
     return dict(heard=heard, syllable_error=float(syllable_error_rate([speech.pinyin], [heard]).value))
 
-# %% ../nbs/19_cli.ipynb #96a00d83
-def evaluate(preset: str = "mini",     # whose weights: a preset, or a folder
-             *, corpus: str = "",      # a corpus folder; none = the embedded one
+# %% ../nbs/19_cli.ipynb #1a599328
+def evaluate(*, preset: str = "mini",  # whose weights: a preset, or a folder
+             corpus: str = "",      # a corpus folder; none = the embedded one
              limit: int = 0,           # so many test sentences; 0 = all
              device: str = "cpu",      # or cuda
              seed: int = 0,            # of the synthesis
-             out: str = ""             # also write the rows as JSON here
+             out: str = ""             # also write the table as JSON here
              ) -> dict:
     "Measure a voice on held-out sentences."
     from latentspeech.synthesis import evaluate as measure
     table = measure(preset, corpus=_corpus(corpus, preset), limit=limit or None, device=device, seed=seed)
-    rows = [dict(r) for r in getattr(table, "rows", table)]
-    if out: Path(out).write_text(json.dumps(rows, ensure_ascii=False, indent=1), "utf8")
-    return dict(rows=rows)
+    return json.loads(table.to_json(out or None))
 
-# %% ../nbs/19_cli.ipynb #80ba3ebd
-def stages(preset: str,      # tiny, mini, base or paper
-           seconds: float,   # of sound
-           n_steps: int,     # of the denoiser; 0 = the preset's
-           device: str       # any torch device
-           ) -> dict:        # name -> (function to time, parameters of its network)
-    "Set up every stage of the system on sound of that length."
-    import torch
-    from latentspeech.audio import vowel
+# %% ../nbs/19_cli.ipynb #0306250b
+def _networks(preset, device):
     from latentspeech.autoencoder import Autoencoder
     from latentspeech.denoiser import Denoiser
     from latentspeech.encoder import TextEncoder
+    from latentspeech.text import SYMBOLS
+    made = Autoencoder(preset.autoencoder), TextEncoder(preset.encoder, len(SYMBOLS)), Denoiser(preset.denoiser, preset.encoder.width)
+    return [network.to(device).eval() for network in made]
+
+# %% ../nbs/19_cli.ipynb #4c4f223f
+def stages(preset: str,      # tiny, mini, base or paper
+           seconds: float,   # of sound
+           n_steps: int,     # of the denoiser
+           device: str       # any torch device
+           ) -> dict:        # name -> (function to time, module that does the work)
+    "Set up every stage of the system on sound of that length."
+    import torch
+    from latentspeech.audio import vowel
     from latentspeech.forward_diffusion import Schedule
     from latentspeech.reverse_diffusion import sample
-    from latentspeech.text import SYMBOLS
-    p, n = get_preset(preset), max(1, round(seconds * SAMPLE_RATE / FRAME))
-    networks = Autoencoder(p.autoencoder), TextEncoder(p.encoder, len(SYMBOLS)), Denoiser(p.denoiser, p.encoder.width)
-    autoencoder, encoder, denoiser = (m.to(device).eval() for m in networks)
+    p, n = get_preset(preset), max(4, round(seconds * SAMPLE_RATE / FRAME))
+    autoencoder, encoder, denoiser = _networks(p, device)
     audio = vowel("a", seconds=n * FRAME / SAMPLE_RATE).to(device)[None, None]
-    durations = torch.full((1, max(1, n // 4)), 4, device=device); durations[0, -1] += n - int(durations.sum())
-    symbols, tones = torch.arange(durations.numel(), device=device)[None] % len(SYMBOLS), torch.zeros_like(durations)
-    bands, latents, hidden = autoencoder.pqmf(audio), autoencoder.encode(audio), encoder(symbols, tones, durations=durations).hidden
-    schedule, d, steps = Schedule(p.diffusion.schedule, p.diffusion.n_train_steps), p.diffusion, n_steps or p.diffusion.n_steps
-    known = denoiser.prepare(hidden)
-    speak = lambda: sample(lambda z, t, conditional=True: denoiser(z, t, prepared=known), torch.randn_like(latents), schedule, d.target, steps, d.sampler)
-    count = lambda m: sum(x.numel() for x in m.parameters())
-    return {"PQMF, there and back": (lambda: autoencoder.pqmf.inverse(autoencoder.pqmf(audio)), count(autoencoder.pqmf)),
-            "encode": (lambda: autoencoder.encode(audio), count(autoencoder.encoder)),
-            "text encoder": (lambda: encoder(symbols, tones, durations=durations), count(encoder)),
-            f"denoiser, {steps} steps": (speak, count(denoiser)),
-            "decode": (lambda: autoencoder.decode(latents), count(autoencoder.decoder))}
+    phones = torch.arange(n // 4, device=device)[None]                 # four frames each, about 85 ms
+    encode_text = lambda: encoder(phones % 100, phones % N_TONES, durations=torch.full_like(phones, 4))
+    z, known, d = autoencoder.encode(audio), denoiser.prepare(encode_text().hidden), p.diffusion
+    denoise, schedule = lambda z_t, t: denoiser(z_t, t, prepared=known), Schedule(d.schedule, d.n_train_steps)
+    return {"PQMF, there and back": (lambda: autoencoder.pqmf.inverse(autoencoder.pqmf(audio)), autoencoder.pqmf),
+            "encode": (lambda: autoencoder.encode(audio), autoencoder.encoder),
+            "text encoder": (encode_text, encoder),
+            f"denoiser, {n_steps} steps": (lambda: sample(denoise, torch.randn_like(z[..., :known.shape[-1]]), schedule, d.target, n_steps, d.sampler), denoiser),
+            "decode": (lambda: autoencoder.decode(z), autoencoder.decoder)}
 
-# %% ../nbs/19_cli.ipynb #10d234a1
-def bench(preset: str = "mini",        # tiny, mini, base or paper
-          *, seconds: float = 10.0,    # of sound
+# %% ../nbs/19_cli.ipynb #771010ff
+def interleaved(work: dict,            # name -> function
+                repeats: int = 5,      # rounds that count
+                wait=lambda: None      # called before each look at the clock
+                ) -> dict:             # name -> median seconds
+    "Time functions in turn, round after round, and return medians."
+    from tqdm.auto import tqdm
+    times = {name: [] for name in work}
+    for _ in tqdm(range(repeats + 1), desc="timing", leave=False, disable=None):
+        for name, run in work.items():
+            wait(); started = time.perf_counter(); run(); wait()
+            times[name].append(time.perf_counter() - started)
+    return {name: statistics.median(t[1:]) for name, t in times.items()}
+
+# %% ../nbs/19_cli.ipynb #98fa66f5
+def bench(*, preset: str = "mini",     # tiny, mini, base or paper
+          seconds: float = 10.0,    # of sound
           n_steps: int = 8,            # of the denoiser
           repeats: int = 5,            # rounds through all stages; the median counts
           threads: int = 2,            # of the CPU
           device: str = "cpu"          # or cuda
           ) -> dict:
     "Measure the real-time factor of every stage."
-    if seconds <= 0 or repeats < 1 or threads < 1: raise ValueError("seconds, repeats and threads must be above 0")
+    if min(seconds, repeats, threads, n_steps) <= 0: raise ValueError("seconds, n_steps, repeats and threads must be above 0")
     import torch
-    from tqdm.auto import tqdm
-    before = torch.get_num_threads(); torch.set_num_threads(threads)
-    wait = torch.cuda.synchronize if torch.device(device).type == "cuda" else lambda: None
-    with torch.inference_mode():
+    before, wait = torch.get_num_threads(), torch.cuda.synchronize if torch.device(device).type == "cuda" else lambda: None
+    torch.set_num_threads(threads)
+    with torch.no_grad():
         work = stages(preset, seconds, n_steps, device)
-        times = {name: [] for name in work}
-        for _ in tqdm(range(repeats + 1), desc="timing", leave=False):
-            for name, (run, _) in work.items():
-                wait(); started = time.perf_counter(); run(); wait()
-                times[name].append(time.perf_counter() - started)
+        took = interleaved({name: run for name, (run, _) in work.items()}, repeats, wait)
     torch.set_num_threads(before)
-    factors = {name: statistics.median(t[1:]) / seconds for name, t in times.items()}   # the first round warms up
-    rows = [dict(stage=name, real_time_factor=factors[name], parameters=work[name][1]) for name in work]
-    rows.append(dict(stage="text to sound", real_time_factor=sum(f for n, f in factors.items() if n[0] in "td"), parameters=sum(r["parameters"] for r in rows[2:])))
+    rows = [dict(stage=name, real_time_factor=took[name] / seconds, parameters=sum(x.numel() for x in part.parameters()))
+            for name, (_, part) in work.items()]
+    rows.append(dict(stage="text to sound", **{k: sum(r[k] for r in rows[2:]) for k in ("real_time_factor", "parameters")}))
     return dict(preset=preset, device=device, threads=threads, torch=torch.__version__, rows=rows)
 
 # %% ../nbs/19_cli.ipynb #8a102099
@@ -238,7 +246,7 @@ def missing(extra: str = ""  # "" = the core, else the name of an extra: dev, ev
         except importlib.metadata.PackageNotFoundError: lacking.append(name)
     return lacking
 
-# %% ../nbs/19_cli.ipynb #446ca809
+# %% ../nbs/19_cli.ipynb #08d6152c
 def _findings():
     "Yield (what, status, detail, what mends it); only the core's findings can be `broken`."
     cores, free = os.cpu_count() or 1, shutil.disk_usage(".").free / 1e9
@@ -254,16 +262,20 @@ def _findings():
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     yield "compiler", "ok" if compiler else "absent", compiler or "none; only the eval extra wants one", "apt-get install gcc python3-dev"
 
+
+
+# %% ../nbs/19_cli.ipynb #16e24fd8
 def _ask(question):
     "Answer one question; whatever it raises is itself a finding."
     try: return question()
     except Exception as error: return question.__name__.strip("_"), "broken", f"{type(error).__name__}: {error}"[:200], "make setup"
 
-# %% ../nbs/19_cli.ipynb #dc66e170
+# %% ../nbs/19_cli.ipynb #ef603462
 def _torch():
     import torch
     cuda = f"CUDA {torch.version.cuda}, {torch.cuda.get_device_name()}" if torch.cuda.is_available() else "no CUDA device: the CPU it is"
-    return "torch", "ok" if tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 11) else "broken", f"{torch.__version__}, {cuda}", "pip install -c constraints.txt torch"
+    new_enough = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 11)
+    return "torch", "ok" if new_enough else "broken", f"{torch.__version__}, {cuda}", "pip install -c constraints.txt torch"
 
 def _torchaudio():
     unfit = unfit_extensions()
@@ -275,13 +287,15 @@ def _soundfile():
     import soundfile
     return "soundfile", "ok", soundfile.__libsndfile_version__, ""
 
+# %% ../nbs/19_cli.ipynb #3be56713
 def _espeak():
     from latentspeech.corpora import _espeak_library
     return "espeak-ng", "ok", str(_espeak_library()[0]), ""
 
 def _weights():
-    files = sorted((Path(__file__).parent if "__file__" in globals() else _folder("latentspeech")).glob("pretrained/*.safetensors"))
-    return ("weights", "ok" if files else "absent", ", ".join(f"{f.stem} {f.stat().st_size / 1e6:.1f} MB" for f in files) or "none shipped here", "make weights PRESET=mini")
+    files = sorted(_folder("latentspeech").glob("pretrained/*.safetensors"))
+    sizes = ", ".join(f"{f.stem} {f.stat().st_size / 1e6:.1f} MB" for f in files)
+    return "weights", "ok" if files else "absent", sizes or "none here", "make weights PRESET=mini"
 
 def _font():
     from latentspeech.audio import has_cjk_font

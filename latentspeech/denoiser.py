@@ -10,11 +10,7 @@ from torch import Tensor, nn
 from .config import LATENT_CHANNELS, DenoiserConfig
 
 # %% auto #0
-__all__ = ['DenoiserError', 'time_features', 'GatedLayer', 'Denoiser']
-
-# %% ../nbs/11_denoiser.ipynb #00a59e08
-class DenoiserError(ValueError):
-    "Report a denoiser configuration or input that does not fit."
+__all__ = ['time_features', 'GatedLayer', 'DenoiserError', 'Denoiser']
 
 # %% ../nbs/11_denoiser.ipynb #824d62da
 def time_features(t: Tensor,    # [B], 0 = data, 1 = noise
@@ -44,6 +40,10 @@ class GatedLayer(nn.Module):
         if not self.skip: return x + output, None
         residual, skip = output.chunk(2, 1)
         return (x + residual) * 0.5 ** 0.5, skip
+
+# %% ../nbs/11_denoiser.ipynb #00a59e08
+class DenoiserError(ValueError):
+    "Report a denoiser configuration or input that does not fit."
 
 # %% ../nbs/11_denoiser.ipynb #7cf7ed64
 def _draws(x: Tensor, z: Tensor) -> Tensor:  # repeat each row of x for z's several noise draws of it

@@ -134,7 +134,7 @@ def convert(prediction: Tensor,  # [B, ...]
     z_0, noise = (to(source, prediction, z_t, alpha, sigma) for to in (to_z0, to_noise))
     return target(destination, z_0, noise, alpha, sigma)
 
-# %% ../nbs/10_forward_diffusion.ipynb #40281e45
+# %% ../nbs/10_forward_diffusion.ipynb #f5546367
 TIME_SAMPLERS = ("uniform", "logit_normal")
 def _draw(function, shape, generator, like): # draw where the generator lives, then move: a CPU seed serves any device
     device = generator.device if generator is not None else like.device
@@ -145,7 +145,7 @@ def sample_times(batch: int,             # how many
                  n_steps: int = 0,       # above 0: only the times 1/n_steps, 2/n_steps ... 1
                  device="cpu"            # where the times are wanted
                  ) -> Tensor:            # [batch] in (0, 1]
-    "Draw training times, evenly spread over the batch from one random offset (Kingma et al. 2021, appendix I.1)."
+    "Draw training times, evenly spread over the batch from one random offset (Kingma et al. 2021)."
     _check(kind, TIME_SAMPLERS, "time sampler")
     offset = _draw(torch.rand, (1,), generator, torch.empty(0, device=device))
     u = ((offset + torch.arange(batch, device=device) / batch) % 1).clamp(1e-6, 1 - 1e-6)

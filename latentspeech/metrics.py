@@ -18,8 +18,8 @@ from .text import TextError, normalize
 __all__ = ['MCD_CAPTION', 'MetricError', 'MissingExtra', 'align', 'edit_distance', 'Rate', 'split_tone',
            'toned_syllable_error_rate', 'syllable_error_rate', 'tone_error_rate', 'text_tokens', 'character_error_rate',
            'bootstrap_interval', 'paired_interval', 'mel_cepstrum', 'World', 'world', 'dtw', 'mel_cepstral_distortion',
-           'author_script_mfcc_distance', 'PitchDistance', 'f0_metrics', 'length_ratio', 'level_difference', 'pesq_wb',
-           'stoi', 'Row', 'measured', 'check_ordering', 'ResultsTable']
+           'author_script_mfcc_distance', 'world_copy', 'PitchDistance', 'f0_metrics', 'length_ratio',
+           'level_difference', 'pesq_wb', 'stoi', 'Row', 'measured', 'check_ordering', 'ResultsTable']
 
 # %% ../nbs/15_metrics.ipynb #ff8196cb
 class MetricError(ValueError):
@@ -78,12 +78,13 @@ class Rate(float):
     def __getnewargs__(self): return tuple(self.per_utterance)
     def __repr__(self): return f"{self.value:.2%} ({self.errors} of {self.total}, n = {self.n})"
 
-# %% ../nbs/15_metrics.ipynb #d190e505
+# %% ../nbs/15_metrics.ipynb #f832e360
 def split_tone(syllable: str  # toned pinyin: "hao3"
                ) -> tuple:    # ("hao", 3); tone 0 where none is written
     "Part a syllable from its tone."
     return (syllable[:-1], int(syllable[-1])) if syllable[-1:].isdigit() else (syllable, 0)
 
+# %% ../nbs/15_metrics.ipynb #4535a5b1
 def _utterances(references, hypotheses):
     "Return lists of token lists; one flat list of tokens is one utterance, a missing hypothesis is an empty one."
     if len(references) and all(isinstance(token, str) for token in references): references, hypotheses = [references], [hypotheses]
@@ -124,11 +125,13 @@ def tone_error_rate(references: Sequence[Sequence[str]],        # toned pinyin o
         totals.append(len(wrong) if hypothesis else len(reference))
     return Rate(errors, totals)
 
-# %% ../nbs/15_metrics.ipynb #0013c1db
+# %% ../nbs/15_metrics.ipynb #192c257f
 def text_tokens(text: str  # any script
                 ) -> list: # of Han characters and lower-case words
     "Split text into the tokens of a character error rate; punctuation, symbols and spaces go."
-    with suppress(TextError): text = normalize(text)
+    with suppress(TextError), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about what can't be said: it is dropped below anyway
+        text = normalize(text)
     tokens, word = [], ""
     for character in unicodedata.normalize("NFKC", text).lower() + " ":
         han = unicodedata.name(character, "").startswith("CJK UNIFIED")
@@ -165,17 +168,17 @@ def _replicates(parts, n, seed):
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.concatenate([[(counts @ e) / (counts @ t) for e, t in parts] for counts in drawn], 1)
 
-# %% ../nbs/15_metrics.ipynb #8c5e5d5b
+# %% ../nbs/15_metrics.ipynb #de7fecdc
 def bootstrap_interval(values,             # a `Rate`, a tuple (errors, totals), or one value an utterance
                        n: int = 10_000,    # replicates
                        seed: int = 0,
                        share: float = 0.95 # of the replicates that lie inside
                        ) -> tuple:         # (low, high)
     "Find where a figure would fall, had other utterances of the same kind been drawn."
-    low, high = np.nanquantile(_replicates([_ratio(values)], n, seed)[0], [(1 - share) / 2, (1 + share) / 2])
+    low, high = np.nanquantile(_replicates([_ratio(values)], n, seed)[0], [(1 - share) / 2, (1 + share) / 2], method="nearest")
     return float(low), float(high)
 
-# %% ../nbs/15_metrics.ipynb #b4d7ab8d
+# %% ../nbs/15_metrics.ipynb #0044ff28
 def paired_interval(a, b,                   # as for `bootstrap_interval`, over the same utterances in the same order
                     n: int = 10_000, seed: int = 0, share: float = 0.95,
                     relative: bool = False  # (a - b) / b: -0.25 says that a has a quarter less
@@ -185,7 +188,7 @@ def paired_interval(a, b,                   # as for `bootstrap_interval`, over 
     if parts[0].shape != parts[1].shape: raise MetricError("a paired interval needs the same utterances on both sides")
     change = lambda x, y: (x - y) / (y if relative else 1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        low, high = np.nanquantile(change(*_replicates(parts, n, seed)), [(1 - share) / 2, (1 + share) / 2])
+        low, high = np.nanquantile(change(*_replicates(parts, n, seed)), [(1 - share) / 2, (1 + share) / 2], method="nearest")
         return float(change(*(e.sum() / t.sum() for e, t in parts))), float(low), float(high)
 
 # %% ../nbs/15_metrics.ipynb #0e1ba7ff
@@ -212,7 +215,7 @@ def mel_cepstrum(envelope: np.ndarray  # power spectra [frames, n_fft / 2 + 1], 
     cepstrum[:, 0] /= 2
     return cepstrum @ _warp_matrix(cepstrum.shape[1]).T
 
-# %% ../nbs/15_metrics.ipynb #19ab34bd
+# %% ../nbs/15_metrics.ipynb #ff48f7b6
 @dataclass
 class World:
     "Hold WORLD's view of a sound, a frame each 5 ms."
@@ -220,6 +223,7 @@ class World:
     cepstrum: np.ndarray  # mel-cepstra [frames, 25]
     loud: np.ndarray      # True above -20 dB of the mean, [frames]
 
+# %% ../nbs/15_metrics.ipynb #f44ac165
 def _usable(audio):
     audio = torch.as_tensor(audio).detach().cpu().float().flatten()
     return audio if len(audio) and bool(torch.isfinite(audio).all()) and float(audio.abs().max()) > 1e-5 else None
@@ -253,13 +257,14 @@ def dtw(cost: np.ndarray  # cost [N, M] of pairing i with j
         path.append(min((i - 1, j - 1), (i - 1, j), (i, j - 1), key=lambda p: total[p[0] + 1, p[1] + 1]))
     return np.array(path[::-1])
 
-# %% ../nbs/15_metrics.ipynb #28b9b1c9
+# %% ../nbs/15_metrics.ipynb #9c5efbd1
 def _aligned(reference, hypothesis):
     "Return the numbers of loud frames of both, paired by DTW over c1 to c24, and the distance of each pair."
     a, b = (side.cepstrum[side.loud][:, 1:] for side in (reference, hypothesis))
     i, j = dtw(np.sqrt(np.maximum((a ** 2).sum(1)[:, None] + (b ** 2).sum(1) - 2 * a @ b.T, 0))).T
     return np.flatnonzero(reference.loud)[i], np.flatnonzero(hypothesis.loud)[j], np.linalg.norm(a[i] - b[j], axis=1)
 
+# %% ../nbs/15_metrics.ipynb #957ade27
 def _both(reference, hypothesis, sample_rate):
     if (a := world(reference, sample_rate)) is None: raise MetricError("the reference is silent, empty or not finite")
     return a, world(hypothesis, sample_rate)
@@ -286,6 +291,21 @@ def author_script_mfcc_distance(reference, hypothesis,          # [T], [T']
     a, b = mfcc(a), mfcc(b)
     n = min(a.shape[1], b.shape[1])
     return float(10 / math.log(10) * (a[:, :n] - b[:, :n]).norm(dim=0).mean())
+
+# %% ../nbs/15_metrics.ipynb #9d321bac
+def world_copy(audio,                           # [T]
+               sample_rate: int = SAMPLE_RATE,  # of `audio` and the copy, hertz
+               flatten: bool = False            # speak every voiced frame at the median pitch: a control without tones
+               ) -> torch.Tensor:               # [T]; zeros where the sound is silent, empty or not finite
+    "Take a sound apart with WORLD and put it together again (copy-synthesis)."
+    n, audio = len(audio), _usable(audio)
+    if audio is None: return torch.zeros(n)
+    pyworld, samples = _extra("pyworld"), audio.double().numpy()
+    f0, times = pyworld.harvest(samples, sample_rate, frame_period=_STEP)
+    parts = pyworld.cheaptrick(samples, f0, times, sample_rate), pyworld.d4c(samples, f0, times, sample_rate)
+    if flatten and (f0 > 0).any(): f0 = np.where(f0 > 0, np.median(f0[f0 > 0]), 0.0)
+    copy = torch.from_numpy(pyworld.synthesize(f0, *parts, sample_rate, _STEP)).float()
+    return torch.nn.functional.pad(copy, (0, max(0, n - len(copy))))[:n]
 
 # %% ../nbs/15_metrics.ipynb #678c6f9c
 @dataclass
@@ -319,7 +339,7 @@ def level_difference(reference, hypothesis) -> float:
     "Return how many dB louder the hypothesis [T'] is than the reference [T]; -inf for silence."
     return level(hypothesis) - level(reference)
 
-# %% ../nbs/15_metrics.ipynb #5773e0cb
+# %% ../nbs/15_metrics.ipynb #0e3f60b8
 def _pair(reference, hypothesis, sample_rate):
     "Return two time-aligned sounds at 16 kHz and at one level, or None where the hypothesis failed."
     a, b = _usable(reference), _usable(hypothesis)
@@ -419,7 +439,7 @@ def _html(rows, said, about):
     yield from (f"<tr>{tag('th', line[:1])}{tag('td', line[1:])}</tr>" for line in lines)
     yield "</tbody></table>" + tag("strong", said) + tag("p", (f"{key}: {value}" for key, value in about.items()))
 
-# %% ../nbs/15_metrics.ipynb #2a6d9981
+# %% ../nbs/15_metrics.ipynb #96e98a38
 @dataclass
 class ResultsTable:
     "Hold rows and show them as Markdown, HTML or JSON; where the ordering is violated, no TTS row is shown."

@@ -123,7 +123,7 @@ def _exact(tensor: torch.Tensor):
     kept = dict(enabled=cudnn.enabled, benchmark=cudnn.benchmark, deterministic=cudnn.deterministic)
     with torch.autocast(tensor.device.type, enabled=False), cudnn.flags(allow_tf32=False, **kept) if tensor.is_cuda else nullcontext(): yield
 
-# %% ../nbs/02_pqmf.ipynb #8b0eadd0
+# %% ../nbs/02_pqmf.ipynb #1aa58adc
 class PQMF(nn.Module):
     "Split sound into bands and join them again: gain 1 in each band, no delay, as many numbers as samples."
     def __init__(self,
@@ -132,9 +132,9 @@ class PQMF(nn.Module):
                  design: str = "least_squares"):  # or "kaiser", the authors'; raises `PQMFError`
         super().__init__()
         self.n_bands, self.n_taps, self.design = n_bands, n_taps or 24 * n_bands, design
-        self.overlap = self.n_taps // (2 * n_bands)  # frames on either side that share samples with a frame
         for name, values in zip(("weight", "continuations"), _bank(n_bands, self.n_taps, design)):
             self.register_buffer(name, torch.tensor(values, dtype=torch.float32), persistent=False)
+        self.overlap = self.n_taps // (2 * n_bands)  # frames on either side that share samples with a frame
     def forward(self,
                 audio: torch.Tensor  # [B, 1, T], any T >= 1; raises `PQMFError` on stereo
                 ) -> torch.Tensor:   # [B, n_bands, ceil(T / n_bands)], the lowest band first

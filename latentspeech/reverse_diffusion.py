@@ -99,15 +99,15 @@ def draw_noise(seeds: list,          # [B] whole numbers, one an example
         row[:, :length] = torch.randn(frames, channels, generator=generator).T[:, :length]
     return noise
 
-# %% ../nbs/12_reverse_diffusion.ipynb #dd45187f
+# %% ../nbs/12_reverse_diffusion.ipynb #316a1e6c
 SAMPLERS = ("ancestral", "ddim", "dpm_solver_pp_2m", "heun", "euler")
+def _masked(z, mask): return z if mask is None else z * mask
 def _estimator(denoise, target, guidance, mask, times, levels): # the guess of z_0 at step i
     def guess(z, i):
         t = z.new_full((len(z),), times[i])
         prediction = denoise(z, t)
         if guidance != 1: prediction = guide(prediction, denoise(z, t, conditional=False), guidance)
-        z_0 = to_z0(target, prediction, z, *levels[i])
-        return z_0 if mask is None else z_0 * mask
+        return _masked(to_z0(target, prediction, z, *levels[i]), mask)
     return guess
 def _fresh(z, i, generator, seeds, mask): # the noise of step i
     if seeds is None: return _draw(torch.randn, z.shape, generator, z)
@@ -115,7 +115,7 @@ def _fresh(z, i, generator, seeds, mask): # the noise of step i
     noise = draw_noise(seeds, lengths, z.shape[1], draw=i + 1).to(z)
     return torch.nn.functional.pad(noise, (0, z.shape[-1] - noise.shape[-1]))
 
-# %% ../nbs/12_reverse_diffusion.ipynb #4d269fcd
+# %% ../nbs/12_reverse_diffusion.ipynb #2bf3f020
 def _plan(schedule, target, n_steps, sampler, start, shift): # times and (alpha, sigma) pairs as floats, or an error
     _check(sampler, SAMPLERS, "sampler"); _check(start, ("gaussian", "uniform"), "start")
     times = schedule.times(n_steps, shift)
@@ -126,7 +126,7 @@ def _plan(schedule, target, n_steps, sampler, start, shift): # times and (alpha,
 def _start(z, start, generator, mask):
     if not isinstance(z, Tensor): z = _draw(torch.randn, tuple(z), generator, torch.empty(0))
     if start == "uniform": z = torch.special.ndtr(z)
-    return z if mask is None else z * mask
+    return _masked(z, mask)
 def _advance(sampler, z, z_0, z_0_before, levels, i, eta, guess, fresh):
     here, there = levels[i], levels[i + 1]
     if sampler == "ancestral": return ancestral_step(z, z_0, here, there, fresh() if there[1] else 0.)
@@ -135,7 +135,7 @@ def _advance(sampler, z, z_0, z_0_before, levels, i, eta, guess, fresh):
     if sampler == "euler": return euler_step(z, z_0, here, there)
     return heun_step(z, z_0, here, there, lambda z: guess(z, i + 1))
 
-# %% ../nbs/12_reverse_diffusion.ipynb #8e202b09
+# %% ../nbs/12_reverse_diffusion.ipynb #4b9ebb20
 @torch.no_grad()
 def sample(denoise,                      # (z_t [B, C, L], t [B]) -> prediction; with guidance also conditional=False
            z,                            # z_T [B, C, L] from N(0, I), or a shape to draw on the generator's device
@@ -158,7 +158,6 @@ def sample(denoise,                      # (z_t [B, C, L], t [B]) -> prediction;
     guess = _estimator(denoise, target, guidance, mask, times, levels)
     for i in range(n_steps):
         z_0_before, z_0 = z_0, guess(z, i)
-        z = _advance(sampler, z, z_0, z_0_before, levels, i, eta, guess, lambda: _fresh(z, i, generator, seeds, mask))
-        if mask is not None: z = z * mask
+        z = _masked(_advance(sampler, z, z_0, z_0_before, levels, i, eta, guess, lambda: _fresh(z, i, generator, seeds, mask)), mask)
         if callback: callback(step=i, z=z, log_snr=2 * _half_log_snr(levels[i + 1]), z_0=z_0)
     return z

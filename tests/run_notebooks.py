@@ -15,7 +15,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
 ROOT = Path(__file__).resolve().parent.parent
-CELL_SECONDS = 120
+CELL_SECONDS = 180
 TRACEBACK = re.compile(r"^Traceback \(most recent call last\)|^-{30,}\n\w+ +Traceback", re.M)
 SHELL_LINE = re.compile(r"^\s*[\w, ]+=\s*!", re.M)
 

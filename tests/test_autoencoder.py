@@ -71,7 +71,7 @@ def test_memory_does_not_grow_with_length():
     autoencoder, lengths = make(), []
     inner = autoencoder.encoder.forward
     autoencoder.encoder.forward = lambda bands: lengths.append(bands.shape[2]) or inner(bands)
-    autoencoder.encode(torch.zeros(1, 1, FRAME * 3000))
+    autoencoder.encode(torch.zeros(1, 1, FRAME * 3000), chunk=1024)
     assert len(lengths) == 3 and max(lengths) <= 64 * (1024 + 2 * autoencoder.context)
 
 
@@ -145,7 +145,9 @@ def test_fuse_and_unfuse_keep_the_sound():
     autoencoder = make()
     audio = noise(1, 1, 4096)
     before = autoencoder(audio)
-    torch.testing.assert_close(autoencoder.fuse()(audio), before, atol=1e-6, rtol=1e-5)
+    n, names = autoencoder.n_parameters, set(autoencoder.requires_grad_(False).fuse().state_dict())
+    assert autoencoder.n_parameters == n == sum(p.numel() for p in autoencoder.parameters()) and "decoder.0.weight" in names
+    torch.testing.assert_close(autoencoder(audio), before, atol=1e-6, rtol=1e-5)
     assert not any(parametrize.is_parametrized(m) for m in autoencoder.modules())
     torch.testing.assert_close(autoencoder.unfuse()(audio), before, atol=1e-6, rtol=1e-5)
     assert any(parametrize.is_parametrized(m) for m in autoencoder.modules())

@@ -1,5 +1,5 @@
 """The repository keeps its own rules: modules stand alone, files made from others are up to date, nothing local leaks."""
-import ast, importlib.util, io, json, os, re, shutil, subprocess, sys, tokenize, tomllib
+import ast, os, re, shutil, subprocess, sys, tomllib
 from pathlib import Path
 import nbformat, pytest
 
@@ -182,6 +182,8 @@ def test_a_notebook_is_clean_and_light(path):
     notebook = nbformat.read(path, 4)
     assert path.stat().st_size <= 0.55e6
     assert not [i for i, c in enumerate(notebook.cells) if c.cell_type == "code" and c.execution_count is not None]
+    prose = "\n".join(c.source for c in notebook.cells if c.cell_type == "markdown")
+    assert re.search(r"^# ", prose, re.M) and re.search(r"^> ", prose, re.M), "a title and a one-sentence claim are missing"
     wrong = [c.id for c in notebook.cells if c.cell_type == "code" for o in c.outputs if o.output_type == "error"]
     assert not wrong and len({c.id for c in notebook.cells}) == len(notebook.cells)
 

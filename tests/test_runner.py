@@ -3,7 +3,6 @@ import sys, time
 from pathlib import Path
 import nbformat, pytest
 sys.path.insert(0, str(Path(__file__).parent))
-import run_notebooks
 from run_notebooks import main, run_notebook
 
 

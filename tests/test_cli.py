@@ -1,0 +1,195 @@
+"""The command line: wiring, one-line errors, exit codes, and a doctor who finds what was taken away."""
+import importlib.metadata, json, os, re, subprocess, sys, time, types
+from pathlib import Path
+import pytest, torch
+from latentspeech import cli
+from latentspeech.cli import doctor, main, missing, unfit_extensions
+
+COMMANDS = ("prepare", "train", "speak", "evaluate", "bench", "doctor")
+
+
+def shell(*words, **env):
+    "Run `latentspeech` in a process of its own."
+    root = str(Path(cli.__file__).parent.parent)
+    code = "import sys; from latentspeech.cli import main; sys.exit(main())"
+    return subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=120,
+                          env={**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1", **env})
+
+
+def refused(capsys, *words):
+    "Run a command that must fail: code 2, nothing on stdout, one typed line on stderr; return the line."
+    assert main(list(words)) == 2
+    out, err = capsys.readouterr()
+    line, = err.strip().splitlines()
+    assert out == "" and re.match(r"\w+: ", line) and "Traceback" not in line
+    return line
+
+
+def test_help_is_quick_and_imports_no_torch():
+    started = time.time()
+    result = shell("--help")
+    assert result.returncode == 0 and time.time() - started < 10 and all(c in result.stdout for c in COMMANDS)
+    code = "import sys\nfrom latentspeech.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\nassert 'torch' not in sys.modules and 'matplotlib' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, cwd=Path(cli.__file__).parent.parent).returncode == 0
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_every_option(command, capsys):
+    with pytest.raises(SystemExit) as stopped: main([command, "--help"])
+    text = capsys.readouterr().out
+    assert stopped.value.code == 0 and "--json" in text
+    assert not re.search(r"^  --[\w-]+( [A-Z_]+)?$\n(?= +-|\Z)", text, re.M), "an option without help"
+
+
+@pytest.mark.parametrize("words", [[], ["sing"], ["speak"], ["train", "--minutes", "soon"], ["bench", "--no-such"]])
+def test_usage_errors_exit_with_2(words, capsys):
+    with pytest.raises(SystemExit) as stopped: main(words)
+    assert stopped.value.code == 2 and "Traceback" not in capsys.readouterr().err
+
+
+def test_a_folder_that_is_no_corpus(tmp_path, capsys):
+    assert "CorpusError" in refused(capsys, "prepare", str(tmp_path / "nowhere"))
+    (tmp_path / "manifest.json").write_text("{}")
+    assert "CorpusError" in refused(capsys, "prepare", str(tmp_path))
+    assert "ConfigError" in refused(capsys, "prepare", "--preset", "enormous")
+    assert "CorpusError" in refused(capsys, "evaluate", "--corpus", str(tmp_path / "nowhere"))
+
+
+def test_bad_values_are_one_line(capsys):
+    refused(capsys, "bench", "--seconds", "0")
+    refused(capsys, "train", "--from", "memory")
+    assert "tiny" in refused(capsys, "bench", "--preset", "enormous")
+
+
+def test_no_traceback_reaches_a_shell():
+    result = shell("prepare", "/no/such/folder")
+    assert (result.returncode, result.stdout) == (2, "") and len(result.stderr.strip().splitlines()) == 1
+    assert "Traceback" in shell("prepare", "/no/such/folder", LATENTSPEECH_DEBUG="1").stderr
+
+
+@pytest.fixture
+def voice(monkeypatch):
+    "Put a voice that needs no weights in the place of the real one; note what it is asked."
+    asked = {}
+
+    class Speech:
+        audio, sample_rate, seconds, pinyin, warnings = torch.zeros(4800), 48_000, 0.1, ["ni2", "hao3"], []
+        def save(self, path): Path(path).write_bytes(b"RIFF"); return Path(path)
+
+    class Voice:
+        @classmethod
+        def from_pretrained(cls, name, device="cpu"): asked.update(name=name, device=device); return cls()
+        def speak(self, text, **how):
+            if not text.strip(): raise ValueError("there is nothing to say")
+            asked.update(text=text, **how)
+            return Speech()
+
+    class Judge:
+        @classmethod
+        def from_pretrained(cls, name): return cls()
+        def transcribe(self, audio, sample_rate): return ["ni2", "hao4"]
+
+    monkeypatch.setitem(sys.modules, "latentspeech.synthesis", types.SimpleNamespace(LatentSpeech=Voice))
+    monkeypatch.setitem(sys.modules, "latentspeech.judge", types.SimpleNamespace(Judge=Judge))
+    return asked
+
+
+def test_speak_passes_on_what_it_was_told(voice, tmp_path, capsys):
+    out = tmp_path / "new" / "a.wav"
+    assert main(["speak", "你好", "--out", str(out), "--n-steps", "4", "--seed", "7", "--pace", "1.5", "--judge", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert out.exists() and said["path"] == str(out) and said["pinyin"] == ["ni2", "hao3"] and said["heard"] == ["ni2", "hao4"]
+    assert voice == dict(name="mini", device="cpu", text="你好", n_steps=4, seed=7, speaker=None, pace=1.5)
+
+
+def test_speak_in_words_and_with_nothing_to_say(voice, tmp_path, capsys):
+    assert main(["speak", "你好", "--out", str(tmp_path / "a.wav")]) == 0
+    assert "pinyin: ni2 hao3" in capsys.readouterr().out
+    assert "nothing to say" in refused(capsys, "speak", " ", "--out", str(tmp_path / "b.wav"))
+    assert not (tmp_path / "b.wav").exists()
+
+
+def test_train_passes_on_what_it_was_told(monkeypatch, capsys):
+    asked = {}
+    monkeypatch.setitem(sys.modules, "latentspeech.training", types.SimpleNamespace(
+        train_part=lambda part, preset, **how: asked.update(part=part, preset=preset, **how) or dict(loss=0.5)))
+    monkeypatch.setattr(cli, "_corpus", lambda folder, preset: "the corpus")
+    assert main(["train", "voice", "--preset", "tiny", "--minutes", "2", "--from", "pretrained", "--resume"]) == 0
+    assert capsys.readouterr().out == "loss: 0.5\n"
+    assert asked == dict(part="voice", preset="tiny", corpus="the corpus", out=None, minutes=2.0, steps=None, device="cpu", resume=True, start="pretrained", seed=0)
+
+
+def test_an_interrupt_is_130_and_a_bug_is_a_traceback(monkeypatch, capsys):
+    def interrupted(folder, preset): raise KeyboardInterrupt
+    monkeypatch.setattr(cli, "_corpus", interrupted)
+    assert main(["prepare"]) == 130 and "Traceback" not in capsys.readouterr().err
+    def bug(folder, preset): raise KeyError("our own mistake")
+    monkeypatch.setattr(cli, "_corpus", bug)
+    with pytest.raises(KeyError): main(["prepare"])
+
+
+def test_a_damaged_corpus_is_exit_code_1(monkeypatch, capsys):
+    corpus = types.SimpleNamespace(folder="x", name="x", speakers=["a"], verify=lambda: ["001"], split=lambda s: [], split_sha256=lambda s: "0")
+    class Corpus(types.SimpleNamespace):
+        def __len__(self): return 0
+        def __iter__(self): return iter(())
+    monkeypatch.setattr(cli, "_corpus", lambda *a: Corpus(**vars(corpus)))
+    assert main(["prepare", "--verify"]) == 1 and "001" in capsys.readouterr().out
+
+
+def test_bench_measures_every_stage(capsys):
+    assert main(["bench", "--preset", "tiny", "--seconds", "0.5", "--repeats", "1", "--threads", "1", "--n-steps", "2", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert [r["stage"] for r in rows] == ["PQMF, there and back", "encode", "text encoder", "denoiser, 2 steps", "decode", "text to sound"]
+    assert all(r["real_time_factor"] > 0 for r in rows) and torch.is_grad_enabled()
+
+
+def rows_of(result): return {r["what"]: r for r in result["rows"]}
+
+
+def test_the_doctor_finds_the_core_sound(capsys):
+    assert main(["doctor", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["ok"]
+
+
+def test_the_doctor_finds_what_is_gone(monkeypatch):
+    real = importlib.metadata.version
+    def version(name):
+        if name in ("pesq", "soundfile"): raise importlib.metadata.PackageNotFoundError(name)
+        return real(name)
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    monkeypatch.setattr(cli.shutil, "which", lambda name: None)
+    monkeypatch.setitem(sys.modules, "soundfile", None)
+    found = doctor()
+    rows = rows_of(found)
+    assert not found["ok"] and rows["soundfile"]["status"] == "broken" and "soundfile" in rows["core packages"]["detail"]
+    assert rows["extra eval"]["status"] == "absent" and "eval" in rows["extra eval"]["mend"]
+    assert rows["compiler"]["status"] == "absent" and "gcc" in rows["compiler"]["mend"]
+    assert all(r["mend"] for r in found["rows"] if r["status"] != "ok")
+
+
+def install(folder, cuda, library=b"links to libcudart.so.13"):
+    "Lay out what pip leaves of torch and torchaudio."
+    (folder / "torch").mkdir()
+    (folder / "torch" / "version.py").write_text(f"cuda = {cuda!r}\nhip = None\n")
+    (folder / "torchaudio" / "lib").mkdir(parents=True)
+    extension = folder / "torchaudio" / "lib" / "_torchaudio.abi3.so"
+    extension.write_bytes(library)
+    return extension
+
+
+@pytest.mark.parametrize("cuda,library,unfit", [(None, b"libcudart.so.13", True), ("13.0", b"libcudart.so.13", False), (None, b"libtorch_cpu.so", False)])
+def test_a_cuda_torchaudio_is_moved_aside_only_beside_a_cpu_torch(tmp_path, monkeypatch, cuda, library, unfit, capsys):
+    extension = install(tmp_path, cuda, library)
+    monkeypatch.setattr(cli, "_folder", lambda package: tmp_path / package)
+    assert bool(unfit_extensions()) is unfit
+    if unfit: assert rows_of(doctor())["torchaudio"] | {"mend": ""} == dict(what="torchaudio", status="broken", mend="", detail=f"{extension} wants CUDA, which this torch has not")
+    doctor(mend=True)
+    assert extension.exists() is not unfit and extension.with_name(extension.name + ".unused").exists() is unfit
+    assert ("moved" in capsys.readouterr().err) is unfit and unfit_extensions() == []
+
+
+def test_missing_reads_the_metadata(monkeypatch):
+    monkeypatch.setattr(importlib.metadata, "requires", lambda name: ["numpy>=1", "no-such-thing>=2", 'pesq>=0; extra == "eval"', 'nor-this; extra == "eval"'])
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "1" if name in ("numpy", "pesq") else (_ for _ in ()).throw(importlib.metadata.PackageNotFoundError(name)))
+    assert missing() == ["no-such-thing"] and missing("eval") == ["nor-this"] and missing("zh") == []

@@ -1,0 +1,87 @@
+"The one-graph sampler against the plain loop; on a machine with a GPU, recorded graphs too."
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from latentspeech.config import FRAME, FRAME_RATE
+from latentspeech.forward_diffusion import Schedule
+from latentspeech.gpu_sampling import GraphSampler, bucket_frames, count_work, low_precision, parity, random_inputs, random_system
+from latentspeech.reverse_diffusion import SAMPLERS, sample
+
+ROOT = Path(__file__).resolve().parents[1]
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here"))]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_parity(device):
+    checked = parity(device, "tiny", (30, 100, 7))
+    assert checked["same_bits"] and checked["graph_against_plain"] < 1e-4 and checked["batch_against_alone"] < 1e-4
+    assert checked["bfloat16_snr_db"] > 25
+
+
+@pytest.mark.parametrize("sampler", [s for s in SAMPLERS if s != "ancestral"])
+@pytest.mark.parametrize("guidance", (1.0, 2.0))
+def test_equals_the_plain_loop(sampler, guidance):
+    denoiser, autoencoder, diffusion = random_system("tiny")
+    diffusion = replace(diffusion, sampler=sampler, guidance=guidance, n_steps=4)
+    hidden, z_T, mask = random_inputs(denoiser, [50])
+    audio = GraphSampler(denoiser, autoencoder, diffusion)(hidden, z_T, mask)
+    assert audio.shape == (1, 1, 50 * FRAME)
+    with torch.no_grad():
+        z = sample(lambda z, t, conditional=True: denoiser(z, t, hidden if conditional else None), z_T, Schedule("flow"), "velocity", 4,
+                   sampler, guidance)
+        plain = autoencoder.decode(torch.nn.functional.pad(z, (0, autoencoder.context)))[..., :50 * FRAME]
+    torch.testing.assert_close(audio, plain, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("bucket", (1, 16, 64))
+def test_buckets_change_nothing(bucket):
+    denoiser, autoencoder, diffusion = random_system("tiny")
+    inputs = random_inputs(denoiser, [33, 5])
+    usual = GraphSampler(denoiser, autoencoder, diffusion)(*inputs)
+    torch.testing.assert_close(GraphSampler(denoiser, autoencoder, diffusion, bucket=bucket)(*inputs), usual, rtol=0, atol=1e-5)
+    assert bucket_frames(33, autoencoder.context, bucket) >= 33 + autoencoder.context
+
+
+def test_half_precision_leaves_the_original_alone():
+    denoiser, autoencoder, _ = random_system("tiny")
+    before = {k: v.clone() for k, v in autoencoder.state_dict().items()}
+    copy = low_precision(autoencoder, torch.bfloat16)
+    assert all(torch.equal(v, before[k]) and v.dtype == before[k].dtype for k, v in autoencoder.state_dict().items())
+    assert copy.latent_mean.dtype == torch.float32
+    assert {m.weight.dtype for m in copy.modules() if isinstance(m, (torch.nn.Conv1d, torch.nn.ConvTranspose1d))} == {torch.bfloat16}
+
+
+def test_count_work():
+    x = torch.randn(4, 4)
+    assert count_work(lambda: x @ x) == (1, 64)
+    assert count_work(lambda: x.clone().add_(1)) == (2, 128)
+    assert count_work(lambda: x.T[None].expand(3, 4, 4)) == (0, 0)
+
+
+SCRIPT = """
+import sys
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("fastcore", "soundfile", "pypinyin", "espeakng_loader", "torchaudio", "matplotlib", "IPython"):
+            raise ImportError(f"{name} is not on a bare GPU machine")
+sys.meta_path.insert(0, Missing())
+code = open("tools/bench_gpu.py").read()
+code = code.replace("result = benchmark(", "import latentspeech.gpu_sampling as g; g.variants = lambda d: [('tiny', {}, {}, [1], True)]\\nresult = benchmark(")
+sys.argv[1:] = ["--seconds", "1", "--repeats", "1", "--device", "cpu", "--out", sys.argv[1]]
+exec(compile(code, "tools/bench_gpu.py", "exec"), {"__name__": "__main__", "__file__": "tools/bench_gpu.py"})
+"""
+
+
+def test_benchmark_needs_nothing_but_torch(tmp_path):
+    done = subprocess.run([sys.executable, "-c", SCRIPT, str(tmp_path / "out.json")], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    result = json.loads((tmp_path / "out.json").read_text())
+    row, = result["rows"]
+    assert row["text"] and row["audio_seconds_per_second"] > 0 and result["parity"]["same_bits"] and result["machine"]
+    assert round(result["seconds"] * FRAME_RATE) == 47

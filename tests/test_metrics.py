@@ -1,0 +1,230 @@
+"Oracles for latentspeech.metrics: other libraries, invariances, intervals whose coverage is known."
+import json, math, pickle, sys
+import numpy as np
+import pytest
+import torch
+from latentspeech import metrics as m
+from latentspeech.audio import vowel
+
+RATE = 48_000
+
+
+def speech():
+    "A sentence of vowels with four tones: no espeak, no recording."
+    parts = [vowel(name, tone, 0.3, 170) for name, tone in (("a", 1), ("i", 4), ("u", 2), ("e", 3))]
+    return torch.cat([torch.zeros(2400), *parts, torch.zeros(2400)]) + 1e-4 * torch.randn(4 * 14_400 + 4800, generator=torch.Generator().manual_seed(1))
+
+
+def noise(sound, snr, seed=0):
+    return sound + sound.std() * 10 ** (-snr / 20) * torch.randn(len(sound), generator=torch.Generator().manual_seed(seed))
+
+
+# ---- error rates
+
+def test_edit_distance_agrees_with_jiwer():
+    jiwer = pytest.importorskip("jiwer")
+    random = np.random.default_rng(0)
+    for _ in range(300):
+        r, h = (list(random.choice(list("abcd"), random.integers(low, 12))) for low in (1, 0))
+        counts = jiwer.process_words(" ".join(r), " ".join(h))
+        assert m.edit_distance(r, h) == counts.substitutions + counts.deletions + counts.insertions
+
+
+def test_alignment_keeps_both_sides_in_order():
+    random = np.random.default_rng(1)
+    for _ in range(100):
+        r, h = (list(random.choice(list("abc"), random.integers(0, 9))) for _ in range(2))
+        pairs = m.align(r, h)
+        assert [a for a, _ in pairs if a is not None] == r and [b for _, b in pairs if b is not None] == h
+
+
+@pytest.mark.parametrize("measure", [m.syllable_error_rate, m.tone_error_rate, m.toned_syllable_error_rate])
+def test_a_failed_output_is_all_wrong(measure):
+    said = [["ni3", "hao3"], ["zai4", "jian4"]]
+    assert measure(said, said) == 0
+    assert measure(said, [None, []]) == 1
+    assert measure(said, [said[0], None]) == 0.5
+    with pytest.raises(m.MetricError): measure(said, said[:1])
+
+
+def test_the_three_rates_separate_sound_and_tone():
+    said = [["ma1", "ma2", "ma3", "ma4"]]
+    tones, sounds = [["ma2", "ma2", "ma3", "ma4"]], [["ba1", "ma2", "ma3", "ma4"]]
+    assert (m.syllable_error_rate(said, tones), m.tone_error_rate(said, tones), m.toned_syllable_error_rate(said, tones)) == (0, .25, .25)
+    assert (m.syllable_error_rate(said, sounds), m.tone_error_rate(said, sounds), m.toned_syllable_error_rate(said, sounds)) == (.25, 0, .25)
+
+
+def test_tone_alignment_takes_the_fewest_tone_errors():
+    assert m.tone_error_rate([["ma1", "ma2"]], [["ma2"]]) == 0      # either ma may be the one that was lost
+    assert m.tone_error_rate([["ma1", "ma2", "ma3"]], [["ma2", "ma3"]]).total == 2
+
+
+def test_one_flat_list_is_one_utterance():
+    assert m.syllable_error_rate(["ni3", "hao3"], ["ni2"]).n == 1
+    assert m.syllable_error_rate(["ni3", "hao3"], ["ni2"]) == 0.5
+
+
+def test_rate_is_a_corpus_rate_and_survives_pickling():
+    rate = m.Rate([1, 1], [1, 20])
+    assert rate == pytest.approx(2 / 21) and rate.mean == pytest.approx(0.525) and (rate.errors, rate.total, rate.n) == (2, 21, 2)
+    again = pickle.loads(pickle.dumps(rate))
+    assert again == rate and again.n == 2 and (again.per_utterance == rate.per_utterance).all()
+    assert math.isnan(m.Rate([], [])) and math.isnan(m.Rate([0], [0]).mean)
+
+
+def test_characters_are_tokens_and_punctuation_is_not():
+    assert m.character_error_rate(["今天天气很好。"], ["今天，天汽很好"]) == pytest.approx(1 / 6)
+    assert m.character_error_rate(["你好"], [None]) == 1
+    assert m.character_error_rate(["你好", ""], ["你好", "吗"]).errors == 1
+    assert m.text_tokens("ＡＢ\u200b，你") == m.text_tokens("ab 你")
+
+
+# ---- intervals
+
+def test_interval_agrees_with_scipy():
+    from scipy import stats
+    values = np.random.default_rng(0).gamma(2.0, size=80)
+    ours = m.bootstrap_interval(values, seed=1)
+    scipys = stats.bootstrap((values,), np.mean, method="percentile", n_resamples=10_000, random_state=1).confidence_interval
+    assert np.allclose(ours, scipys, atol=0.03)
+    assert m.bootstrap_interval(values, seed=1) == ours != m.bootstrap_interval(values, seed=2)
+
+
+def test_interval_covers_the_truth_as_often_as_it_says():
+    random = np.random.default_rng(0)
+    hits = 0
+    for trial in range(200):
+        low, high = m.bootstrap_interval(m.Rate(random.binomial(10, 0.1, 60), [10] * 60), n=400, seed=trial)
+        hits += low <= 0.1 <= high
+    assert 0.90 <= hits / 200 <= 0.99
+
+
+def test_paired_interval_is_narrower_and_signed():
+    random = np.random.default_rng(0)
+    hard = random.beta(0.5, 4, 100)
+    b = random.binomial(10, hard)
+    a = random.binomial(b, 0.7)
+    difference, low, high = m.paired_interval(m.Rate(a, [10] * 100), m.Rate(b, [10] * 100))
+    assert difference < 0 and low < difference < high < 0
+    alone = m.bootstrap_interval(m.Rate(b, [10] * 100))
+    assert high - low < alone[1] - alone[0]
+    assert m.paired_interval(a / 10, b / 10, relative=True)[0] == pytest.approx(a.sum() / b.sum() - 1)
+    assert m.paired_interval(b, b) == (0, 0, 0)
+    with pytest.raises(m.MetricError): m.paired_interval([1.0], [1.0, 2.0])
+
+
+# ---- distances
+
+def test_warped_cepstrum_equals_pysptk():
+    pysptk = pytest.importorskip("pysptk", reason="eval extra")
+    envelope = np.exp(np.cumsum(np.random.default_rng(0).normal(size=(5, 513)), 1) * 0.1)
+    assert np.allclose(m.mel_cepstrum(envelope), pysptk.sp2mc(envelope, 24, 0.42), atol=1e-9)
+
+
+def test_mcd_within_two_per_cent_of_pyworld_and_pysptk():
+    pyworld, pysptk, librosa = (pytest.importorskip(p, reason="eval extra") for p in ("pyworld", "pysptk", "librosa"))
+    def frames(sound):
+        x = m.resample(sound, RATE, 16_000).double().numpy()
+        f0, t = pyworld.harvest(x, 16_000, frame_period=5.0)
+        sp = pyworld.cheaptrick(x, f0, t, 16_000)
+        power = sp.mean(1)
+        return pysptk.sp2mc(sp, 24, 0.42)[power > 0.01 * power.mean(), 1:]
+    a, b = speech(), noise(speech(), 15)[4800:]
+    x, y = frames(a), frames(b)
+    _, path = librosa.sequence.dtw(x.T, y.T)
+    reference = 10 * math.sqrt(2) / math.log(10) * np.linalg.norm(x[path[:, 0]] - y[path[:, 1]], axis=1).mean()
+    assert m.mel_cepstral_distortion(a, b) == pytest.approx(reference, rel=0.02)
+
+
+def test_mcd_invariances():
+    pytest.importorskip("pyworld", reason="eval extra")
+    a = speech()
+    seen = m.world(a)
+    mcd = lambda sound: m.mel_cepstral_distortion(seen, sound)
+    assert m.mel_cepstral_distortion(a, a.clone()) == 0
+    assert mcd(2 * a) < 0.01
+    assert mcd(torch.cat([torch.zeros(9600), a])) < 0.6 and mcd(torch.cat([a, torch.zeros(9600)])) < 0.6
+    levels = [mcd(noise(a, snr)) for snr in (40, 30, 20, 10, 0)]
+    assert levels == sorted(levels) and levels[0] > 0
+    for failed in (torch.zeros(9600), torch.zeros(0), torch.full((9600,), math.nan)): assert mcd(failed) == math.inf
+    with pytest.raises(m.MetricError): m.mel_cepstral_distortion(torch.zeros(9600), a)
+
+
+def test_mcd_is_blind_to_tone_and_f0_is_not():
+    pytest.importorskip("pyworld", reason="eval extra")
+    a = speech()
+    seen, copy, flat = m.world(a), m.world(m.world_copy(a)), m.world(m.world_copy(a, flatten=True))
+    assert abs(m.mel_cepstral_distortion(seen, flat) - m.mel_cepstral_distortion(seen, copy)) < 1.0
+    assert m.f0_metrics(seen, copy).rmse_semitones < 0.5 < 2 < m.f0_metrics(seen, flat).rmse_semitones
+    assert m.f0_metrics(seen, copy).correlation > 0.95
+
+
+def test_dtw_against_librosa():
+    librosa = pytest.importorskip("librosa", reason="test oracle")
+    for shape in ((1, 1), (1, 7), (7, 1), (40, 60)):
+        cost = np.random.default_rng(0).random(shape)
+        total, _ = librosa.sequence.dtw(C=cost)
+        path = m.dtw(cost)
+        assert cost[tuple(path.T)].sum() == pytest.approx(total[-1, -1])
+        assert tuple(path[0]) == (0, 0) and (np.diff(path, axis=0) <= 1).all() and (np.diff(path, axis=0).sum(1) >= 1).all()
+
+
+def test_authors_script_against_librosa():
+    librosa = pytest.importorskip("librosa", reason="test oracle")
+    a, b = speech(), noise(speech(), 10)[:50_000]
+    x, y = (librosa.feature.mfcc(y=s.numpy(), sr=RATE, n_mfcc=13) for s in (a, b))
+    n = min(x.shape[1], y.shape[1])
+    expected = 10 / math.log(10) * np.linalg.norm(x[:, :n] - y[:, :n], axis=0).mean()
+    assert m.author_script_mfcc_distance(a, b) == pytest.approx(expected, rel=1e-3)
+    assert m.author_script_mfcc_distance(a, b, RATE) > 0 and m.author_script_mfcc_distance(a, torch.zeros(9)) == math.inf
+
+
+def test_pesq_and_stoi_only_for_aligned_pairs():
+    pesq = pytest.importorskip("pesq", reason="eval extra")
+    pystoi = pytest.importorskip("pystoi", reason="eval extra")
+    a, b = speech(), noise(speech(), 10)
+    x, y = (m.resample(s, RATE, 16_000).numpy() for s in (a, m.match_level(b, a)))
+    assert m.pesq_wb(a, b) == pytest.approx(pesq.pesq(16_000, x, y, "wb"), abs=1e-3)
+    assert m.stoi(a, b) == pytest.approx(pystoi.stoi(x, y, 16_000), abs=1e-3)
+    assert m.pesq_wb(a, 3 * b) == pytest.approx(m.pesq_wb(a, b), abs=0.01)
+    for measure in (m.pesq_wb, m.stoi):
+        with pytest.raises(m.MetricError, match="time-aligned"): measure(a, a[:-9600])
+        assert math.isnan(measure(a, torch.zeros_like(a))) and math.isnan(measure(a[:900], a[:900]))
+
+
+@pytest.mark.parametrize("package, call", [("pyworld", lambda a: m.mel_cepstral_distortion(a, a)), ("pesq", lambda a: m.pesq_wb(a, a)),
+                                           ("pystoi", lambda a: m.stoi(a, a)), ("pyworld", lambda a: m.f0_metrics(a, a))])
+def test_a_missing_extra_names_the_cure(monkeypatch, package, call):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(m.MissingExtra, match=r"pip install latentspeech\[eval\]"): call(speech())
+
+
+# ---- the table
+
+def rows(natural, tts, control):
+    return [m.measured(role, "SER (in-house)", m.Rate([e] * 20, [100] * 20), role) for role, e in
+            (("natural", natural), ("tts", tts), ("control", control))]
+
+
+def test_ordering_hides_the_voice():
+    assert m.check_ordering(rows(1, 5, 90)) == []
+    for bad in (rows(5, 1, 90), rows(1, 90, 5), rows(1, 1, 90)):
+        table = m.ResultsTable(bad)
+        assert "ORDERING VIOLATED" in table.to_markdown() and "ORDERING VIOLATED" in table.to_html()
+        assert "tts" not in {row["row"] for row in json.loads(table.to_json())["rows"]}
+
+
+def test_table_round_trip(tmp_path):
+    table = m.ResultsTable(rows(1, 5, 90) + [m.measured("tts", "MCD", [math.inf, 5.0], unit="dB"), m.measured("tts", "PESQ", [None, None])], {"seed": 3})
+    table.to_json(tmp_path / "t.json")
+    read = json.loads((tmp_path / "t.json").read_text("utf8"), parse_constant=pytest.fail)
+    first = read["rows"][0]
+    assert (first["row"], first["metric"], first["value"], first["n"]) == ("natural", "SER (in-house)", 0.01, 20) and read["seed"] == 3
+    assert read["rows"][3]["value"] is None and read["rows"][4]["failed"] == 2
+    assert "<script>" not in m.ResultsTable([m.measured("<script>", "x", [1.0])]).to_html()
+
+
+def test_failures_are_counted_not_averaged():
+    row = m.measured("copy", "PESQ", [2.0, None, math.nan, 4.0])
+    assert (row.value, row.n, row.failed) == (3.0, 4, 2)
+    assert m.measured("voice", "MCD", [5.0, math.inf]).value == math.inf
