@@ -70,10 +70,9 @@ def rotary(vectors: Tensor  # [..., N, d] queries or keys, d even
     a, b = vectors.chunk(2, -1)
     return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)
 
-# %% ../nbs/09_encoder.ipynb #95775e92
+# %% ../nbs/09_encoder.ipynb #dcfdd053
 def sinusoidal_positions(n: int,       # positions
-                         width: int,   # channels, even
-                         device=None) -> Tensor:  # [n, width]
+                         width: int, device=None) -> Tensor:  # [n, width], width even
     "Compute the fixed positions of the original Transformer, as the paper's blocks use."
     rates = 10_000 ** (-torch.arange(width // 2, device=device) / (width // 2))
     angles = torch.arange(n, device=device)[:, None] * rates
@@ -135,14 +134,13 @@ class Block(nn.Module):
             else: x = norm(x + self.dropout(layer(x, mask)))
         return x * mask[..., None]
 
-# %% ../nbs/09_encoder.ipynb #d544f8c8
+# %% ../nbs/09_encoder.ipynb #24d458ab
 class Fusion(nn.Module):
     "Join phones and style: H_P + H_S, or low-rank adaptation W H_P + U H_S when `rank` > 0 (StyleSpeech)."
     def __init__(self, width: int, rank: int = 0):
         super().__init__()
         self.full = nn.Linear(width, width, bias=False) if rank else nn.Identity()
-        self.low = (nn.Sequential(nn.Linear(width, rank, bias=False), nn.Linear(rank, width, bias=False))
-                    if rank else nn.Identity())
+        self.low = nn.Sequential(nn.Linear(width, rank, bias=False), nn.Linear(rank, width, bias=False)) if rank else nn.Identity()
 
     def forward(self, phones: Tensor,  # [B, N, D]
                 style: Tensor          # [B, N, D]
@@ -186,7 +184,7 @@ class EncoderOutput(NamedTuple):
     frame_lengths: Tensor  # [B] long
     frame_mask: Tensor     # [B, 1, L] float, 1 on real frames
 
-# %% ../nbs/09_encoder.ipynb #3ba6b5db
+# %% ../nbs/09_encoder.ipynb #c179a985
 class TextEncoder(nn.Module):
     "Turn phones, tones and a speaker into H_tts, one column a latent frame."
     def __init__(self, config: EncoderConfig, n_symbols: int, n_tones: int = N_TONES, n_speakers: int = 1):
@@ -213,6 +211,7 @@ class TextEncoder(nn.Module):
         phones, mask, voice = self.encode_phones(symbols, tones, speakers, lengths)
         log_durations = self.duration(phones if self.paper else phones.detach(), mask)
         if durations is None: durations = round_durations(log_durations.detach(), mask, pace)
+        elif durations.shape != symbols.shape: raise EncoderError(f"durations {tuple(durations.shape)} must match symbols {tuple(symbols.shape)}")
         return self.expand(phones, log_durations, durations * mask, voice, n_frames)
 
 # %% ../nbs/09_encoder.ipynb #1a6dda1e
@@ -232,13 +231,11 @@ def encode_phones(self: TextEncoder, symbols: Tensor, tones: Tensor, speakers: T
     for block in self.style_blocks: style = block(style, mask)
     return self.fusion(phones, style) * mask[..., None], mask, voice
 
-# %% ../nbs/09_encoder.ipynb #fb526050
+# %% ../nbs/09_encoder.ipynb #def23971
 @patch
 def expand(self: TextEncoder, phones: Tensor, log_durations: Tensor, durations: Tensor, voice: Tensor, n_frames: int | None = None
            ) -> EncoderOutput:
     "Stretch phones to latent frames and let neighbouring frames agree."
-    if durations.shape != phones.shape[:2]:
-        raise EncoderError(f"durations {tuple(durations.shape)} must match symbols {tuple(phones.shape[:2])}")
     index = frame_index(durations, n_frames)
     hidden = phones.gather(1, index[..., None].expand(-1, -1, phones.shape[2])) + voice
     lengths = durations.sum(1).clamp(max=index.shape[1])

@@ -1,0 +1,210 @@
+"""The demo's page must show what there is, say what is missing, and load nothing from the network; its run must end with the right code."""
+import io, json, os, re, signal, subprocess, sys, time
+from pathlib import Path
+import nbformat, numpy as np, pytest, soundfile
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "tests")]
+import demo
+from demo import Demo, Stage, clock, estimate, headings_of, plan_stages, progress_line, resident_gb, write_record
+from demo_page import accented, build_page, marked, notebook_page, settled, write_page
+
+
+def fabricate(folder):
+    "Write a small but whole demo folder."
+    (folder / "samples").mkdir(parents=True)
+    tone = 0.1 * np.sin(np.arange(24_000) * 0.05)
+    for name in ("a-natural.wav", "a-speech.wav"): soundfile.write(folder / "samples" / name, tone, 48_000)
+    keep = lambda name, what: (folder / name).write_text(json.dumps(what), "utf8")
+    keep("samples.json", [dict(id="a", text="你好<b>&", pinyin=["ni2", "hao3"], heard=dict(natural=["ni2", "hao3"], speech=["ni3"]),
+                               sounds=dict(natural="samples/a-natural.wav", speech="a-speech.wav", reconstruction="samples/lost.wav"))])
+    row = lambda name, role, value: dict(row=name, metric="SER (in-house)", value=value, n=150, low=value / 2, high=value * 2, role=role, unit="%", failed=0)
+    keep("table.json", dict(seed=0, split="abc<script>alert(1)</script>", ordering="holds",
+                            rows=[row("natural", "natural", 0.01), row("full TTS", "tts", 0.062), row("wrong text", "control", 0.93)]))
+    for part in ("autoencoder", "voice"):
+        (folder / part).mkdir()
+        keep(f"{part}/history.json", dict(history=[dict(step=i + 1, seconds=i, loss=3 / (i + 1), mel=1.0) for i in range(60)]))
+    stages = [dict(s.__dict__, seconds=100.0, peak_gb=1.25, status="done") for s in plan_stages((2.5, 2.5))]
+    keep("demo.json", dict(preset="mini", scratch=False, machine="2 cores & more", minutes=14.2, first_sound_minutes=1.1, peak_gb=2.04, training_minutes=[2.5, 2.5],
+                           costs=dict(going_on=[2.5, 2.5], from_nothing=[22, 18]), whole_from_nothing=48, stages=stages,
+                           shipped=dict(voice=dict(steps=9000, training_seconds=3600, machine="two <cores>"))))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    return build_page(fabricate(tmp_path_factory.mktemp("demo")))
+
+
+def test_the_page_shows_what_there_is(page):
+    assert page.count("<audio") == 2 and page.count("data:image/png") == 2 and page.count("data:image/svg+xml") == 2
+    for text in ("nǐ", "not there", "6.2 %", "n = 150", "3.1 % to 12.4 %", "holds", "14 min 12 s", "2.0 GB", "1 min 06 s", "40 minutes of training in place of 5",
+                 "9,000 steps in 60 min 00 s", "a ruler that changes with each run", "make speak"): assert text in page, text
+
+
+def test_the_page_escapes_what_it_did_not_write(page):
+    assert "你好&lt;b&gt;&amp;" in page and "<script" not in page and "two &lt;cores&gt;" in page and "2 cores &amp; more" in page
+
+
+def test_the_page_stands_alone(page):
+    assert not re.search(r"""(src|href)=["'](https?:)?//|@import|url\(http""", page)
+    assert 'name="viewport"' in page and "prefers-color-scheme: dark" in page
+
+
+def test_tags_are_balanced(page):
+    from html.parser import HTMLParser
+    class Checker(HTMLParser):
+        def __init__(self): super().__init__(); self.open = []
+        def handle_starttag(self, tag, attributes):
+            if tag not in ("meta", "img", "br"): self.open.append(tag)
+        def handle_endtag(self, tag): assert self.open.pop() == tag
+    checker = Checker(); checker.feed(page)
+    assert not checker.open
+
+
+def test_an_empty_folder_gives_a_page_that_says_so(tmp_path):
+    text = write_page(tmp_path).read_text("utf8")
+    for piece in ("samples.json is missing", "table.json is missing", "autoencoder/history.json is missing", "No notebook was run"): assert piece in text
+
+
+@pytest.mark.parametrize("name", ["samples.json", "table.json", "demo.json", "voice/history.json", "samples/a-speech.wav"])
+@pytest.mark.parametrize("content", [b"", b"{", b"null"])
+def test_a_damaged_piece_never_hurts_the_rest(tmp_path, name, content):
+    folder = fabricate(tmp_path / "demo")
+    (folder / name).write_bytes(content)
+    assert "make speak" in build_page(folder)
+
+
+def test_a_violated_ordering_is_shown(tmp_path):
+    folder = fabricate(tmp_path / "demo")
+    table = json.loads((folder / "table.json").read_text())
+    (folder / "table.json").write_text(json.dumps(dict(table, ordering=["ORDERING VIOLATED: SER: natural is not below"])))
+    assert 'class="bad"' in (text := build_page(folder)) and "ORDERING VIOLATED" in text
+
+
+def test_what_was_heard_is_compared_with_what_was_said():
+    assert accented("lv4") == "lǜ" and accented("de5") == "de" and accented("<x>") == "<x>"
+    assert marked(["ni2", "hao3"], ["ni2", "hao3"]) == "ní hǎo"
+    wrong = marked(["ni2", "hao3", "ma5"], ["ni3", "hao3"])
+    assert 'class="tone"' in wrong and "∅" in wrong and wrong.count("<mark") == 2
+    assert marked(["ni2"], ["<b>"]).count("&lt;b&gt;") == 1 and marked([], []) == "nothing"
+
+
+def test_a_notebook_becomes_a_page_without_network_or_widgets(tmp_path):
+    bar = lambda key, **state: {key: dict(state=state)}
+    states = bar("box", children=["IPY_MODEL_a", "IPY_MODEL_b"]) | bar("a", value="training: 100%") | bar("b", value=" 20/20 [00:02&lt;00:00]")
+    view = lambda key: nbformat.v4.new_output("display_data", {"application/vnd.jupyter.widget-view+json": dict(model_id=key), "text/plain": "0%"})
+    cells = [nbformat.v4.new_markdown_cell("# Lesson <1>\nWhy? <details><summary>Answer</summary>Since.</details>"),
+             nbformat.v4.new_code_cell("1", outputs=[view("box"), view("gone"), nbformat.v4.new_output("stream", text="seen")])]
+    notebook = nbformat.v4.new_notebook(cells=cells, metadata=dict(widgets={"application/vnd.jupyter.widget-state+json": dict(state=states)}))
+    outputs = settled(notebook).cells[1].outputs
+    assert len(outputs) == 2 and outputs[0].data["text/plain"] == "training: 100%  20/20 [00:02<00:00]"
+    nbformat.write(notebook, tmp_path / "lesson.ipynb")
+    text = notebook_page(tmp_path / "lesson.ipynb").read_text("utf8")
+    assert "<details><summary>Answer</summary>Since.</details>" in text and "widget" not in (tmp_path / "lesson.ipynb").read_text()
+    assert "seen" in text and "20/20" in text and not re.search(r"""<(script|link)[^>]*(src|href)=["']https?:|import[^\n]*https:""", text)
+
+
+def test_what_is_left_is_never_nothing_and_never_all():
+    stage = Stage("voice", "Train", "words", 60, 2.0, 30)
+    assert stage.plan == 210 and estimate(stage, 0) == (0, 210)
+    assert estimate(stage, 100, dict(left=80.0)) == pytest.approx((100 / 210, 110))
+    assert estimate(stage, 500)[1] >= 150 and estimate(stage, 190, dict(left=0.0), trained=185)[1] == 25
+    for elapsed in (0, 10, 300, 9000): assert 0 <= estimate(stage, elapsed, dict(left=-5), trained=1)[0] < 1
+    line = progress_line(4, 6, stage, 0.5, 75, 700, "step 10, error 1.2")
+    assert all(part in line for part in ("4 of 6", "50%", "75 s left", "whole demo 12 min", "step 10")) and len(line) < 140
+    assert (clock(5), clock(95), clock(3600)) == ("5 s", "1:35 min", "60 min") and sum(s.plan for s in plan_stages(demo.FROM_NOTHING)) < 3600
+
+
+def test_memory_of_children_counts():
+    before, child = resident_gb(), subprocess.Popen([sys.executable, "-c", "x = b'x' * 200_000_000; print(1, flush=True); input()"], stdin=-1, stdout=-1)
+    if not before: pytest.skip("/proc does not tell here")
+    child.stdout.readline()
+    assert 0.15 < resident_gb() - before < 0.5
+    child.communicate(b"\n")
+
+
+class Small(Demo):
+    "Run three small notebooks in place of the real ones, and make no corpus."
+    def make_corpus(self): self.watcher.begin("corpus"); self.watcher.end()
+    def speak_first(self): self.watcher.begin("first"); self.watcher.end("skipped", "not in a test")
+
+
+TRAIN = """import json, os
+from pathlib import Path
+out = Path(os.environ["LATENTSPEECH_OUT"]) / "{part}"; out.mkdir()
+(out / "progress.json").write_text(json.dumps(dict(what="x", step=7, steps=20, seconds=1, left=0, loss=1.5)))
+(out / "history.json").write_text(json.dumps(dict(history=[dict(step=1, seconds=1, loss=2.0), dict(step=7, seconds=2, loss=1.5)])))
+assert os.environ["LATENTSPEECH_PRESET"] == "tiny" and "LATENTSPEECH_START" not in os.environ"""
+TABLE = """import json, os
+from pathlib import Path
+out = Path(os.environ["LATENTSPEECH_OUT"])
+(out / "table.json").write_text(json.dumps(dict(ordering="holds", rows=[dict(row="full TTS", metric="SER (in-house)", value=0.05, n=8, low=0.01, high=0.1, role="tts", unit="%")])))
+(out / "samples.json").write_text("[]")"""
+
+
+def small(tmp_path, stream, **cells):
+    "Return a demo of three small notebooks; `cells` replaces some of their code."
+    code = {"autoencoder": TRAIN.format(part="autoencoder"), "voice": TRAIN.format(part="voice"), "table": TABLE} | cells
+    for key, name in demo.NOTEBOOKS.items():
+        (tmp_path / "nbs").mkdir(exist_ok=True)
+        cells = [nbformat.v4.new_markdown_cell(f"# The {key}"), nbformat.v4.new_code_cell(code[key]), nbformat.v4.new_code_cell("1 + 1")]
+        nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "nbs" / f"{name}.ipynb")
+    run = Small("tiny", tmp_path / "out", False, None, stream)
+    run.lessons = tmp_path / "nbs"
+    return run
+
+
+def test_a_demo_runs_three_notebooks_and_leaves_a_page(tmp_path):
+    assert headings_of(ROOT / "nbs" / "00_notation.ipynb")[0]
+    run = small(tmp_path, stream := io.StringIO())
+    assert run.run() == 0, stream.getvalue()
+    page, said = (tmp_path / "out" / "index.html").read_text("utf8"), stream.getvalue()
+    assert "The autoencoder" in page and "7 steps" in page and "5.0 %" in page and (tmp_path / "out" / "22_paper_table.html").exists()
+    assert "1 of 6" in said and "6 of 6" in said and "Open " in said and "\r" not in said
+    write_record(tmp_path / "out", tmp_path / "demo.json")
+    kept = json.loads((tmp_path / "demo.json").read_text())
+    assert kept["table"] == [dict(row="full TTS", metric="SER (in-house)", value=0.05, n=8, low=0.01, high=0.1)] and kept["minutes"] > 0 and kept["peak_gb"] > 0
+
+
+def test_a_notebook_that_fails_is_named_and_the_page_still_written(tmp_path):
+    run = small(tmp_path, stream := io.StringIO(), voice="x = 1\nx.nothing <b> 1")
+    assert run.run() == 1
+    page, said = (tmp_path / "out" / "index.html").read_text("utf8"), stream.getvalue()
+    for text in (said, page): assert "21_train_latentspeech.ipynb" in text and "AttributeError" in text
+    assert "FAILED" in said and "20_train_autoencoder.html" in page and "22_paper_table" not in page and "<b> 1" not in page
+
+
+def test_a_table_that_is_missing_is_said(tmp_path):
+    run = small(tmp_path, stream := io.StringIO(), table="1")
+    assert run.run() == 1 and "left no table.json" in stream.getvalue()
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path):
+    (tmp_path / "out").mkdir(); (tmp_path / "out" / "thesis.txt").write_text("dear")
+    with pytest.raises(demo.Failed, match="something else"): small(tmp_path, io.StringIO()).run()
+    assert (tmp_path / "out" / "thesis.txt").exists()
+
+
+INTERRUPTED = """
+import sys; sys.path[:0] = ["{tests}", "{tools}"]
+from pathlib import Path
+from test_demo import small
+sys.exit(small(Path("{folder}"), sys.stdout, autoencoder="import os, time; open('{folder}/pid', 'w').write(str(os.getpid())); time.sleep(100)").run())
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals differ")
+def test_ctrl_c_ends_the_kernel_too(tmp_path):
+    code = INTERRUPTED.format(tests=ROOT / "tests", tools=ROOT / "tools", folder=tmp_path)
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    for _ in range(300):
+        if (tmp_path / "pid").exists() and (pid := (tmp_path / "pid").read_text()): break
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    said, complaints = process.communicate(timeout=40)
+    assert process.returncode == 130 and "Interrupted after" in said and "Traceback" not in said + complaints, said + complaints
+    for _ in range(50):
+        if not Path(f"/proc/{pid}").exists(): break
+        time.sleep(0.1)
+    else: raise AssertionError("the kernel lives on")
