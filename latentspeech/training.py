@@ -503,7 +503,7 @@ def train_autoencoder(preset: Preset | str = "mini",
     task.autoencoder.save_pretrained(folder, preset.name, run_card(run, corpus))
     return run
 
-# %% ../nbs/14_training.ipynb #ae230864
+# %% ../nbs/14_training.ipynb #a044d6a4
 def train_voice(preset: Preset | str = "mini",
                 corpus: Corpus | None = None,
                 folder: str | Path = "out/train/voice",
@@ -523,6 +523,6 @@ def train_voice(preset: Preset | str = "mini",
     if start: task.load_state_dict(load_weights(start, "voice")[0])
     run = fit(task, config, folder, minutes, device, progress, callback, f"voice ({preset.name})")
     task.load_state_dict(run.average.values)
-    card = run_card(run, corpus, speakers=corpus.speakers, symbols=SYMBOLS, latent_hash=weights_hash(network.encoder))
+    card = run_card(run, corpus, speakers=corpus.speakers, symbols=SYMBOLS, heard=sorted({s for u in corpus.split("train") for s in u.symbols}), latent_hash=weights_hash(network.encoder))
     save_weights(Path(folder) / f"{preset.name}-voice", task, preset, card)
     return run

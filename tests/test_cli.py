@@ -109,14 +109,17 @@ def test_speak_in_words_and_with_nothing_to_say(voice, tmp_path, capsys):
     assert not (tmp_path / "b.wav").exists()
 
 
-def test_train_passes_on_what_it_was_told(monkeypatch, capsys):
-    asked = {}
-    monkeypatch.setitem(sys.modules, "latentspeech.training", types.SimpleNamespace(
-        train_part=lambda part, preset, **how: asked.update(part=part, preset=preset, **how) or dict(loss=0.5)))
-    monkeypatch.setattr(cli, "_corpus", lambda folder, preset: "the corpus")
-    assert main(["train", "voice", "--preset", "tiny", "--minutes", "2", "--from", "pretrained", "--resume"]) == 0
-    assert capsys.readouterr().out == "loss: 0.5\n"
-    assert asked == dict(part="voice", preset="tiny", corpus="the corpus", out=None, minutes=2.0, steps=None, device="cpu", resume=True, start="pretrained", seed=0)
+def test_train_makes_all_parts_and_they_speak(monkeypatch, tmp_path, capsys):
+    """The real commands, with the smallest preset: weights, cards, and a voice that loads them."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "--preset", "tiny", "--steps", "3", "--out", "weights", "--json"]) == 0
+    done = json.loads(capsys.readouterr().out)
+    assert list(done) == ["judge", "autoencoder", "voice"] and {d["steps"] for d in done.values()} == {3}
+    assert main(["train", "voice", "--preset", "tiny", "--steps", "5", "--out", "weights", "--resume", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["voice"]["steps"] == 5
+    from latentspeech.synthesis import LatentSpeech
+    assert len(LatentSpeech.from_pretrained("weights").speak("你好").audio) > 0
+    assert "no part" in refused(capsys, "train", "nose", "--preset", "tiny")
 
 
 def test_an_interrupt_is_130_and_a_bug_is_a_traceback(monkeypatch, capsys):

@@ -158,6 +158,12 @@ def headings_of(path: Path) -> list[str]:
     return found
 
 
+def brief(problem: str, most: int = 400) -> str:
+    "Shorten a long error to its first words; the notebook as run holds all of it."
+    text = " ".join(problem.split())
+    return text if len(text) <= most else text[:most] + " …"
+
+
 def machine() -> str:
     "Name the machine: cores, processor, memory."
     model = platform.processor() or platform.machine()
@@ -266,7 +272,7 @@ class Demo:
                               on_cell=lambda index, n, name, seconds: self.watcher.cell(index, name, headings))
         stage.peak_gb = max(stage.peak_gb, result.peak_mb / 1000)
         notebook_page(saved)
-        if not result.passed: raise Failed(f"notebook {path.name}, {'; '.join(result.problems)}")
+        if not result.passed: raise Failed(f"notebook {path.name}, " + "; ".join(brief(p) for p in result.problems))
         self.watcher.end()
 
     def write_page(self):
