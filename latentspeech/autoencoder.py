@@ -242,17 +242,20 @@ def n_parameters(self: Autoencoder) -> int:
     "Count the weights of encoder and decoder, as used for inference."
     return sum(p.numel() for name, p in self.named_parameters() if not name.endswith("original0"))  # the norms fold away
 
-# %% ../nbs/03_autoencoder.ipynb #96b2a9d1
+# %% ../nbs/03_autoencoder.ipynb #e67212a4
+def _fold(m):
+    "Turn one layer's normalised weight into a plain one."
+    if not parametrize.is_parametrized(m): return
+    with torch.inference_mode(False), torch.no_grad():
+        weight, free = m.weight.clone(), m.parametrizations.weight.original1.requires_grad
+        parametrize.remove_parametrizations(m, "weight")
+        for kept in (m._parameters, m._buffers, m.__dict__): kept.pop("weight", None)  # torch leaves a buffer where gradients are off
+        m.weight = nn.Parameter(weight, free)
+
 @patch
 def fuse(self: Autoencoder) -> Autoencoder:
     "Fold weight normalisation into plain weights: same sound, less work. Training can go on without it, or after `unfuse`."
-    with torch.inference_mode(False), torch.no_grad():
-        for m in list(self.modules()):
-            if not parametrize.is_parametrized(m): continue
-            weight, free = m.weight.clone(), m.parametrizations.weight.original1.requires_grad
-            parametrize.remove_parametrizations(m, "weight")
-            for kept in (m._parameters, m._buffers, m.__dict__): kept.pop("weight", None)  # torch leaves a buffer where gradients are off
-            m.weight = nn.Parameter(weight, free)
+    for m in list(self.modules()): _fold(m)
     return self
 
 # %% ../nbs/03_autoencoder.ipynb #6f8d7eea
@@ -341,7 +344,7 @@ def load_weights(name_or_path,  # as in `find_weights`
     if damaged: raise PretrainedError(f"{path} is damaged: its SHA-256 is not the one in its card; fetch or make it again")
     return {k: v.float() if v.is_floating_point() else v for k, v in load(data).items()}, card
 
-# %% ../nbs/03_autoencoder.ipynb #c7fb868c
+# %% ../nbs/03_autoencoder.ipynb #84c90f03
 @patch
 def save_pretrained(self: Autoencoder,
                     folder,            # created where absent
@@ -351,7 +354,8 @@ def save_pretrained(self: Autoencoder,
     "Store fused weights and their card."
     path = Path(folder) / f"{name}{'-' if name else ''}autoencoder.safetensors"
     twin = type(self)(self.config)      # no deep copy: it shares classes, and fusing it would break the original
-    if not any(map(parametrize.is_parametrized, self.modules())): twin.fuse()
+    for name, m in list(twin.named_modules()):
+        if parametrize.is_parametrized(m) and not parametrize.is_parametrized(self.get_submodule(name)): _fold(m)
     twin.load_state_dict(self.state_dict())
     return save_weights(path, twin.fuse(), self.config, card)
 

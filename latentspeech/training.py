@@ -467,8 +467,10 @@ def budget(config: TrainConfig,        # from a preset
     config = replace(config, steps=steps or config.steps, batch=batch or config.batch)
     return replace(config, learning_rate=config.learning_rate / 5, warmup=max(1, config.warmup // 5)) if start else config
 
-# %% ../nbs/14_training.ipynb #22aa6741
-def run_card(run: Run, corpus: Corpus, **more) -> dict:
+# %% ../nbs/14_training.ipynb #2c5857fc
+def run_card(run: Run, corpus: Corpus,
+             **more        # further facts, kept as they are
+             ) -> dict:
     "Describe how weights were made: data, steps, seconds, machine, final losses."
     last = {k: v for k, v in run.history[-1].items() if k not in ("step", "seconds")} if run.history else {}
     return dict(corpus=corpus.name, licence=LICENCES.get(corpus.name, "see the corpus"), utterances=len(corpus.split("train")),

@@ -116,7 +116,7 @@ def loss_curve(history: list, title: str) -> str:
     "Draw the running mean of each loss term over the steps."
     import matplotlib.pyplot as plt, numpy as np
     figure, ax = plt.subplots(figsize=(5, 2.6), layout="constrained")
-    for term, colour in zip([k for k in history[-1] if k not in ("step", "seconds")], ("#4c8dd6", "#d08a3c", "#4fa67a", "#b06fc4", "#c75d5d")):
+    for term, colour in zip([k for k in history[-1] if k not in ("step", "seconds", "gradient")], ("#4c8dd6", "#d08a3c", "#4fa67a", "#b06fc4", "#c75d5d")):
         steps, values = zip(*[(h["step"], h[term]) for h in history if isinstance(h.get(term), (int, float))])
         width = max(1, len(values) // 25)
         means = np.convolve(values, np.ones(width) / width, "valid")
@@ -189,6 +189,7 @@ def cost(record: dict) -> str:
     going_on, nothing = (sum(costs.get(k, (0, 0))) for k in ("going_on", "from_nothing"))
     ruler = ("The recogniser that marks the work is the one that ships, in both cases: a ruler that changes with each run measures nothing. "
              "It was trained on the training sentences alone, and knows no word, only syllables and tones.")
+    if record.get("preset") == "tiny": return f"<p>This run only tried the machinery: seconds of training with the tiny preset. The table and the sounds above are those of the weights that ship.</p><p>{ruler}</p>"
     if record.get("scratch"): return (f"<p>This run started from nothing: autoencoder and voice knew nothing before the "
                                       f"{sum(record.get('training_minutes', (0, 0))):.0f} minutes of training shown here. Going on from the weights that ship takes "
                                       f"{going_on:g} minutes of training and sounds better, since hours of training went into them.</p><p>{ruler}</p>")
