@@ -87,7 +87,7 @@ def mel_features(audio: Tensor  # [T], 48 kHz
     mel = log_mel(.1 * audio / audio.square().mean().sqrt().clamp(min=1e-6), n_fft=2 * HOP, hop=HOP, n_mels=BANDS, f_max=12_000.)
     return mel - mel.mean(-1, keepdim=True)
 
-# %% ../nbs/08_aligner.ipynb #92905d37
+# %% ../nbs/08_aligner.ipynb #ccf6992e
 class Aligner(nn.Module):
     "Score phones frame by frame: `forward` sees far (for CTC), `near` hardly at all (for boundaries)."
     def __init__(self, width: int = 96, dilations: tuple = (1, 1, 2, 2, 4)):
@@ -97,6 +97,7 @@ class Aligner(nn.Module):
         self.layers = nn.ModuleList(nn.Conv1d(width, width, 5, padding=2 * d, dilation=d) for d in dilations)
         self.norms = nn.ModuleList(nn.BatchNorm1d(width) for _ in dilations)
         self.leave = nn.Conv1d(width, n, 1)
+        nn.init.constant_(self.leave.bias[:1], 4.)   # begin with blanks, or some common phone may become the filler between spikes
         half = lambda i, kernel: [nn.Conv1d(i, width, kernel, padding=kernel // 2), nn.BatchNorm1d(width), nn.GELU(), nn.Dropout(.2)]
         self.near_layers = nn.Sequential(*half(BANDS, 3), *half(width, 1), nn.Conv1d(width, n, 1))
         self.register_buffer("log_prior", torch.zeros(n))   # how common each phone's frames are

@@ -131,14 +131,14 @@ _tiny = Preset("tiny",
     train_judge=TrainConfig(steps=20, batch=4, seconds=8.0, warmup=5, save_every=10),
     train_voice=TrainConfig(steps=20, batch=4, seconds=8.0, warmup=5, save_every=10, noise_draws=2))
 
-# %% ../nbs/00_notation.ipynb #dc95bbc6
+# %% ../nbs/00_notation.ipynb #85ce89c9
 _mini = Preset("mini",
     autoencoder=AutoencoderConfig(channels=(48, 96, 192, 320), residual_units=2),
     encoder=EncoderConfig(width=160, phone_blocks=3, style_blocks=1, frame_blocks=2),
     denoiser=DenoiserConfig(layers=8, width=160, dilation_cycle=4),
     train_autoencoder=TrainConfig(steps=10_000, batch=6, seconds=0.34, learning_rate=1e-3, save_every=500),
     train_judge=TrainConfig(steps=1_500, batch=16, seconds=8.0, learning_rate=1e-3),
-    train_voice=TrainConfig(steps=8_000, batch=16, seconds=8.0, learning_rate=8e-4, noise_draws=2))
+    train_voice=TrainConfig(steps=8_000, batch=16, seconds=8.0, learning_rate=1e-3))
 
 # %% ../nbs/00_notation.ipynb #df4fc78d
 _base = Preset("base",
