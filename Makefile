@@ -15,8 +15,8 @@ PORT ?= 8888
 
 export PYTHONUNBUFFERED = 1
 export PYDEVD_DISABLE_FILE_VALIDATION = 1
-# Threads that wait in a loop keep each other from working as soon as anything else runs: training slows down tenfold. Let them sleep.
-export OMP_WAIT_POLICY ?= PASSIVE
+# Threads that wait in a loop keep each other from working as soon as anything else runs: training then slows down tenfold. Spin briefly, then sleep.
+export GOMP_SPINCOUNT ?= 2000
 export SCRATCH
 
 .PHONY: help setup demo test lab docs bench weights speak export readme clean
