@@ -197,7 +197,9 @@ sys.exit(small(Path("{folder}"), sys.stdout, autoencoder="import os, time; open(
 @pytest.mark.skipif(os.name == "nt", reason="signals differ")
 def test_ctrl_c_ends_the_kernel_too(tmp_path):
     code = INTERRUPTED.format(tests=ROOT / "tests", tools=ROOT / "tools", folder=tmp_path)
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # A runner that was itself started in the background hands down an ignored SIGINT, which a terminal never does.
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     for _ in range(300):
         if (tmp_path / "pid").exists() and (pid := (tmp_path / "pid").read_text()): break
         time.sleep(0.1)
