@@ -77,7 +77,7 @@ class LatentSpeech:
         d = preset.diffusion
         self.schedule, self.device = Schedule(d.schedule, d.n_train_steps), torch.device("cpu")
 
-# %% ../nbs/18_synthesis.ipynb #167b8c95
+# %% ../nbs/18_synthesis.ipynb #80de8773
 @patch(cls_method=True)
 def from_pretrained(cls: LatentSpeech,
                     name_or_path: str = "mini",  # "mini", "base", or a folder that holds both sets of weights
@@ -99,6 +99,7 @@ def from_pretrained(cls: LatentSpeech,
     voice.card = card
     return voice.to(device)
 
+# %% ../nbs/18_synthesis.ipynb #3edf16e8
 @patch
 def to(self: LatentSpeech, device: str) -> LatentSpeech:
     "Move every part to `device`."
@@ -174,7 +175,7 @@ def diffusion(self: LatentSpeech, n_steps: int | None = None, guidance: float | 
     if given.get("n_steps", 1) < 1: raise VoiceError(f"n_steps must be at least 1, not {n_steps}")
     return replace(self.preset.diffusion, **given)
 
-# %% ../nbs/18_synthesis.ipynb #9ad38ba1
+# %% ../nbs/18_synthesis.ipynb #07b16675
 @patch
 def speak_batch(self: LatentSpeech,
                 texts: list,                    # of strings
@@ -197,6 +198,8 @@ def speak_batch(self: LatentSpeech,
             piece.text, said[k] = sentences[k][1], piece
     return [joined([said[k] for k in range(len(sentences)) if sentences[k][0] == i], text) for i, text in enumerate(texts)]
 
+
+# %% ../nbs/18_synthesis.ipynb #266b4ff2
 @patch
 def speak(self: LatentSpeech, text: str, n_steps: int | None = None, seed: int = 0, speaker: str | None = None,
           pace: float = 1.0, guidance: float | None = None, sampler: str | None = None) -> Speech:
@@ -210,7 +213,7 @@ def stream(self: LatentSpeech, text: str, n_steps: int | None = None, seed: int 
     "Yield a `Speech` a sentence, each as soon as it is ready; joined, they are what `speak` returns."
     for sentence in split_sentences(text): yield self.speak(sentence, n_steps, seed, speaker, pace, guidance, sampler)
 
-# %% ../nbs/18_synthesis.ipynb #a097ee26
+# %% ../nbs/18_synthesis.ipynb #cf752024
 @torch.no_grad()
 def renditions(tts: LatentSpeech,
                corpus: Corpus,
@@ -231,6 +234,7 @@ def renditions(tts: LatentSpeech,
             for i, a, b in zip(some, exact, tts.speak_phones([tts.phones(u.text) for u in us], seed, who)): true[i], free[i] = a.audio, b.audio
     return {"natural": natural, "reconstruction": again, "TTS, true durations": true, "TTS": free, "control: another text": _others(natural, utterances)}
 
+# %% ../nbs/18_synthesis.ipynb #a711bc4c
 def utterance_phones(utterance: Utterance) -> Phones:
     "Return the phones of an utterance as the corpus has them, pauses included."
     return to_phones(_tokens(utterance))
@@ -241,7 +245,7 @@ def _others(sounds, utterances):
     step = next((k for k in range(1, n) if all(texts[i] != texts[(i + k) % n] for i in range(n))), 1)
     return [sounds[(i + step) % n] for i in range(n)]
 
-# %% ../nbs/18_synthesis.ipynb #fe64a7cd
+# %% ../nbs/18_synthesis.ipynb #3f1449b9
 def evaluate(preset: str = "mini",            # voice and autoencoder: a name, or a folder
              corpus: Corpus | None = None,    # default: the embedded corpus of the voice's preset
              limit: int | None = None,        # so many test sentences; None = all
@@ -268,6 +272,8 @@ def evaluate(preset: str = "mini",            # voice and autoencoder: a name, o
                  corpus=f"{corpus.name} {corpus.recipe[:8]}", MCD=MCD_CAPTION, SER="in-house judge, toneless syllables; intervals: 95 %, bootstrap over sentences")
     return ResultsTable(rows, about)
 
+
+# %% ../nbs/18_synthesis.ipynb #3a98fa0c
 _TTS = ("TTS, true durations", "TTS")
 _ROLES = {"natural": "natural", "TTS": "tts", "control: another text": "control"}
 

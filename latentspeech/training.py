@@ -212,7 +212,7 @@ class Graphed:
         if not torch.isfinite(self.loss): raise FloatingPointError(f"loss is {self.loss.item()}")
         return {"loss": self.loss.detach(), **{k: v.detach() for k, v in self.terms.items()}}
 
-# %% ../nbs/14_training.ipynb #48f321fb
+# %% ../nbs/14_training.ipynb #75be68a9
 class Run:
     "Hold one training run: task, optimiser, average, history; step through it and save it."
     def __init__(self, task: nn.Module, config: TrainConfig, folder: Path, device: str | None = None, name: str = "training"):
@@ -226,23 +226,27 @@ class Run:
         self.graphable = getattr(task, "fixed_shapes", False) and self.accelerator.device.type == "cuda" and self.accelerator.num_processes == 1
         self.step, self.seconds, self.parts, self.history, self.shown = 0, 0.0, 1, [], 0.0
 
-    def state(self) -> dict:
-        "Return everything that `restore` needs."
-        return dict(step=self.step, seconds=self.seconds, config=to_dict(self.config), task=self.task.state_dict(),
-                    average=self.average.values, optimizer=self.optimizer.state_dict(), history=self.history,
-                    threads=torch.get_num_threads(), torch=str(torch.__version__))
+# %% ../nbs/14_training.ipynb #0b0115f3
+@patch
+def state(self: Run) -> dict:
+    "Return everything that `restore` needs."
+    return dict(step=self.step, seconds=self.seconds, config=to_dict(self.config), task=self.task.state_dict(),
+                average=self.average.values, optimizer=self.optimizer.state_dict(), history=self.history,
+                threads=torch.get_num_threads(), torch=str(torch.__version__))
 
-    def restore(self, state: dict):
-        "Go back to a saved state; raises `TrainingError` where the configuration differs."
-        now, then = to_dict(self.config), state["config"]
-        differs = [f"{k}: {then.get(k)} then, {now[k]} now" for k in now
-                   if k not in ("steps", "save_every") and list(np.ravel(now[k])) != list(np.ravel(then.get(k)))]
-        if differs: raise TrainingError(f"{self.folder} was made with another configuration ({'; '.join(differs)}); choose another folder")
-        if (state["threads"], state["torch"]) != (torch.get_num_threads(), str(torch.__version__)):
-            warnings.warn("threads or torch version differ from the saved run: results will be close, not bit-identical")
-        self.task.load_state_dict(state["task"]); self.optimizer.load_state_dict(state["optimizer"])
-        for k, v in state["average"].items(): self.average.values[k].copy_(v)
-        self.step, self.seconds, self.history = state["step"], state["seconds"], state["history"]
+# %% ../nbs/14_training.ipynb #0f085328
+@patch
+def restore(self: Run, state: dict):
+    "Go back to a saved state; raises `TrainingError` where the configuration differs."
+    now, then = to_dict(self.config), state["config"]
+    differs = [f"{k}: {then.get(k)} then, {now[k]} now" for k in now
+               if k not in ("steps", "save_every") and list(np.ravel(now[k])) != list(np.ravel(then.get(k)))]
+    if differs: raise TrainingError(f"{self.folder} was made with another configuration ({'; '.join(differs)}); choose another folder")
+    if (state["threads"], state["torch"]) != (torch.get_num_threads(), str(torch.__version__)):
+        warnings.warn("threads or torch version differ from the saved run: results will be close, not bit-identical")
+    self.task.load_state_dict(state["task"]); self.optimizer.load_state_dict(state["optimizer"])
+    for k, v in state["average"].items(): self.average.values[k].copy_(v)
+    self.step, self.seconds, self.history = state["step"], state["seconds"], state["history"]
 
 # %% ../nbs/14_training.ipynb #1cf65a78
 def _record_graph(run: Run, batch: dict):
@@ -282,7 +286,7 @@ def _report_non_finite(run: Run, error: FloatingPointError):
     write_atomically(report, json.dumps(dict(step=run.step, seed=run.config.seed, error=str(error))).encode())
     raise TrainingError(f"step {run.step}: {error}; nothing was changed, the last checkpoint stays; see {report}") from error
 
-# %% ../nbs/14_training.ipynb #eb1b4ca8
+# %% ../nbs/14_training.ipynb #422bb05c
 def fit(task: nn.Module,             # `task.batch(generator, size)` -> dict of tensors; `task(batch)` -> (loss, terms)
         config: TrainConfig,         # steps, batch, rates, seed
         folder: Path,                # checkpoints and history; a folder with a run in it goes on
@@ -316,6 +320,7 @@ def fit(task: nn.Module,             # `task.batch(generator, size)` -> dict of 
     if stop.signal == signal.SIGTERM: raise SystemExit(143)
     return run
 
+# %% ../nbs/14_training.ipynb #3934580a
 @contextmanager
 def _nothing(): yield
 
