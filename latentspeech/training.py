@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from fastcore.basics import patch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
-from .config import FRAME, SAMPLE_RATE, Preset, TrainConfig, from_dict, preset as get_preset, to_dict
-from .autoencoder import Autoencoder, PretrainedError, load_weights, save_weights, weights_hash
+from .config import FRAME, SAMPLE_RATE, Preset, TrainConfig, preset as get_preset, to_dict
+from .autoencoder import Autoencoder, load_weights, save_weights, weights_hash
 from .losses import ReconstructionLoss, paper_loss
 from .text import SYMBOLS
 from .latents import cache_latents
