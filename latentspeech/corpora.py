@@ -280,7 +280,15 @@ def _cover(natural, train, seed):
         phrases = more
     return natural[:train]
 
-# %% ../nbs/07_corpora.ipynb #3569db03
+# %% ../nbs/07_corpora.ipynb #e40749cf
+def _fresh_test(plan, config):
+    "Draw the test's texts with the test's own seed, none of them a text that the plan already has."
+    used = {job["text"] for job in plan}  # the first test among them, which was looked at
+    fresh = [item for item in make_sentences(2 * config.test, config.test_seed).items() if item[0] not in used][:config.test]
+    if len(fresh) < config.test: raise CorpusError(f"the word lists gave only {len(fresh)} new test sentences of {config.test}; ask for fewer")
+    return [dict(text=text, tokens=tokens) for text, tokens in fresh]
+
+# %% ../nbs/07_corpora.ipynb #8e41c904
 def plan_corpus(config: CorpusConfig  # sizes and seed
                 ) -> list:            # one dictionary an utterance
     "Decide what is said, by whom and how; raises `CorpusError` where the sizes leave nothing to train on."
@@ -292,9 +300,10 @@ def plan_corpus(config: CorpusConfig  # sizes and seed
     rows = natural[:-train] + _cover(natural[-train:], train, config.seed)
     speakers = [list(VOICES)[i % len(VOICES)] for i in range(len(rows))]
     draw.shuffle(speakers)
-    return [dict(id=f"{split}-{i:05d}", split=split, text=text, tokens=tokens, speaker=speaker, speed=draw.randint(190, 225),
+    plan = [dict(id=f"{split}-{i:05d}", split=split, text=text, tokens=tokens, speaker=speaker, speed=draw.randint(190, 225),
                  pitch=draw.randint(46, 54), silence=(draw.randint(5, 15) / 100, draw.randint(5, 15) / 100), seed=config.seed * 1_000_003 + i)
             for i, (split, (text, tokens), speaker) in enumerate(zip(splits, rows, speakers))]
+    return [job | fresh for job, fresh in zip(plan, _fresh_test(plan, config))] + plan[config.test:]
 
 # %% ../nbs/07_corpora.ipynb #073bc805
 @dataclass
