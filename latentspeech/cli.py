@@ -111,13 +111,13 @@ def train(part: str = "all",         # judge, autoencoder, voice, or all of them
                                                minutes=minutes or None, device=device)
     return done
 
-# %% ../nbs/19_cli.ipynb #81b0cb08
+# %% ../nbs/19_cli.ipynb #280874d8
 PARTS = ("judge", "autoencoder", "voice")
 def _train_one(part, name, corpus, out, resume, seed, **options):
     "Train one part in its own folder of checkpoints, and copy the finished weights to `out`."
     from latentspeech.autoencoder import find_weights
     from latentspeech.judge import train_judge
-    from latentspeech.training import train_autoencoder, train_voice
+    from latentspeech.tasks import train_autoencoder, train_voice
     preset, folder = get_preset(name), Path("out/train") / name / part
     config = dict([(f"train_{part}", replace(getattr(preset, f"train_{part}"), seed=seed))])
     if folder.exists() and not resume: shutil.rmtree(folder)

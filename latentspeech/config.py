@@ -106,7 +106,7 @@ class CorpusConfig:
     seed: int = 0
     test_seed: int = 1  # the test is drawn apart: a new one leaves what was learned alone
 
-# %% ../nbs/00_notation.ipynb #46dc5528
+# %% ../nbs/00_notation.ipynb #a5cad97c
 @dataclass(frozen=True)
 class Preset:
     "Hold every number of one system."
@@ -118,10 +118,11 @@ class Preset:
     judge: JudgeConfig = field(default_factory=JudgeConfig)
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
     train_autoencoder: TrainConfig = field(default_factory=TrainConfig)
+    train_decoder: TrainConfig = field(default_factory=TrainConfig)  # second stage: against discriminators
     train_judge: TrainConfig = field(default_factory=TrainConfig)
     train_voice: TrainConfig = field(default_factory=TrainConfig)
 
-# %% ../nbs/00_notation.ipynb #f6c37f32
+# %% ../nbs/00_notation.ipynb #95d5f722
 _tiny = Preset("tiny",
     autoencoder=AutoencoderConfig(channels=(16, 24, 32, 48), residual_units=1),
     encoder=EncoderConfig(width=48, phone_blocks=1, style_blocks=1, frame_blocks=1, kernel=3),
@@ -129,25 +130,28 @@ _tiny = Preset("tiny",
     judge=JudgeConfig(n_mels=40, width=48, layers=1),
     corpus=CorpusConfig(utterances=48, valid=8, test=8),
     train_autoencoder=TrainConfig(steps=20, batch=4, warmup=5, save_every=10),
+    train_decoder=TrainConfig(steps=5, batch=2, warmup=2, save_every=5),
     train_judge=TrainConfig(steps=20, batch=4, seconds=8.0, warmup=5, save_every=10),
     train_voice=TrainConfig(steps=20, batch=4, seconds=8.0, warmup=5, save_every=10, noise_draws=2))
 
-# %% ../nbs/00_notation.ipynb #85ce89c9
+# %% ../nbs/00_notation.ipynb #3bb6c32b
 _mini = Preset("mini",
     autoencoder=AutoencoderConfig(channels=(48, 96, 192, 320), residual_units=2),
     encoder=EncoderConfig(width=160, phone_blocks=3, style_blocks=1, frame_blocks=2),
     denoiser=DenoiserConfig(layers=8, width=160, dilation_cycle=4),
     train_autoencoder=TrainConfig(steps=10_000, batch=6, seconds=0.34, learning_rate=1e-3, save_every=500),
+    train_decoder=TrainConfig(steps=6_000, batch=6, learning_rate=2e-4, betas=(0.8, 0.99)),
     train_judge=TrainConfig(steps=1_500, batch=16, seconds=8.0, learning_rate=1e-3),
     train_voice=TrainConfig(steps=8_000, batch=16, seconds=8.0, learning_rate=1e-3))
 
-# %% ../nbs/00_notation.ipynb #df4fc78d
+# %% ../nbs/00_notation.ipynb #4aeca518
 _base = Preset("base",
     autoencoder=AutoencoderConfig(channels=(64, 128, 256, 512), residual_units=2),
     encoder=EncoderConfig(width=256, phone_blocks=4, style_blocks=2, frame_blocks=3),
     denoiser=DenoiserConfig(layers=10, width=256, dilation_cycle=5),
     judge=JudgeConfig(n_mels=80, width=224, layers=3),
     train_autoencoder=TrainConfig(steps=60_000, batch=16, seconds=0.51),
+    train_decoder=TrainConfig(steps=20_000, batch=16, seconds=0.51, learning_rate=2e-4, betas=(0.8, 0.99)),
     train_judge=TrainConfig(steps=20_000, batch=32, seconds=8.0, learning_rate=1e-3),
     train_voice=TrainConfig(steps=40_000, batch=32, seconds=12.0, noise_draws=4))
 
