@@ -184,17 +184,17 @@ class EncoderOutput(NamedTuple):
     frame_lengths: Tensor  # [B] long
     frame_mask: Tensor     # [B, 1, L] float, 1 on real frames
 
-# %% ../nbs/09_encoder.ipynb #c179a985
+# %% ../nbs/09_encoder.ipynb #60c1bc41
 class TextEncoder(nn.Module):
     "Turn phones, tones and a speaker into H_tts, one column a latent frame."
-    def __init__(self, config: EncoderConfig, n_symbols: int, n_tones: int = N_TONES, n_speakers: int = 1):
+    def __init__(self, config: EncoderConfig, n_symbols: int, n_tones: int = N_TONES, n_speakers: int = 1, channels: int = LATENT_CHANNELS):
         super().__init__()
         if config.kind not in ("base", "paper"): raise EncoderError(f"no encoder kind {config.kind!r}; there are: base, paper")
         self.paper, width = config.kind == "paper", config.width
         self.symbol, self.tone, self.speaker = (nn.Embedding(n, width) for n in (n_symbols, n_tones, n_speakers))
         self.phone_blocks = nn.ModuleList(Block(config) for _ in range(config.phone_blocks))
         self.style_blocks = nn.ModuleList(Block(config) for _ in range(config.style_blocks))
-        self.fusion, self.prior = Fusion(width, config.rank), nn.Linear(width, LATENT_CHANNELS)
+        self.fusion, self.prior = Fusion(width, config.rank), nn.Linear(width, channels)
         self.duration = DurationPredictor(width, 0.5 if self.paper else config.dropout)
         self.position = None if self.paper else nn.Linear(4, width)
         self.frame_blocks = nn.ModuleList(Block(config, attend=self.paper) for _ in range(config.frame_blocks))

@@ -125,17 +125,22 @@ class ReconstructionLoss(nn.Module):
         if bands is not None: terms["band"] = band_distance(bands, true_bands)
         return sum(self.weights[k] * v for k, v in terms.items()), {k: v.detach() for k, v in terms.items()}
 
-# %% ../nbs/04_losses.ipynb #62619faa
-def _stack(widths, kernel, stride, padding):
-    layers = nn.ModuleList(weight_norm(nn.Conv2d(i, o, kernel, stride, padding)) for i, o in zip(widths, widths[1:]))
-    return layers.append(weight_norm(nn.Conv2d(widths[-1], 1, 3, 1, 1)))
+# %% ../nbs/04_losses.ipynb #54f7f782
+def _layer(in_channels, out_channels, kernel, stride, padding):
+    layer = nn.Conv2d(in_channels, out_channels, kernel, stride, padding)
+    nn.init.normal_(layer.weight, std=(2 / layer.weight[0].numel()) ** 0.5); nn.init.zeros_(layer.bias)
+    return weight_norm(layer)
+
+def _stack(widths, kernel, stride, padding, last):
+    layers = nn.ModuleList(_layer(i, o, kernel, stride, padding) for i, o in zip(widths, widths[1:]))
+    return layers.append(_layer(widths[-1], 1, last, 1, (last[0] // 2, last[1] // 2)))
 
 def _score(layers, x):
     features = []
     for layer in layers[:-1]: features.append(x := F.leaky_relu(layer(x), 0.1))
     return layers[-1](x), features
 
-# %% ../nbs/04_losses.ipynb #a0b0568e
+# %% ../nbs/04_losses.ipynb #4cb7cc11
 class MultiPeriodDiscriminator(nn.Module):
     "Judge every 2nd, 3rd, 5th ... sample on its own, where a wrong pitch period shows (HiFi-GAN)."
     def __init__(self,
@@ -143,13 +148,13 @@ class MultiPeriodDiscriminator(nn.Module):
                  widths: tuple = (1, 16, 32, 64, 128)   # channels
                  ):
         super().__init__()
-        self.periods, self.nets = periods, nn.ModuleList(_stack(widths, (5, 1), (3, 1), (2, 0)) for _ in periods)
+        self.periods, self.nets = periods, nn.ModuleList(_stack(widths, (5, 1), (3, 1), (2, 0), (3, 1)) for _ in periods)
 
     def forward(self, audio: Tensor) -> list:  # [B, 1, T] -> for each period (scores, list of features)
         fold = lambda p: F.pad(audio, (0, -audio.shape[-1] % p)).unflatten(-1, (-1, p))
         return [_score(net, fold(p)) for p, net in zip(self.periods, self.nets)]
 
-# %% ../nbs/04_losses.ipynb #76fadd36
+# %% ../nbs/04_losses.ipynb #8a7830f7
 class MultiResolutionDiscriminator(nn.Module):
     "Judge complex spectrograms at several windows, where blur and buzz show (UnivNet, EnCodec)."
     def __init__(self,
@@ -157,7 +162,7 @@ class MultiResolutionDiscriminator(nn.Module):
                  widths: tuple = (2, 16, 32, 32)      # channels
                  ):
         super().__init__()
-        self.windows, self.nets = windows, nn.ModuleList(_stack(widths, (7, 3), (2, 1), (3, 1)) for _ in windows)
+        self.windows, self.nets = windows, nn.ModuleList(_stack(widths, (7, 3), (2, 1), (3, 1), (3, 3)) for _ in windows)
 
     def forward(self, audio: Tensor) -> list:  # [B, 1, T] -> for each window (scores, list of features)
         return [_score(net, self._spectrum(audio, n)) for n, net in zip(self.windows, self.nets)]
@@ -166,7 +171,8 @@ class MultiResolutionDiscriminator(nn.Module):
         with torch.autocast(audio.device.type, enabled=False):
             x = torch.stft(audio.flatten(0, 1).float(), n, n // 4, window=_window(n, audio.device), pad_mode="constant",
                            normalized=True, return_complex=True)
-        return torch.view_as_real(x).permute(0, 3, 1, 2)
+        x = torch.view_as_real(x).permute(0, 3, 1, 2)
+        return x * (x.square().sum(1, keepdim=True) + 1e-6) ** -0.35      # the phase of x, its magnitude to the power 0.3, even near silence
 
 # %% ../nbs/04_losses.ipynb #4f1fcbfe
 def discriminator_loss(real: list, fake: list  # what a discriminator returned for true and for decoded sound

@@ -106,25 +106,27 @@ class AdversarialTask(AutoencoderTask):
         self.critics.requires_grad_(learn)   # held still, they only pass the gradient on
         return [verdict for critic in self.critics for verdict in critic(audio)]
 
-# %% ../nbs/14b_tasks.ipynb #3c97734b
+# %% ../nbs/14b_tasks.ipynb #368403ac
 def voice_example(utterance: Utterance,  # with phones and their starts
                   z: Tensor,             # [16, L] its latents
                   speakers: list         # names, whose order gives the numbers
                   ) -> dict:             # tensors
     "Return one training example of the voice."
+    if utterance.starts is None: raise TrainingError(f"{utterance.id} says nothing of when its phones start: align the corpus first, with latentspeech prepare --align")
     number = {s: i for i, s in enumerate(SYMBOLS)}
     durations = frame_durations(utterance.starts, utterance.seconds)
     return dict(symbols=torch.tensor([number[s] for s in utterance.symbols]), tones=torch.tensor(utterance.tones),
                 durations=torch.tensor(durations), speaker=torch.tensor(speakers.index(utterance.speaker)), z=z)
 
-# %% ../nbs/14b_tasks.ipynb #f827a264
+# %% ../nbs/14b_tasks.ipynb #49e83836
 class VoiceTask(nn.Module):
     "Learn durations, a prior and the denoiser together, from cached latents."
-    def __init__(self, preset: Preset, examples: list, n_speakers: int, fixed_shapes: bool = False):
+    def __init__(self, preset: Preset, examples: list, n_speakers: int, fixed_shapes: bool = False, frame: int = FRAME):
         super().__init__()
-        self.preset, d, longest = preset, preset.diffusion, preset.train_voice.seconds * SAMPLE_RATE / FRAME
-        self.encoder = TextEncoder(preset.encoder, len(SYMBOLS), n_speakers=n_speakers)
-        self.denoiser = Denoiser(preset.denoiser, preset.encoder.width)
+        self.preset, d, longest = preset, preset.diffusion, preset.train_voice.seconds * SAMPLE_RATE / frame
+        channels = len(examples[0]["z"])
+        self.encoder = TextEncoder(preset.encoder, len(SYMBOLS), n_speakers=n_speakers, channels=channels)
+        self.denoiser = Denoiser(preset.denoiser, preset.encoder.width, channels)
         self.schedule, self.fixed_shapes = Schedule(d.schedule, d.n_train_steps), fixed_shapes
         self.examples = sorted((e for e in examples if e["z"].shape[1] <= longest), key=lambda e: e["z"].shape[1])
         if not self.examples: raise TrainingError(f"no utterance is shorter than {preset.train_voice.seconds} s; raise `seconds`")

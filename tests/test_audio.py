@@ -73,15 +73,21 @@ def test_chunks_before_and_after_the_samples_are_no_cut(tmp_path):
     assert len(load(tmp_path / "x.wav")) == len(noise)
 
 
-def test_save_leaves_the_old_file_when_it_fails(tmp_path, monkeypatch):
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_save_leaves_the_old_file_when_it_fails(tmp_path, monkeypatch, call):
     path = save(tmp_path / "x.wav", noise)
     before = path.read_bytes()
-    def fail(*args, **kwargs):
-        Path(args[0]).write_bytes(b"half")
-        raise OSError("disk full")
-    monkeypatch.setattr(soundfile, "write", fail)
+    def full(*arguments): raise OSError(28, "No space left on device")
+    monkeypatch.setattr(os, call, full)
     with pytest.raises(OSError): save(path, noise * 0.5)
     assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
+
+
+KILLED = "import os, sys, latentspeech.audio as a; os.replace = lambda *x: os.kill(os.getpid(), 9); a.write_atomically(sys.argv[1], b'new' * 9999)"
+def test_a_process_killed_while_it_writes_leaves_the_old_file(tmp_path):
+    path = A.write_atomically(tmp_path / "deep" / "x", b"old")
+    ran = subprocess.run([sys.executable, "-c", KILLED, path], env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])})
+    assert ran.returncode == -9 and path.read_bytes() == b"old" and A.write_atomically(path, b"new").read_bytes() == b"new"
 
 
 @pytest.mark.parametrize("bad", [torch.zeros(2, 100), torch.full((5,), math.nan), torch.zeros(0), torch.full((5,), 3.0)])

@@ -3,6 +3,7 @@ import importlib.metadata, json, os, re, subprocess, sys, time, types
 from pathlib import Path
 import pytest, torch
 from latentspeech import cli
+from latentspeech.audio import save
 from latentspeech.cli import doctor, main, missing, unfit_extensions
 
 COMMANDS = ("prepare", "train", "speak", "evaluate", "bench", "doctor")
@@ -72,17 +73,14 @@ def voice(monkeypatch):
     "Put a voice that needs no weights in the place of the real one; note what it is asked."
     asked = {}
 
-    class Speech:
-        audio, sample_rate, seconds, pinyin, warnings = torch.zeros(4800), 48_000, 0.1, ["ni2", "hao3"], []
-        def save(self, path): Path(path).write_bytes(b"RIFF"); return Path(path)
-
     class Voice:
         @classmethod
         def from_pretrained(cls, name, device="cpu"): asked.update(name=name, device=device); return cls()
-        def speak(self, text, **how):
+        def speak_to(self, path, text, **how):
             if not text.strip(): raise ValueError("there is nothing to say")
             asked.update(text=text, **how)
-            return Speech()
+            save(path, torch.zeros(4800))
+            return dict(path=str(path), seconds=0.1, syllables=[("ni2", 0.0, 0.05), ("hao3", 0.05, 0.1)], warnings=[])
 
     class Judge:
         @classmethod
@@ -132,7 +130,7 @@ def test_an_interrupt_is_130_and_a_bug_is_a_traceback(monkeypatch, capsys):
 
 
 def test_a_damaged_corpus_is_exit_code_1(monkeypatch, capsys):
-    corpus = types.SimpleNamespace(folder="x", name="x", speakers=["a"], verify=lambda: ["001"], split=lambda s: [], split_sha256=lambda s: "0")
+    corpus = types.SimpleNamespace(folder="x", name="x", speakers=["a"], recipe="", report=[], verify=lambda: ["001"], split=lambda s: [], split_sha256=lambda s: "0")
     class Corpus(types.SimpleNamespace):
         def __len__(self): return 0
         def __iter__(self): return iter(())
@@ -140,11 +138,22 @@ def test_a_damaged_corpus_is_exit_code_1(monkeypatch, capsys):
     assert main(["prepare", "--verify"]) == 1 and "001" in capsys.readouterr().out
 
 
-def test_bench_measures_every_stage(capsys):
-    assert main(["bench", "--preset", "tiny", "--seconds", "0.5", "--repeats", "1", "--threads", "1", "--n-steps", "2", "--json"]) == 0
-    rows = json.loads(capsys.readouterr().out)["rows"]
-    assert [r["stage"] for r in rows] == ["PQMF, there and back", "encode", "text encoder", "denoiser, 2 steps", "decode", "text to sound"]
-    assert all(r["real_time_factor"] > 0 for r in rows) and torch.is_grad_enabled()
+def test_bench_measures_every_stage_beside_another_preset(monkeypatch, capsys):
+    from latentspeech.synthesis import LatentSpeech
+    monkeypatch.setattr(LatentSpeech, "sight", property(lambda self: (10**5 if self.preset.name == "mini" else 7, 12)))
+    words = ["bench", "--preset", "tiny", "--against", "mini", "--seconds", "0.5", "--repeats", "1", "--threads", "1", "--n-steps", "2", "--json"]
+    assert main(words) == 0
+    result = json.loads(capsys.readouterr().out)
+    rows = {r["stage"]: r for r in result["rows"]}
+    assert {"text to sound", "first sound of a stream", "text encoder", "denoiser, one call", "decoder", "encoder", "PQMF, there and back"} < rows.keys()
+    assert all(r["real_time_factor"] > 0 and r["times_faster"] == r["other_seconds"] / r["seconds"] for r in rows.values()) and torch.is_grad_enabled()
+    assert rows["first sound of a stream"]["other_seconds"] == rows["text to sound"]["other_seconds"]  # who sees everything can't begin early
+    assert result["against"] == "mini" and result["parameters"]["mini"] > result["parameters"]["tiny"]
+
+
+def test_bench_alone(capsys):
+    assert main(["bench", "--preset", "tiny", "--against", "", "--seconds", "0.5", "--repeats", "1", "--threads", "1", "--json"]) == 0
+    assert all(set(r) == {"stage", "seconds", "real_time_factor"} for r in json.loads(capsys.readouterr().out)["rows"])
 
 
 def rows_of(result): return {r["what"]: r for r in result["rows"]}

@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from latentspeech.config import FRAME, FRAME_RATE
+from latentspeech.config import FRAME, FRAME_RATE, DenoiserConfig, preset
+from latentspeech.denoiser import Denoiser
 from latentspeech.forward_diffusion import Schedule
-from latentspeech.gpu_sampling import GraphSampler, bucket_frames, count_work, low_precision, parity, random_inputs, random_system
+from latentspeech.gpu_sampling import (GraphSampler, bucket_frames, count_work, export_onnx, hoisted, low_precision, parity, random_inputs,
+                                       random_system, sample_onnx)
 from latentspeech.reverse_diffusion import SAMPLERS, sample
+from latentspeech.text import MissingExtra
 
 ROOT = Path(__file__).resolve().parents[1]
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here"))]
@@ -37,6 +40,40 @@ def test_equals_the_plain_loop(sampler, guidance):
                    sampler, guidance)
         plain = autoencoder.decode(torch.nn.functional.pad(z, (0, autoencoder.context)))[..., :50 * FRAME]
     torch.testing.assert_close(audio, plain, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("config", (preset("tiny").denoiser, DenoiserConfig(layers=5, width=16, dilation_cycle=3, step_width=16, condition="bottleneck")))
+def test_hoisted_predicts_what_the_denoiser_predicts(config):
+    """With and without mask and text, at every time of two schedules, for the usual network and the paper's."""
+    torch.manual_seed(0)
+    denoiser = Denoiser(config, 24).eval()
+    torch.nn.init.normal_(denoiser.leave[-1].weight)
+    hidden, z, mask = random_inputs(denoiser, [30, 17])
+    for times in (Schedule("flow").times(8), Schedule("linear", 50).times(50)):
+        predict = hoisted(denoiser, times)
+        for t in times[:: len(times) // 4].tolist():
+            t = torch.full((2,), t)
+            with torch.no_grad():
+                for text in (hidden, None):
+                    for real in (mask, None):
+                        torch.testing.assert_close(predict(z, t, denoiser.prepare(text), real), denoiser(z, t, text, real), rtol=1e-5, atol=1e-5)
+    prepared, t = denoiser.prepare(hidden), torch.ones(2)
+    assert count_work(lambda: predict(z, t, prepared, mask))[0] < count_work(lambda: denoiser(z, t, mask=mask, prepared=prepared))[0]
+
+
+def test_onnx_says_what_the_networks_say(tmp_path):
+    for package in ("onnx", "onnxscript", "onnxruntime"): pytest.importorskip(package)
+    denoiser, autoencoder, diffusion = random_system("tiny")
+    paths = export_onnx(denoiser, autoencoder, tmp_path)
+    for frames in (2, 33, 90):  # none of them the length that was exported
+        hidden, z_T, _ = random_inputs(denoiser, [frames])
+        with torch.no_grad(): z = sample(lambda z, t: denoiser(z, t, hidden), z_T, Schedule("flow"))
+        torch.testing.assert_close(sample_onnx(paths, hidden, z_T, diffusion, threads=1), autoencoder.decode(z), rtol=0, atol=1e-5)
+
+
+def test_onnx_missing_is_one_line(monkeypatch, tmp_path):
+    monkeypatch.setattr("latentspeech.gpu_sampling.find_spec", lambda name: None)
+    with pytest.raises(MissingExtra, match=r"latentspeech\[onnx\]"): export_onnx(*random_system("tiny")[:2], tmp_path)
 
 
 @pytest.mark.parametrize("bucket", (1, 16, 64))

@@ -115,3 +115,23 @@ def test_training_mode_is_not_left_changed(tmp_path):
     before = {k: v.clone() for k, v in autoencoder.state_dict().items()}
     cache_latents(autoencoder, corpus(), tmp_path, progress=False)
     assert all(torch.equal(v, before[k]) for k, v in autoencoder.state_dict().items())
+
+
+def test_the_sweep_goes_on_where_it_stopped(tmp_path, monkeypatch):
+    "Two sizes are trained for two steps each; the second call finds both rows; other settings begin anew."
+    import json, sys
+    from pathlib import Path
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "tools"))
+    import sweep_latents
+    monkeypatch.setattr(sweep_latents, "VARIANTS", [(4, 1024), (16, 2048)])
+    def sweep(*more):
+        arguments = ["--preset", "tiny", "--limit", "2", "--widths", *"8 8 8 8".split(), "--out", str(tmp_path / "sweep.json"), "--work", str(tmp_path), *more]
+        monkeypatch.setattr(sys, "argv", ["sweep_latents.py", *arguments])
+        assert sweep_latents.main() == 0
+        return json.loads((tmp_path / "sweep.json").read_text())
+    result = sweep("--steps", "2")
+    assert [r["name"] for r in result["rows"]] == ["natural", "4x1024", "16x2048"] and result["split"] == "valid" and len(result["split_sha256"]) == 64
+    assert [r["numbers_a_second"] for r in result["rows"][1:]] == [187.5, 375] and all(r["mel_distance"] > 0.5 and r["n"] == 2 for r in result["rows"][1:])
+    trained = []
+    monkeypatch.setattr(sweep_latents, "train", lambda *a: trained.append(a))
+    assert sweep("--steps", "2")["rows"] == result["rows"] and not trained

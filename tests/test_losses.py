@@ -123,6 +123,38 @@ def test_discriminators(make, count, length):
     assert all(p.grad is not None and p.grad.isfinite().all() for p in judge.parameters())
 
 
+def test_judges_are_small():
+    assert sum(p.numel() for make in (MultiPeriodDiscriminator, MultiResolutionDiscriminator) for p in make().parameters()) < 1_500_000
+
+
+def test_phases_of_a_period_are_judged_on_their_own():
+    "A change of every 7th sample moves the scores of one column only."
+    torch.manual_seed(0)
+    judge, audio = MultiPeriodDiscriminator((7,)), noise(1, 1, 7 * 400)
+    other = audio.clone(); other[..., 3::7] += 0.1
+    (before, seen), (after, seen_then) = judge(audio)[0], judge(other)[0]
+    for a, b in zip([before, *seen], [after, *seen_then]):
+        assert [i for i in range(7) if not torch.equal(a[..., i], b[..., i])] == [3]
+
+
+@pytest.mark.parametrize("make", [MultiPeriodDiscriminator, MultiResolutionDiscriminator])
+def test_true_and_false_part_after_a_few_steps(make):
+    "Judges learn to tell harmonic sounds from hiss of the same level, on sounds they haven't met."
+    torch.manual_seed(0)
+    judge = make()
+    optimiser = torch.optim.Adam(judge.parameters(), 2e-3, (0.8, 0.99))
+    def sounds(seed):
+        draw, t = torch.Generator().manual_seed(seed), torch.arange(4096) / 48_000
+        pitch = 100 + 200 * torch.rand(4, 1, 1, generator=draw)
+        true = sum(torch.sin(2 * math.pi * k * pitch * t) / k for k in range(1, 20))
+        return 0.1 * true / true.std(), 0.1 * torch.randn(4, 1, 4096, generator=draw)
+    for step in range(15):
+        true, false = sounds(step)
+        discriminator_loss(judge(true), judge(false)).backward(); optimiser.step(); optimiser.zero_grad()
+    with torch.no_grad(): true, false = (torch.stack([s.mean() for s, _ in judge(x)]).mean() for x in sounds(99))
+    assert true > false + 0.2
+
+
 def test_feature_matching_teaches_only_the_decoder():
     judge = MultiPeriodDiscriminator((2,))
     verdicts = judge(noise(1, 1, 4000))

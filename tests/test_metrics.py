@@ -3,7 +3,7 @@ import json, math, pickle, sys
 import numpy as np
 import pytest
 import torch
-from latentspeech import metrics as m
+from latentspeech import distances as d, metrics as m, table as t
 from latentspeech.audio import vowel
 
 RATE = 48_000
@@ -118,45 +118,45 @@ def test_paired_interval_is_narrower_and_signed():
 def test_warped_cepstrum_equals_pysptk():
     pysptk = pytest.importorskip("pysptk", reason="eval extra")
     envelope = np.exp(np.cumsum(np.random.default_rng(0).normal(size=(5, 513)), 1) * 0.1)
-    assert np.allclose(m.mel_cepstrum(envelope), pysptk.sp2mc(envelope, 24, 0.42), atol=1e-9)
+    assert np.allclose(d.mel_cepstrum(envelope), pysptk.sp2mc(envelope, 24, 0.42), atol=1e-9)
 
 
 def test_mcd_within_two_per_cent_of_pyworld_and_pysptk():
     pyworld, pysptk, librosa = (pytest.importorskip(p, reason="eval extra") for p in ("pyworld", "pysptk", "librosa"))
     def frames(sound):
-        x = m.resample(sound, RATE, 16_000).double().numpy()
-        f0, t = pyworld.harvest(x, 16_000, frame_period=5.0)
-        sp = pyworld.cheaptrick(x, f0, t, 16_000)
+        x = d.resample(sound, RATE, 16_000).double().numpy()
+        f0, times = pyworld.harvest(x, 16_000, frame_period=5.0)
+        sp = pyworld.cheaptrick(x, f0, times, 16_000)
         power = sp.mean(1)
         return pysptk.sp2mc(sp, 24, 0.42)[power > 0.01 * power.mean(), 1:]
     a, b = speech(), noise(speech(), 15)[4800:]
     x, y = frames(a), frames(b)
     _, path = librosa.sequence.dtw(x.T, y.T)
     reference = 10 * math.sqrt(2) / math.log(10) * np.linalg.norm(x[path[:, 0]] - y[path[:, 1]], axis=1).mean()
-    assert m.mel_cepstral_distortion(a, b) == pytest.approx(reference, rel=0.02)
+    assert d.mel_cepstral_distortion(a, b) == pytest.approx(reference, rel=0.02)
 
 
 def test_mcd_invariances():
     pytest.importorskip("pyworld", reason="eval extra")
     a = speech()
-    seen = m.world(a)
-    mcd = lambda sound: m.mel_cepstral_distortion(seen, sound)
-    assert m.mel_cepstral_distortion(a, a.clone()) == 0
+    seen = d.world(a)
+    mcd = lambda sound: d.mel_cepstral_distortion(seen, sound)
+    assert d.mel_cepstral_distortion(a, a.clone()) == 0
     assert mcd(2 * a) < 0.01
     assert mcd(torch.cat([torch.zeros(9600), a])) < 0.6 and mcd(torch.cat([a, torch.zeros(9600)])) < 0.6
     levels = [mcd(noise(a, snr)) for snr in (40, 30, 20, 10, 0)]
     assert levels == sorted(levels) and levels[0] > 0
     for failed in (torch.zeros(9600), torch.zeros(0), torch.full((9600,), math.nan)): assert mcd(failed) == math.inf
-    with pytest.raises(m.MetricError): m.mel_cepstral_distortion(torch.zeros(9600), a)
+    with pytest.raises(m.MetricError): d.mel_cepstral_distortion(torch.zeros(9600), a)
 
 
 def test_mcd_is_blind_to_tone_and_f0_is_not():
     pytest.importorskip("pyworld", reason="eval extra")
     a = speech()
-    seen, copy, flat = m.world(a), m.world(m.world_copy(a)), m.world(m.world_copy(a, flatten=True))
-    assert abs(m.mel_cepstral_distortion(seen, flat) - m.mel_cepstral_distortion(seen, copy)) < 1.0
-    assert m.f0_metrics(seen, copy).rmse_semitones < 0.5 < 2 < m.f0_metrics(seen, flat).rmse_semitones
-    assert m.f0_metrics(seen, copy).correlation > 0.95
+    seen, copy, flat = d.world(a), d.world(d.world_copy(a)), d.world(d.world_copy(a, flatten=True))
+    assert abs(d.mel_cepstral_distortion(seen, flat) - d.mel_cepstral_distortion(seen, copy)) < 1.0
+    assert d.f0_metrics(seen, copy).rmse_semitones < 0.5 < 2 < d.f0_metrics(seen, flat).rmse_semitones
+    assert d.f0_metrics(seen, copy).correlation > 0.95
 
 
 def test_dtw_against_librosa():
@@ -164,7 +164,7 @@ def test_dtw_against_librosa():
     for shape in ((1, 1), (1, 7), (7, 1), (40, 60)):
         cost = np.random.default_rng(0).random(shape)
         total, _ = librosa.sequence.dtw(C=cost)
-        path = m.dtw(cost)
+        path = d.dtw(cost)
         assert cost[tuple(path.T)].sum() == pytest.approx(total[-1, -1])
         assert tuple(path[0]) == (0, 0) and (np.diff(path, axis=0) <= 1).all() and (np.diff(path, axis=0).sum(1) >= 1).all()
 
@@ -175,56 +175,56 @@ def test_authors_script_against_librosa():
     x, y = (librosa.feature.mfcc(y=s.numpy(), sr=RATE, n_mfcc=13) for s in (a, b))
     n = min(x.shape[1], y.shape[1])
     expected = 10 / math.log(10) * np.linalg.norm(x[:, :n] - y[:, :n], axis=0).mean()
-    assert m.author_script_mfcc_distance(a, b) == pytest.approx(expected, rel=1e-3)
-    assert m.author_script_mfcc_distance(a, b, RATE) > 0 and m.author_script_mfcc_distance(a, torch.zeros(9)) == math.inf
+    assert d.author_script_mfcc_distance(a, b) == pytest.approx(expected, rel=1e-3)
+    assert d.author_script_mfcc_distance(a, b, RATE) > 0 and d.author_script_mfcc_distance(a, torch.zeros(9)) == math.inf
 
 
 def test_pesq_and_stoi_only_for_aligned_pairs():
     pesq = pytest.importorskip("pesq", reason="eval extra")
     pystoi = pytest.importorskip("pystoi", reason="eval extra")
     a, b = speech(), noise(speech(), 10)
-    x, y = (m.resample(s, RATE, 16_000).numpy() for s in (a, m.match_level(b, a)))
-    assert m.pesq_wb(a, b) == pytest.approx(pesq.pesq(16_000, x, y, "wb"), abs=1e-3)
-    assert m.stoi(a, b) == pytest.approx(pystoi.stoi(x, y, 16_000), abs=1e-3)
-    assert m.pesq_wb(a, 3 * b) == pytest.approx(m.pesq_wb(a, b), abs=0.01)
-    for measure in (m.pesq_wb, m.stoi):
+    x, y = (d.resample(s, RATE, 16_000).numpy() for s in (a, d.match_level(b, a)))
+    assert d.pesq_wb(a, b) == pytest.approx(pesq.pesq(16_000, x, y, "wb"), abs=1e-3)
+    assert d.stoi(a, b) == pytest.approx(pystoi.stoi(x, y, 16_000), abs=1e-3)
+    assert d.pesq_wb(a, 3 * b) == pytest.approx(d.pesq_wb(a, b), abs=0.01)
+    for measure in (d.pesq_wb, d.stoi):
         with pytest.raises(m.MetricError, match="time-aligned"): measure(a, a[:-9600])
         assert math.isnan(measure(a, torch.zeros_like(a))) and math.isnan(measure(a[:900], a[:900]))
 
 
-@pytest.mark.parametrize("package, call", [("pyworld", lambda a: m.mel_cepstral_distortion(a, a)), ("pesq", lambda a: m.pesq_wb(a, a)),
-                                           ("pystoi", lambda a: m.stoi(a, a)), ("pyworld", lambda a: m.f0_metrics(a, a))])
+@pytest.mark.parametrize("package, call", [("pyworld", lambda a: d.mel_cepstral_distortion(a, a)), ("pesq", lambda a: d.pesq_wb(a, a)),
+                                           ("pystoi", lambda a: d.stoi(a, a)), ("pyworld", lambda a: d.f0_metrics(a, a))])
 def test_a_missing_extra_names_the_cure(monkeypatch, package, call):
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(m.MissingExtra, match=r"pip install latentspeech\[eval\]"): call(speech())
+    with pytest.raises(d.MissingExtra, match=r"pip install latentspeech\[eval\]"): call(speech())
 
 
 # ---- the table
 
 def rows(natural, tts, control):
-    return [m.measured(role, "SER (in-house)", m.Rate([e] * 20, [100] * 20), role) for role, e in
+    return [t.measured(role, "SER (in-house)", m.Rate([e] * 20, [100] * 20), role) for role, e in
             (("natural", natural), ("tts", tts), ("control", control))]
 
 
 def test_ordering_hides_the_voice():
-    assert m.check_ordering(rows(1, 5, 90)) == []
+    assert t.check_ordering(rows(1, 5, 90)) == []
     for bad in (rows(5, 1, 90), rows(1, 90, 5), rows(1, 1, 90)):
-        table = m.ResultsTable(bad)
+        table = t.ResultsTable(bad)
         assert "ORDERING VIOLATED" in table.to_markdown() and "ORDERING VIOLATED" in table.to_html()
         assert "tts" not in {row["row"] for row in json.loads(table.to_json())["rows"]}
 
 
 def test_table_round_trip(tmp_path):
-    table = m.ResultsTable(rows(1, 5, 90) + [m.measured("tts", "MCD", [math.inf, 5.0], unit="dB"), m.measured("tts", "PESQ", [None, None])], {"seed": 3})
+    table = t.ResultsTable(rows(1, 5, 90) + [t.measured("tts", "MCD", [math.inf, 5.0], unit="dB"), t.measured("tts", "PESQ", [None, None])], {"seed": 3})
     table.to_json(tmp_path / "t.json")
     read = json.loads((tmp_path / "t.json").read_text("utf8"), parse_constant=pytest.fail)
     first = read["rows"][0]
     assert (first["row"], first["metric"], first["value"], first["n"]) == ("natural", "SER (in-house)", 0.01, 20) and read["seed"] == 3
     assert read["rows"][3]["value"] is None and read["rows"][4]["failed"] == 2
-    assert "<script>" not in m.ResultsTable([m.measured("<script>", "x", [1.0])]).to_html()
+    assert "<script>" not in t.ResultsTable([t.measured("<script>", "x", [1.0])]).to_html()
 
 
 def test_failures_are_counted_not_averaged():
-    row = m.measured("copy", "PESQ", [2.0, None, math.nan, 4.0])
+    row = t.measured("copy", "PESQ", [2.0, None, math.nan, 4.0])
     assert (row.value, row.n, row.failed) == (3.0, 4, 2)
-    assert m.measured("voice", "MCD", [5.0, math.inf]).value == math.inf
+    assert t.measured("voice", "MCD", [5.0, math.inf]).value == math.inf

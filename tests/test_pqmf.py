@@ -3,8 +3,8 @@ import numpy as np, pytest, scipy.signal, torch
 from torch.nn import functional as F
 from hypothesis import given, settings, strategies as st
 from latentspeech.audio import signal_to_noise, vowel
-from latentspeech.pqmf import (PQMF, PQMFError, cosine_filters, kaiser_prototype, least_squares_prototype, overlaps, stop_band,
-                               stream_audio, stream_bands)
+from latentspeech.pqmf import (PQMF, PQMFError, cosine_filters, kaiser_prototype, least_squares_prototype, low_pass, overlaps, stop_band,
+                               stream_audio, stream_bands, strided_copy)
 
 def randn(*shape, seed=0): return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 def there_and_back(pqmf, x): return pqmf.inverse(pqmf(x))[..., :x.shape[-1]]
@@ -40,6 +40,23 @@ def test_prototypes(n_taps):
         h = design(16, n_taps)
         assert h.shape == (n_taps,) and np.allclose(h, h[::-1]) and overlaps(h, 16)[0] == pytest.approx(1 / 32)
     assert abs(32 * overlaps(least_squares_prototype(16, n_taps), 16)[1:]).max(initial=0) < 1e-6
+
+
+@pytest.mark.parametrize("n_taps, cutoff, beta", [(384, 1 / 32, 10.0), (96, 0.15, 5.0), (385, 0.03, 0.0)])
+def test_low_pass_equals_scipy(n_taps, cutoff, beta):
+    assert np.allclose(low_pass(n_taps, cutoff, beta), scipy.signal.firwin(n_taps, cutoff, window=("kaiser", beta)), atol=1e-12)
+
+
+def test_no_other_cutoff_overlaps_less():
+    leak = lambda h: abs(overlaps(h / np.sqrt(32 * (h @ h)), 16)[1:]).max()
+    best = leak(kaiser_prototype(16, 384, 100.0))
+    assert all(best <= leak(low_pass(384, c / 16, 0.1102 * 91.3)) + 1e-9 for c in np.linspace(0.4, 0.7, 500))
+
+
+@pytest.mark.parametrize("n_bands", [4, 16])
+def test_the_yardstick_for_speed_does_the_same(n_bands):
+    pqmf, x = PQMF(n_bands).double(), randn(2, 1, n_bands * 300)
+    assert signal_to_noise(x[..., 400:-400], strided_copy(pqmf, x)[..., 400:-400]) > 100
 
 
 def test_the_stop_band_is_quiet():
@@ -134,6 +151,21 @@ def test_wrong_bands_and_designs_are_refused():
     for arguments in ((16, 385), (1, 48), (0, 0), (16, 16), (16, 384, "best")):
         with pytest.raises(PQMFError): PQMF(*arguments)
     with pytest.raises(PQMFError, match="24|96"): PQMF(4, 384)
+
+
+@pytest.mark.parametrize("dtype, floor", [(torch.float16, 40), (torch.bfloat16, 25), (torch.float32, 95), (torch.float64, 100)])
+def test_other_precisions(dtype, floor):
+    for length in (1, 100, 4801):
+        x, pqmf = (randn(2, 1, length) / 8).to(dtype), PQMF().to(dtype)
+        y = there_and_back(pqmf, x)
+        assert y.dtype == dtype and signal_to_noise(x, y) > floor
+
+
+def test_synthesis_is_the_transposed_convolution():
+    pqmf, bands = PQMF(8).double(), randn(2, 8, 50)
+    filters = torch.tensor(cosine_filters(least_squares_prototype(8, 192), 8))[:, None]
+    oracle = 8 * F.conv_transpose1d(bands, filters, stride=8, padding=92)
+    assert torch.allclose(pqmf.inverse(bands), oracle, atol=1e-6)
 
 
 def test_mixed_precision_does_not_spoil_it():

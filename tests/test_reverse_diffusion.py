@@ -7,7 +7,7 @@ import torch
 
 from latentspeech.forward_diffusion import SCHEDULES, TARGETS, DiffusionError, Schedule, convert
 from latentspeech.reverse_diffusion import (SAMPLERS, ancestral_step, ddim_step, draw_noise, dpm_solver_step, euler_step, guide, heun_step,
-                                            posterior, sample)
+                                            posterior, sample, stream_latents)
 
 seeded = lambda seed=0: torch.Generator().manual_seed(seed)
 double = dict(dtype=torch.float64)
@@ -250,3 +250,29 @@ def test_what_does_not_fit_is_refused():
                              (dict(target="epsilon", schedule=Schedule("zero_terminal_snr", 50)), "use v, z0")):
         with pytest.raises(DiffusionError, match=message): run(**options)
     assert issubclass(DiffusionError, ValueError)
+
+
+@pytest.mark.parametrize("kind,target", (("flow", "velocity"), ("linear", "epsilon"), ("zero_terminal_snr", "v")))
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("stops", ((1, 2, 3, 60), (60,), (10, 5, 30, 99)))
+def test_left_to_right_equals_all_at_once(sampler, kind, target, stops):
+    """Whatever the pieces: guidance, fresh noise, and networks that look further than a piece is long."""
+    torch.manual_seed(0)
+    a, b = torch.nn.Conv1d(4, 9, 5, padding=4, dilation=2).double(), torch.nn.Conv1d(9, 4, 3, padding=1).double()
+    text, z_T, seen = torch.randn(1, 9, 60, **double), torch.randn(1, 4, 60, **double), []
+
+    def denoise(z, t, conditional=True, frames=(0, 60)):
+        seen.append(z.shape[-1])
+        return b((a(z) + conditional * text[..., slice(*frames)]).tanh() + t[:, None, None])
+    options = dict(schedule=Schedule(kind, 50 if kind != "flow" else 0), target=target, n_steps=6, sampler=sampler, guidance=1.5, eta=0.7, seeds=[3])
+    pieces = list(stream_latents(denoise, z_T, stops=stops, context=5, **options))
+    assert [p.shape[-1] for p in pieces] == [max(0, min(s, 60) - max([0, *stops[:i]])) for i, s in enumerate(stops)]
+    torch.testing.assert_close(torch.cat(pieces, -1), sample(denoise, z_T, **options), rtol=0, atol=1e-10)
+    assert max(seen) == 60
+
+
+def test_the_first_piece_costs_a_wedge():
+    seen = []
+    denoise = lambda z, t, frames: seen.append(frames) or z
+    first = next(stream_latents(denoise, torch.randn(1, 2, 500), Schedule("flow"), (10,), 3, n_steps=4))
+    assert first.shape[-1] == 10 and seen == [(0, 22), (0, 19), (0, 16), (0, 13)]

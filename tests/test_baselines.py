@@ -1,0 +1,220 @@
+"""What a lesson cell can't show of the baselines: oracles, exact resume, refused weights, the same voice through another class, the recorded table."""
+import os, signal, subprocess, sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import torchaudio
+
+from latentspeech.audio import level, vowel
+from latentspeech.autoencoder import PretrainedError, load_weights
+from latentspeech.baselines import (BASELINES, Bands, BaselineError, BaselineTask, Mean, Mels, MelVocoder, Voice, baseline_example,
+                                    baseline_preset, cost, griffin_lim, load_vocoder, train_baseline, untrained, vocoder_config)
+from latentspeech.config import PRESETS
+from latentspeech.corpora import frame_durations, make_embedded_corpus
+from latentspeech.judge import Judge
+from latentspeech.losses import FLOOR
+from latentspeech.metrics import syllable_error_rate
+from latentspeech.synthesis import LatentSpeech
+from latentspeech.table import recorded
+from latentspeech.tasks import fit_latent_statistics
+from latentspeech.text import Phones, front_end
+from latentspeech.training import step_generator
+
+ROOT = Path(__file__).parent.parent
+RECORD = ROOT / "data" / "results" / "17_baselines.json"
+TINY = PRESETS["tiny"]
+
+
+@pytest.fixture(scope="module")
+def corpus(): return make_embedded_corpus(config=TINY.corpus, progress=False)
+
+
+@pytest.fixture(scope="module")
+def mels(corpus):
+    mels = Mels()
+    fit_latent_statistics(mels, corpus, 8)
+    return mels
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Run the command that made the recorded table, at small scale: its folder holds weights of everything."""
+    folder = tmp_path_factory.mktemp("made")
+    command = [sys.executable, "tools/baselines.py", "--preset", "tiny", "--seconds", "0.1", "--limit", "1", "--n-distance", "0",
+               "--folder", str(folder), "--out", str(folder / "table.json")]
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return folder
+
+
+def phones(u): return Phones(u.symbols, u.tones, [], u.pinyin)
+
+
+def test_mels_are_those_of_torchaudio():
+    audio = torch.randn(1, 1, 256 * 40) * 0.1
+    window = torch.hann_window(2048)
+    other = torchaudio.transforms.MelSpectrogram(48_000, 2048, hop_length=256, n_mels=80, power=1.0, pad_mode="constant")(audio[0]) * 2 / window.sum()
+    torch.testing.assert_close(Mels().numbers(audio), other.clamp(min=FLOOR).log()[..., :-1], atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("n", [1, 127, 128, 129, 5000])
+def test_bands_fold_without_loss_and_in_order(n):
+    bands, audio = Bands(), torch.randn(2, 1, n, generator=step_generator(0, n)) * 0.1
+    white = bands.encode(audio)
+    assert white.shape == (2, 128, -(-n // 128))
+    plain = bands.pqmf(torch.nn.functional.pad(audio, (0, -n % 128)))
+    for band, k in ((0, 0), (3, 5), (15, 7)): assert torch.equal(white[:, 8 * band + k], plain[:, band, k::8])
+    torch.testing.assert_close(bands.decode(white)[..., :n], audio, atol=2e-4, rtol=0)
+
+
+def test_statistics_make_white(corpus):
+    for representation in (Mels(), Bands()):
+        train = corpus.split("train")
+        fit_latent_statistics(representation, corpus, len(train))
+        white = torch.cat([representation.encode(corpus.audio(u)[None, None])[0] for u in train], 1)
+        assert white.mean(1).abs().max() < 1e-2 and white.std(1).max() < 1.01
+        loud = representation.latent_std > 2e-4    # what is quieter than that stays quiet
+        torch.testing.assert_close(white.std(1)[loud], torch.ones(int(loud.sum())), atol=1e-2, rtol=0)
+
+
+def test_griffin_lim_repeats_itself_and_leaves_the_generator_alone(mels):
+    audio = vowel("a", seconds=0.5)[None, None]
+    before = torch.random.get_rng_state()
+    first, second = (mels.decode(mels.encode(audio)) for _ in range(2))
+    assert torch.equal(first, second) and torch.equal(before, torch.random.get_rng_state())
+    assert abs(level(first) - level(audio)) < 3 and griffin_lim(torch.full((1, 80, 1), -9.0)).shape == (1, 1, 256)
+
+
+def test_mean_learns_the_mean_and_hears_no_noise():
+    mean, condition = Mean(4, 3), torch.ones(1, 4, 5)
+    optimizer = torch.optim.Adam(mean.parameters(), 0.05)
+    for i in range(300):
+        z = torch.tensor([-1.0, 3.0])[torch.randint(2, (64,), generator=step_generator(0, i))][:, None, None].expand(64, 3, 5)
+        loss = (mean(z, torch.ones(64), condition) - z).square().mean()
+        optimizer.zero_grad(); loss.backward(); optimizer.step()
+    torch.testing.assert_close(mean(torch.randn(2, 3, 5), torch.rand(2), condition), torch.ones(2, 3, 5), atol=0.5, rtol=0)
+    assert torch.equal(mean(torch.zeros(4, 3, 5), torch.ones(4), condition), mean(torch.randn(4, 3, 5), torch.zeros(4), condition))
+
+
+def test_durations_are_finer_in_finer_frames(corpus):
+    for u in corpus.split("train")[:5]:
+        example = baseline_example(u, torch.zeros(80, 1), corpus.speakers, 256)
+        ends = example["durations"].cumsum(0)
+        assert int(ends[-1]) == -(-round(u.seconds * 48_000) // 256) and (example["durations"] > 0).all()
+        starts = torch.tensor([round(s * 48_000 / 256) for s in u.starts[1:]])
+        assert (ends[:-1] - starts).abs().max() <= 1
+
+
+def test_baselines_differ_from_latentspeech_only_where_said():
+    for name in BASELINES:
+        mine, changed = baseline_preset(name, PRESETS["mini"]), name in ("fastspeech", "stylespeech")
+        assert (mine == PRESETS["mini"]) is not changed
+        assert replace(mine, encoder=PRESETS["mini"].encoder, diffusion=PRESETS["mini"].diffusion) == PRESETS["mini"]
+    fast, style = (baseline_preset(n, PRESETS["mini"]).encoder for n in ("fastspeech", "stylespeech"))
+    assert fast.style_blocks == 0 and replace(fast, style_blocks=style.style_blocks, rank=style.rank) == style
+    with pytest.raises(BaselineError, match="mel_vocoder"): train_baseline("tacotron", TINY)
+
+
+def test_long_utterances_are_left_out_by_seconds(corpus, mels):
+    u = corpus.split("train")[0]
+    example = baseline_example(u, torch.zeros(80, -(-round(u.seconds * 48_000) // 256)), corpus.speakers, 256)
+    shorter = replace(TINY, train_voice=replace(TINY.train_voice, seconds=u.seconds - 0.1))
+    with pytest.raises(RuntimeError, match="raise `seconds`"): BaselineTask("mel_diffusion", shorter, mels, [example], 2)
+    assert BaselineTask("mel_diffusion", replace(TINY, train_voice=replace(TINY.train_voice, seconds=u.seconds + 0.1)), mels, [example], 2).examples
+
+
+def test_every_baseline_is_stored_and_speaks(corpus, made):
+    u = corpus.split("valid")[0]
+    known = torch.tensor(frame_durations(u.starts, u.seconds))
+    for name in BASELINES:
+        card = load_weights(made / name, name)[1]
+        assert {"sha256", "config", "corpus", "licence", "steps", "seed", "training_seconds", "machine"} <= card.keys()
+        if name == "mel_vocoder": continue
+        voice = Voice.from_pretrained(name, made / name)
+        said = voice.speak_phones([phones(u)], 0, u.speaker, [known])[0]
+        assert len(said.audio) == 1024 * int(known.sum()) and torch.isfinite(said.audio).all()
+        free = voice.speak_phones([front_end("天气很好"), front_end("好")], 0, "male")
+        assert len(free) == 2 and all(torch.isfinite(s.audio).all() and len(s.audio) == voice.autoencoder.hop * s.latents.shape[1] for s in free)
+
+
+def test_a_stored_voice_is_the_trained_one(corpus, tmp_path):
+    task = train_baseline("mel_diffusion", TINY, corpus, tmp_path, steps=3, device="cpu", progress=False).task.eval()
+    own, loaded = Voice(task.preset, task.representation, task.encoder, task.denoiser, corpus.speakers), Voice.from_pretrained("mel_diffusion", tmp_path)
+    a, b = (voice.speak_phones([front_end("你好")], 3)[0].latents for voice in (own, loaded))
+    torch.testing.assert_close(a, b, atol=2e-2, rtol=1e-2)   # stored in half precision
+
+
+def test_a_batch_says_what_each_says_alone(made):
+    voice = Voice.from_pretrained("band_diffusion", made / "band_diffusion")
+    sentences = [front_end("好"), front_end("今天天气很好")]
+    for p, together in zip(sentences, voice.speak_phones(sentences, 5)):
+        torch.testing.assert_close(together.latents, voice.speak_phones([p], 5)[0].latents, atol=1e-3, rtol=1e-3)
+
+
+def test_a_killed_training_goes_on_bit_for_bit(corpus, tmp_path):
+    few = type(corpus)(corpus.folder, corpus.name, corpus.split("train")[:6])
+    options = dict(steps=4, batch=2, device="cpu", progress=False)
+    whole = train_baseline("stylespeech", TINY, few, tmp_path / "whole", **options)
+    train_baseline("stylespeech", TINY, few, tmp_path / "parts", callback=lambda run, terms: run.step == 2 and os.kill(os.getpid(), signal.SIGINT), **options)
+    parts = train_baseline("stylespeech", TINY, few, tmp_path / "parts", **options)
+    for k, v in whole.task.state_dict().items(): assert torch.equal(v, parts.task.state_dict()[k]), k
+
+
+def test_a_vocoder_of_other_mels_is_refused(made):
+    assert isinstance(load_vocoder(made / "mel_vocoder"), MelVocoder)
+    with pytest.raises(PretrainedError, match="another corpus"): load_vocoder(made / "mel_vocoder", Mels())
+    with pytest.raises(PretrainedError, match="mel_vocoder"): load_vocoder("nowhere")
+
+
+def test_the_vocoder_is_as_big_as_our_decoder_and_keeps_time():
+    config = vocoder_config(PRESETS["mini"].autoencoder)
+    vocoder, audio = MelVocoder(config).eval(), torch.randn(1, 1, 5000) * 0.1
+    white = vocoder.encode(audio)
+    with torch.no_grad(): sound, bands, true, _ = vocoder.reconstruct(audio)
+    assert vocoder.hop == 256 and white.shape == (1, 80, 20) and sound.shape == audio.shape and bands.shape == true.shape[:2] + (320,)
+    with torch.no_grad(): torch.testing.assert_close(vocoder.decode(white, chunk=7), vocoder.decode(white), atol=1e-5, rtol=1e-4)
+
+
+def test_with_an_autoencoder_it_is_latentspeech():
+    tts = LatentSpeech.from_pretrained("mini")
+    voice = Voice(tts.preset, tts.autoencoder, tts.encoder, tts.denoiser, tts.speakers)
+    sentences = [front_end("今天天气很好"), front_end("你好")]
+    for a, b in zip(tts.speak_phones(sentences, 3, "male"), voice.speak_phones(sentences, 3, "male")):
+        torch.testing.assert_close(a.latents, b.latents, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(a.audio, b.audio, atol=1e-5, rtol=1e-5)
+    mine, theirs = cost(voice, 2), cost(tts, 2)      # LatentSpeech also prepares for guidance
+    assert mine["macs"] <= theirs.pop("macs") < 1.01 * mine.pop("macs") and mine == theirs
+
+
+def test_cost_counts_what_is_there():
+    wider, voice = replace(TINY, encoder=replace(TINY.encoder, kernel=7)), untrained("stylespeech", TINY)
+    e, counted = voice.preset.encoder, cost(voice, 2)
+    assert counted["numbers"] == pytest.approx(80 * 187.5) and cost(voice, 4)["macs"] > counted["macs"]   # attention grows with length
+    used = [voice.encoder, voice.denoiser, untrained("stylespeech", TINY).autoencoder.fuse().decoder]
+    assert counted["parameters"] == sum(p.numel() for part in used for p in part.parameters())
+    taps, phones, frames = 4 * 2 * e.width ** 2 * e.expansion, len(front_end("今天天气很好我们一起去公园吧" * 2)), 94   # two convolutions a block, four taps more
+    more = taps * (4 * frames * e.frame_blocks + phones * (e.phone_blocks + e.style_blocks)) / (frames * 1024 / 48_000)
+    assert cost(untrained("stylespeech", wider), 2)["macs"] - counted["macs"] == pytest.approx(more, rel=1e-6)
+
+
+@pytest.mark.skipif(not RECORD.exists(), reason="no recorded table yet: tools/baselines.py makes it")
+def test_the_recorded_table_is_whole():
+    record = recorded(RECORD)
+    assert record["split"] == "valid"
+    ser = {r["row"]: r for r in record["rows"] if r["metric"].startswith("SER")}
+    assert all(r["n"] == record["sentences"] >= 60 and r["low"] <= r["value"] <= r["high"] for r in ser.values())
+    assert ser["natural"]["value"] < 0.02 and min(ser, key=lambda k: ser[k]["value"]) == "natural"
+    assert {"latentspeech"} < set(record["weights_sha256"]) == set(record["steps"]) <= set(BASELINES) | {"autoencoder", "latentspeech"}
+    mini = PRESETS["mini"]
+    for name, recorded_cost in record["costs"].items(): assert cost(untrained(name, mini), 4) == pytest.approx(recorded_cost, rel=1e-6)
+
+
+def test_the_command_makes_a_table_at_small_scale(corpus, made):
+    table, u = recorded(made / "table.json"), corpus.split("valid")[0]
+    assert table["split_sha256"] == corpus.split_sha256("valid") and table["sentences"] == 1
+    assert set(table["steps"]) == set(table["weights_sha256"]) == set(BASELINES) | {"autoencoder", "latentspeech"}
+    heard = Judge.from_pretrained("mini").transcribe(corpus.audio(u))
+    natural = [r["value"] for r in table["rows"] if (r["row"], r["metric"]) == ("natural", "SER (in-house)")]
+    assert natural == [float(syllable_error_rate([u.pinyin], [heard]))]

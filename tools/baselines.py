@@ -1,0 +1,156 @@
+#!/usr/bin/env python3
+"""Train every system of lesson 17 for the same seconds of work, mark them on validation sentences, and write the table as JSON:
+tools/baselines.py --seconds 240 --out data/results/17_baselines.json
+
+How many steps fit into the seconds is measured first, on this machine, in processor time of one thread, so that other work beside it takes nothing
+away. Run it again to go on where it stopped. The test split is not touched.
+"""
+import argparse, json, math, sys, tempfile, time
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import torch
+from latentspeech.autoencoder import Autoencoder, PretrainedError, load_weights
+from latentspeech.baselines import Mels, Voice, cost, load_vocoder, train_baseline, untrained
+from latentspeech.config import PRESETS, Preset, from_dict
+from latentspeech.corpora import Corpus, make_embedded_corpus
+from latentspeech.distances import MCD_CAPTION, MissingExtra, mel_cepstral_distortion, world
+from latentspeech.judge import Judge
+from latentspeech.metrics import syllable_error_rate, tone_error_rate
+from latentspeech.table import measured, record
+from latentspeech.tasks import fit_latent_statistics, train_autoencoder, train_voice
+from latentspeech.text import Phones
+from latentspeech.training import write_atomically
+
+PARTS = ("latentspeech", "fastspeech", "mel_diffusion", "mel_vocoder", "autoencoder", "stylespeech", "band_diffusion")
+
+
+def options():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--preset", default="mini")
+    parser.add_argument("--seconds", type=float, default=240, help="of training, each part")
+    parser.add_argument("--parts", nargs="*", default=PARTS, choices=PARTS, help="what to train; rows of what isn't there are left out")
+    parser.add_argument("--batch", type=int, default=4, help="sentences a step; decoders keep the preset's crops")
+    parser.add_argument("--limit", type=int, default=60, help="validation sentences")
+    parser.add_argument("--n-distance", type=int, default=24, help="of them for MCD")
+    parser.add_argument("--folder", type=Path, default=Path("out/baselines"), help="for checkpoints and weights")
+    parser.add_argument("--out", type=Path, default=None, help="JSON file to write")
+    return parser.parse_args()
+
+
+def settled(args) -> Preset:
+    "The preset, with a warm-up that a short run can finish."
+    p = PRESETS[args.preset]
+    short = lambda config, **more: replace(config, warmup=min(config.warmup, 50), save_every=100, **more)
+    return replace(p, train_voice=short(p.train_voice, batch=args.batch), train_autoencoder=short(p.train_autoencoder))
+
+
+def trainer(name, preset, folder):
+    "The function that trains a part; it takes corpus, folder, steps and callback."
+    common = dict(preset=preset, device="cpu")
+    if name == "autoencoder": return partial(train_autoencoder, **common)
+    if name == "latentspeech": return partial(train_voice, **common, autoencoder="mini")
+    return partial(train_baseline, name, **common)
+
+
+def steps_within(train, corpus, seconds):
+    "Measure how many steps fit into so many seconds of processor time."
+    n = 3 + min(7, int(seconds))
+    few, marks = Corpus(corpus.folder, corpus.name, corpus.split("train")[::max(1, len(corpus.split("train")) // 64)]), []
+    with tempfile.TemporaryDirectory() as folder:
+        train(corpus=few, folder=Path(folder) / "trial", steps=n, progress=False, callback=lambda run, terms: marks.append(time.process_time()))
+    return max(1, round(seconds * (n - 2) / (marks[-1] - marks[1])))
+
+
+def kept(path, make):
+    "Read a JSON file, or make it."
+    if not path.exists(): write_atomically(path, json.dumps(make()).encode())
+    return json.loads(path.read_text())
+
+
+def latent_voice(folder) -> Voice:
+    "Load LatentSpeech into the class of the baselines, over the autoencoder that ships."
+    state, card = load_weights(folder, "voice")
+    voice = untrained("latentspeech", from_dict(Preset, card["config"]), card["speakers"])
+    voice.load_state_dict({**voice.state_dict(), **state})
+    voice.autoencoder = Autoencoder.from_pretrained("mini")
+    return voice
+
+
+def say(voice, utterances, size=6):
+    "Speak every utterance's phones with its speaker; how long each lasts, the voice decides."
+    sounds = [None] * len(utterances)
+    for speaker in sorted({u.speaker for u in utterances}):
+        mine = sorted((i for i, u in enumerate(utterances) if u.speaker == speaker), key=lambda i: utterances[i].seconds)
+        for some in (mine[k:k + size] for k in range(0, len(mine), size)):
+            phones = [Phones(u.symbols, u.tones, [], u.pinyin) for u in (utterances[i] for i in some)]
+            for i, said in zip(some, voice.speak_phones(phones, 0, speaker)): sounds[i] = said.audio
+    return sounds
+
+
+@torch.no_grad()
+def copies(network, corpus, utterances):
+    "Encode and decode natural speech: the best that a voice over this representation can do."
+    sounds = [corpus.audio(u)[None, None] for u in utterances]
+    return [network.decode(network.encode(a))[0, 0, :a.shape[2]] for a in sounds]
+
+
+def systems(preset, corpus, utterances, folder):
+    "Name every row and the function that makes its sounds."
+    mels = Mels()
+    voice = lambda name, vocoder=None: Voice.from_pretrained(name, folder / name, vocoder)
+    rows = {"natural": lambda: [corpus.audio(u) for u in utterances],
+            "mels, Griffin-Lim": lambda: (fit_latent_statistics(mels, corpus), copies(mels, corpus, utterances))[1],
+            "mels, neural decoder": lambda: copies(load_vocoder(folder / "mel_vocoder"), corpus, utterances),
+            "latents, trained as long": lambda: copies(Autoencoder.from_pretrained(folder / "autoencoder"), corpus, utterances),
+            "latents, as shipped": lambda: copies(Autoencoder.from_pretrained("mini"), corpus, utterances),
+            "LatentSpeech, decoder as shipped": lambda: say(latent_voice(folder / "latentspeech"), utterances),
+            "band diffusion": lambda: say(voice("band_diffusion"), utterances),
+            "LatentSpeech, as shipped": lambda: say(latent_voice("mini"), utterances)}
+    for name, title in (("fastspeech", "FastSpeech"), ("stylespeech", "StyleSpeech"), ("mel_diffusion", "mel diffusion")):
+        rows[f"{title}, Griffin-Lim"] = lambda name=name: say(voice(name), utterances)
+        rows[f"{title}, neural decoder"] = lambda name=name: say(voice(name, folder / "mel_vocoder"), utterances)
+    return rows
+
+
+def marks(title, make, judge, utterances, references, n):
+    "Mark one row: syllables, tones, distance."
+    sounds, said = make(), [u.pinyin for u in utterances]
+    heard = judge.transcribe_batch(sounds)
+    rows = [measured(title, "SER (in-house)", syllable_error_rate(said, heard)), measured(title, "tone error", tone_error_rate(said, heard))]
+    if references and title != "natural":
+        rows.append(measured(title, "MCD", [mel_cepstral_distortion(a, b) for a, b in zip(references, sounds[:n])], unit="dB"))
+    return [asdict(row) for row in rows]
+
+
+def main():
+    args = options(); torch.set_num_threads(1)
+    preset, folder = settled(args), args.folder
+    corpus = make_embedded_corpus(config=preset.corpus, progress=False)
+    steps = {}
+    for name in args.parts:
+        train = trainer(name, preset, folder)
+        steps[name] = kept(folder / f"steps-{name}.json", lambda: steps_within(train, corpus, args.seconds))
+        weights = list((folder / name).glob("*.safetensors"))
+        if not weights: train(corpus=corpus, folder=folder / name, steps=steps[name])
+    utterances, judge = corpus.split("valid")[:args.limit], Judge.from_pretrained("mini")
+    try: references = [world(corpus.audio(u)) for u in utterances[:args.n_distance]]
+    except MissingExtra as error: references = []; print(error)
+    rows = []
+    for i, (title, make) in enumerate(systems(preset, corpus, utterances, folder).items()):
+        try: rows += kept(folder / f"row-{i:02d}.json", lambda: marks(title, make, judge, utterances, references, args.n_distance))
+        except PretrainedError: continue
+        print(title, *(f"{r['metric']} {r['value']:.3f} [{r['low']:.3f}, {r['high']:.3f}]" for r in rows if r["row"] == title), sep="  ", flush=True)
+    cards = {name: json.loads(next(p for p in (folder / name).glob("*.json") if p.with_suffix(".safetensors").exists()).read_text()) for name in args.parts}
+    shipped = {part: load_weights("mini", part)[1]["sha256"] for part in ("autoencoder", "voice")}
+    path = record(args.out or folder / "table.json", [{k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in r.items()} for r in rows],
+                  "python tools/baselines.py " + " ".join(sys.argv[1:]), 0, corpus.split_sha256("valid"), {k: c["sha256"] for k, c in cards.items()},
+                  split="valid", sentences=len(utterances), judge_sha256=judge.card["sha256"], shipped_sha256=shipped, preset=args.preset,
+                  corpus=f"{corpus.name} {corpus.recipe[:8]}", training_seconds=args.seconds, batch={k: c["batch"] for k, c in cards.items()}, steps=steps, MCD=MCD_CAPTION,
+                  costs={name: cost(untrained(name, preset), 4) for name in PARTS if name not in ("autoencoder", "mel_vocoder")})
+    print(path)
+
+
+if __name__ == "__main__": main()
