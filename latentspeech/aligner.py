@@ -38,7 +38,7 @@ def moves(best: np.ndarray,     # [S], score of the best way into each state so 
     ways[2, 2:] = np.where(optional[1:-1], best[:-2], -np.inf)
     return ways
 
-# %% ../nbs/08_aligner.ipynb #ae81ccec
+# %% ../nbs/08_aligner.ipynb #98ac876c
 def viterbi(scores: np.ndarray,                # [T, S], log score of state s at frame t
             optional: np.ndarray | None = None # [S] bool, states that may be left out, no two in a row; default: none
             ) -> np.ndarray:                   # [T], the state of each frame, never falling
@@ -53,7 +53,7 @@ def viterbi(scores: np.ndarray,                # [T, S], log score of state s at
         ways = moves(best, optional)
         back[t], best = ways.argmax(0), ways.max(0) + scores[t]
     path, state = np.empty(n_frames, np.int64), n_states - 1
-    if optional[-1] and best[-2] > best[-1]: state -= 1
+    if optional[-1] and n_states > 1 and best[-2] > best[-1]: state -= 1
     for t in range(n_frames - 1, -1, -1):
         path[t], state = state, state - back[t, state]
     return path
@@ -236,7 +236,7 @@ class Alignment(NamedTuple):
     durations: list   # latent frames, each at least 1
     score: float      # mean log score of a frame: far below its corpus' others = text and sound differ
 
-# %% ../nbs/08_aligner.ipynb #91ea1d8b
+# %% ../nbs/08_aligner.ipynb #717d05fc
 @patch
 def align(self: Aligner, audio: Tensor,  # [T], 48 kHz
           symbols: list,                 # phones and pauses, names from `SYMBOLS`
@@ -251,7 +251,7 @@ def align(self: Aligner, audio: Tensor,  # [T], 48 kHz
     new = [i + 1 for i in range(len(symbols) - 1) if tones[i] and symbols[i + 1] not in PAUSES] if pauses else []
     if new:   # drop those that are too short, then align what remains
         states, optional = np.insert(label, new, _CLASS["sp"]), np.insert(np.zeros(len(label), bool), new, True)
-        path = viterbi(self.scores(mel, states, optional), optional)
+        path = viterbi(self.scores(mel, states, np.ones(len(states), bool)), optional)   # on no leash, which knows of no pause
         keep = ~optional | (np.bincount(path, minlength=len(states)) * HOP / SAMPLE_RATE >= shortest)
         names = np.insert(np.array(symbols, object), new, "sp")[keep].tolist()
         return self.align(audio, names, np.insert(tones, new, 0)[keep].tolist())

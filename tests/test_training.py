@@ -8,7 +8,7 @@ import torch
 
 from latentspeech.config import TrainConfig
 from latentspeech.training import (CheckpointCorrupt, TrainingError, fit, latest_checkpoint, read_checkpoint, run_lock,
-                                   save_checkpoint, write_atomically)
+                                   save_checkpoint, _store)
 
 ROOT = Path(__file__).parent.parent
 TASK = '''
@@ -233,4 +233,4 @@ def test_minutes_end_a_run_in_time(tmp_path):
 
 def test_read_only_place_says_what_was_needed(tmp_path):
     (tmp_path / "file").write_text("x")
-    with pytest.raises(TrainingError, match="1 bytes needed"): write_atomically(tmp_path / "file" / "below", b"x")
+    with pytest.raises(TrainingError, match="1 bytes needed"): _store(tmp_path / "file" / "below", b"x")

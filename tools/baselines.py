@@ -112,6 +112,7 @@ def systems(preset, corpus, utterances, folder):
     for name, title in (("fastspeech", "FastSpeech"), ("stylespeech", "StyleSpeech"), ("mel_diffusion", "mel diffusion")):
         rows[f"{title}, Griffin-Lim"] = lambda name=name: say(voice(name), utterances)
         rows[f"{title}, neural decoder"] = lambda name=name: say(voice(name, folder / "mel_vocoder"), utterances)
+    rows["control: another text"] = lambda: [corpus.audio(u) for u in utterances[1:] + utterances[:1]]
     return rows
 
 
