@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Train the aligner on whole corpora and record its errors: tests/measure_aligner.py --words FOLDER --figure nbs/images/hand_starts.png
+"""Train the aligner on whole corpora and record its errors: tools/measure_aligner.py --words FOLDER --figure nbs/images/hand_starts.png
 
 Real recordings are not part of this repository; without --words the embedded corpus alone is measured.
 """
 import argparse, csv, json, os, platform, sys, time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 import matplotlib
 matplotlib.use("Agg")
@@ -25,15 +25,15 @@ def read_hand_starts(split):
 
 
 def draw(aligner, corpus, hand, file):
-    "Write a picture of the clips, with marks by hand (solid) and by the aligner (dotted)."
+    "Write a picture of the clips: the upper half of each line is marked by hand (solid), the lower by the aligner (dotted)."
     from PIL import Image
     setup_plots()
     figure, axes = plt.subplots(5, 4, figsize=(11, 9))
     for ax, (name, starts) in zip(axes.flat, hand.items()):
         u, audio = corpus[name], corpus.audio(corpus[name])
         show_spectrogram(audio, ax=ax, f_max=8000, hop=256, n_fft=512, title=" ".join(u.pinyin)).set(xlabel="", ylabel="")
-        for s in starts: ax.axvline(s, c="c", lw=1.5)
-        for s in syllable_starts(aligner.align(audio, u.symbols, u.tones, pauses=True)): ax.axvline(s, c="w", ls=":", lw=1.5)
+        for s in starts: ax.axvline(s, 0.5, 1, c="w", lw=2)
+        for s in syllable_starts(aligner.align(audio, u.symbols, u.tones, pauses=True)): ax.axvline(s, 0, 0.5, c="w", ls=":", lw=2)
     figure.savefig(file, dpi=72)
     Image.open(file).convert("RGB").quantize(20).save(file, optimize=True)
 
@@ -59,7 +59,7 @@ def main():
             print(json.dumps(row), flush=True)
             if split == "valid" and options.figure: draw(aligner, corpus, hand, options.figure)
         if options.keep: torch.save(aligner.state_dict(), Path(options.keep) / f"{corpus.name}.pt")
-    command = "python tests/measure_aligner.py" + (f" --words {Path(options.words).name}" if options.words else "")
+    command = "python tools/measure_aligner.py" + (f" --words {Path(options.words).name}" if options.words else "")
     machine = f"{os.cpu_count()} cores ({torch.get_num_threads()} used), {platform.machine()}, torch {torch.__version__}"
     Path(options.out).write_text(json.dumps(dict(command=command, date=time.strftime("%Y-%m-%d"), machine=machine, rows=rows), indent=1) + "\n", "utf8")
 
