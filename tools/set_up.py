@@ -9,7 +9,7 @@ import argparse, os, subprocess, sys, time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-EXTRAS = "dev,train,hub"
+EXTRAS = "dev,train,hub,zh"
 ASK_VERSION = "import importlib.metadata as m, sys; print(m.version(sys.argv[1]))"
 
 
