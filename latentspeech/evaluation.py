@@ -15,7 +15,7 @@ from .judge import Judge
 from .synthesis import LatentSpeech, _tokens
 
 # %% auto #0
-__all__ = ['recordings', 'utterance_phones', 'spoken', 'renditions', 'evaluate']
+__all__ = ['recordings', 'by_speaker', 'utterance_phones', 'spoken', 'renditions', 'evaluate']
 
 # %% ../nbs/18b_evaluation.ipynb #a7a6fef5
 @torch.no_grad()
@@ -34,7 +34,16 @@ def _others(sounds, utterances):
     step = next((k for k in range(1, n) if all(texts[i] != texts[(i + k) % n] for i in range(n))), 1)
     return [sounds[(i + step) % n] for i in range(n)]
 
-# %% ../nbs/18b_evaluation.ipynb #cc64e92d
+# %% ../nbs/18b_evaluation.ipynb #9e4ce70c
+def by_speaker(utterances: list,
+               size: int = 8  # of a batch, at most
+               ):             # yields (speaker, places of a batch in `utterances`)
+    "Put utterances of one speaker and of like length together."
+    for speaker in sorted({u.speaker for u in utterances}):
+        mine = sorted((i for i, u in enumerate(utterances) if u.speaker == speaker), key=lambda i: utterances[i].seconds)
+        for k in range(0, len(mine), size): yield speaker, mine[k:k + size]
+
+# %% ../nbs/18b_evaluation.ipynb #69217c91
 def utterance_phones(utterance: Utterance) -> Phones:
     "Return the phones of an utterance as the corpus has them, pauses included."
     return to_phones(_tokens(utterance))
@@ -46,14 +55,12 @@ def spoken(tts: LatentSpeech,
            ) -> dict:         # row -> list of sounds [T], one an utterance
     "Return the rows of the results table that the voice says, with the speaker of each utterance."
     said = {row: [None] * len(utterances) for row in _TTS}
-    for speaker in sorted({u.speaker for u in utterances}):
-        mine = sorted((i for i, u in enumerate(utterances) if u.speaker == speaker), key=lambda i: utterances[i].seconds)
-        for some in (mine[k:k + size] for k in range(0, len(mine), size)):
-            us, who = [utterances[i] for i in some], speaker if speaker in tts.speakers else None
-            durations = [torch.tensor(frame_durations(u.starts, u.seconds)) for u in us]
-            both = (tts.speak_phones([utterance_phones(u) for u in us], seed, who, durations), tts.speak_phones([tts.phones(u.text) for u in us], seed, who))
-            for row, pieces in zip(_TTS, both):
-                for i, piece in zip(some, pieces): said[row][i] = piece.audio
+    for speaker, some in by_speaker(utterances, size):
+        us, who = [utterances[i] for i in some], speaker if speaker in tts.speakers else None
+        durations = [torch.tensor(frame_durations(u.starts, u.seconds)) for u in us]
+        both = (tts.speak_phones([utterance_phones(u) for u in us], seed, who, durations), tts.speak_phones([tts.phones(u.text) for u in us], seed, who))
+        for row, pieces in zip(_TTS, both):
+            for i, piece in zip(some, pieces): said[row][i] = piece.audio
     return said
 
 # %% ../nbs/18b_evaluation.ipynb #e226e6c9

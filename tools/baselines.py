@@ -12,17 +12,17 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
+from latentspeech.audio import write_atomically
 from latentspeech.autoencoder import Autoencoder, PretrainedError, load_weights
 from latentspeech.baselines import Mels, Voice, cost, load_vocoder, train_baseline, untrained
 from latentspeech.config import PRESETS, Preset, from_dict
 from latentspeech.corpora import Corpus, make_embedded_corpus
 from latentspeech.distances import MCD_CAPTION, MissingExtra, mel_cepstral_distortion, world
+from latentspeech.evaluation import by_speaker, utterance_phones
 from latentspeech.judge import Judge
 from latentspeech.metrics import syllable_error_rate, tone_error_rate
 from latentspeech.table import measured, record
 from latentspeech.tasks import fit_latent_statistics, train_autoencoder, train_voice
-from latentspeech.text import Phones
-from latentspeech.training import write_atomically
 
 PARTS = ("latentspeech", "fastspeech", "mel_diffusion", "mel_vocoder", "autoencoder", "stylespeech", "band_diffusion")
 
@@ -82,11 +82,8 @@ def latent_voice(folder) -> Voice:
 def say(voice, utterances, size=6):
     "Speak every utterance's phones with its speaker; how long each lasts, the voice decides."
     sounds = [None] * len(utterances)
-    for speaker in sorted({u.speaker for u in utterances}):
-        mine = sorted((i for i, u in enumerate(utterances) if u.speaker == speaker), key=lambda i: utterances[i].seconds)
-        for some in (mine[k:k + size] for k in range(0, len(mine), size)):
-            phones = [Phones(u.symbols, u.tones, [], u.pinyin) for u in (utterances[i] for i in some)]
-            for i, said in zip(some, voice.speak_phones(phones, 0, speaker)): sounds[i] = said.audio
+    for speaker, some in by_speaker(utterances, size):
+        for i, said in zip(some, voice.speak_phones([utterance_phones(utterances[i]) for i in some], 0, speaker)): sounds[i] = said.audio
     return sounds
 
 
