@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 from .audio import log_mel, play, show_spectrogram, show_waveform
 from .config import FRAME, SAMPLE_RATE
-from .corpora import _LOCK, Corpus, Espeak, frame_durations
+from .corpora import _LOCK, Corpus, Espeak, fair_weights, frame_durations
 from .text import PAUSES, SYMBOLS, Phones, TextError
 
 # %% auto #0
@@ -334,9 +334,10 @@ def train_aligner(corpus: Corpus,          # its utterances need symbols, no sta
                   batch: int = 12, width: int = 96, device: str = "cpu", seed: int = 0, progress: bool = True
                   ) -> Aligner:
     "Train an aligner on sound and phones alone: CTC, then the near-sighted network on its own alignments."
-    rng, utterances = np.random.default_rng(seed), corpus.split(split)
-    if not utterances: raise AlignerError(f"corpus {corpus.name!r} has no {split!r} utterances")
-    utterances = [utterances[i] for i in rng.permutation(len(utterances))]
+    rng, utterances = np.random.default_rng(seed), [u for u in corpus.split(split) if u.symbols]
+    if not utterances: raise AlignerError(f"corpus {corpus.name!r} has no {split!r} utterances with phones")
+    fair = fair_weights([u.speaker for u in utterances], torch.tensor([u.seconds for u in utterances])).double().numpy()
+    utterances = [utterances[i] for i in rng.choice(len(utterances), len(utterances), replace=False, p=fair / fair.sum())]
     utterances = utterances[:1 + np.searchsorted(np.cumsum([u.seconds for u in utterances]), 60 * minutes)]
     mels = [mel_features(corpus.audio(u)) for u in tqdm(utterances, "listening", disable=not progress)]
     labels = [class_ids(u.symbols) for u in utterances]

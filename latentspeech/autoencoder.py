@@ -148,7 +148,7 @@ class Autoencoder(nn.Module):
         super().__init__()
         if config.kind not in ("base", "paper"): raise AutoencoderError(f"no kind {config.kind!r}; there are: base, paper")
         if any(s % 2 for s in config.strides): raise AutoencoderError(f"strides must be even, not {config.strides}")
-        self.config, paper = config, config.kind == "paper"
+        self.config, self.bfloat16, paper = config, False, config.kind == "paper"
         self.hop = config.n_bands
         for stride in config.strides: self.hop *= stride
         self.pqmf = PQMF(config.n_bands, design="kaiser" if paper else "least_squares")
@@ -163,17 +163,23 @@ class Autoencoder(nn.Module):
         return self.reconstruct(audio)[0] if self.training else self.decode(self.encode(audio))[..., :audio.shape[2]]
 
 # %% ../nbs/03_autoencoder.ipynb #d40129a0
+def _through(layers, signal, bfloat16):
+    "Run one half of the network; in 16 bits only what a last layer in 32 bits can still mend."
+    if not bfloat16: return layers(signal)
+    with torch.autocast(signal.device.type, torch.bfloat16): hidden = layers[:-2](signal)
+    return layers[-2:](hidden.float())
+
 @patch
 def encode_bands(self: Autoencoder, bands: Tensor  # [B, n_bands, frames], frames a multiple of the strides' product
                  ) -> Tensor:   # [B, C, L], whitened
     "Encode PQMF bands."
-    return (self.encoder(bands) - self.latent_mean[:, None]) / self.latent_std[:, None]
+    return (_through(self.encoder, bands, self.bfloat16) - self.latent_mean[:, None]) / self.latent_std[:, None]
 
 @patch
 def decode_bands(self: Autoencoder, latents: Tensor  # [B, C, L], whitened
                  ) -> Tensor:     # [B, n_bands, 64 L]
     "Decode whitened latents to PQMF bands."
-    return self.decoder(latents * self.latent_std[:, None] + self.latent_mean[:, None])
+    return _through(self.decoder, latents * self.latent_std[:, None] + self.latent_mean[:, None], self.bfloat16)
 
 # %% ../nbs/03_autoencoder.ipynb #39cab0df
 @patch
@@ -269,6 +275,30 @@ def unfuse(self: Autoencoder) -> Autoencoder:
         if self.config.kind == "base": _normalise(self)
     return self
 
+# %% ../nbs/03_autoencoder.ipynb #3eb5ab7e
+def _corner(new, old, out_axis):
+    "Copy `old` into the first places of `new`; what reads a new channel into an old one becomes zero."
+    new.narrow(out_axis, 0, old.shape[out_axis]).zero_()
+    new[tuple(slice(n) for n in old.shape)] = old
+
+def _plain_state(model):
+    "List the weights of a model as `fuse` would leave them."
+    return ({k: v for k, v in model.state_dict().items() if "parametrizations" not in k}
+            | {f"{k}.weight": m.weight for k, m in model.named_modules() if parametrize.is_parametrized(m)})
+
+@patch
+def grow(self: Autoencoder, config: AutoencoderConfig  # at least as wide in every layer, and otherwise alike
+         ) -> Autoencoder:        # fused, in evaluation mode
+    "Return a larger network that does the same; raises `AutoencoderError` where the sizes don't nest."
+    with torch.inference_mode(False), torch.no_grad():
+        larger, states = type(self)(config, fused=True), _plain_state(self)
+        transposed = {f"{k}.weight" for k, m in larger.named_modules() if isinstance(m, nn.ConvTranspose1d)}
+        for name, new in larger.state_dict().items():
+            if name not in states or any(a < b for a, b in zip(new.shape, states[name].shape)):
+                raise AutoencoderError(f"{name} has no room for that of the smaller network; only widths may grow")
+            _corner(new, states[name], int(name in transposed)) if new.dim() else new.copy_(states[name])
+    return larger.eval()
+
 # %% ../nbs/03_autoencoder.ipynb #21b32585
 @patch
 def save_pretrained(self: Autoencoder, folder,  # created where absent
@@ -277,8 +307,8 @@ def save_pretrained(self: Autoencoder, folder,  # created where absent
                     ) -> Path:
     "Store fused weights and their card."
     path = Path(folder) / f"{name}{'-' if name else ''}autoencoder.safetensors"
-    twin, plain = type(self)(self.config, fused=True), {k: v for k, v in self.state_dict().items() if "parametrizations" not in k}
-    twin.load_state_dict(plain | {f"{k}.weight": m.weight for k, m in self.named_modules() if parametrize.is_parametrized(m)})
+    twin = type(self)(self.config, fused=True)
+    twin.load_state_dict(_plain_state(self))
     return save_weights(path, twin, self.config, card)
 
 # %% ../nbs/03_autoencoder.ipynb #599c5494

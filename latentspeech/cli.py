@@ -74,7 +74,7 @@ def run_command(parser: argparse.ArgumentParser,  # from `build_parser`
     return 0 if result.get("ok", True) else 1
 
 # %% ../nbs/19_cli.ipynb #05f5c8b8
-def prepare(folder: str = "",          # a corpus as it came: Baker, AISHELL-3, LJSpeech, tables with sounds; none = make the embedded one
+def prepare(folder: str = "",          # a corpus as it came, or several with commas between: Baker, AISHELL-3, LJSpeech, tables with sounds; none = make the embedded one
             *, out: str = "",          # folder for its shards; none = data/cache/<name>, and for a corpus made here no shards
             preset: str = "mini",      # tiny, mini, base or paper: how large the embedded corpus is
             align: bool = False,       # find when each phone was said where the corpus doesn't say; takes minutes
@@ -84,11 +84,10 @@ def prepare(folder: str = "",          # a corpus as it came: Baker, AISHELL-3, 
             ) -> dict:
     "Make the embedded corpus, or check another and pack it into shards."
     from latentspeech.corpora import data_folder
-    from latentspeech.readers import open_corpus
     from latentspeech.shards import describe, prepare as pack
-    corpus = open_corpus(folder, strict=False) if folder and leave_out else _corpus(folder, preset)
+    corpus = _corpus(folder, preset, strict=not leave_out)
     made_here = not folder or any((Path(folder) / name).exists() for name in ("manifest.json", "shards.json"))
-    if out or not made_here: corpus = pack(corpus, out or data_folder() / "cache" / corpus.name, _align if align else None, most_lost=most_lost, progress=sys.stderr.isatty())
+    if out or not made_here: corpus = pack(corpus, out or data_folder() / "cache" / corpus.name.replace(" + ", "-"), _align if align else None, most_lost=most_lost, progress=sys.stderr.isatty())
     damaged = corpus.verify() if verify else []
     return describe(corpus) | dict(damaged=damaged, ok=not damaged, rows=[dict(report=line) for line in corpus.report[:10]])
 
@@ -96,48 +95,58 @@ def _align(corpus):
     from latentspeech.aligner import align_corpus
     return align_corpus(corpus)
 
-def _corpus(folder, preset):
+def _corpus(folders, preset, strict=True):
+    "Open the corpora that are named, with commas between; \"embedded\" is the one that is made here."
     from latentspeech.corpora import make_embedded_corpus
-    from latentspeech.readers import open_corpus
-    return open_corpus(folder) if folder else make_embedded_corpus(config=get_preset(preset).corpus)
+    from latentspeech.readers import join, open_corpus
+    one = lambda name: make_embedded_corpus(config=get_preset(preset).corpus) if name == "embedded" else open_corpus(name, strict, sounds=True)
+    return join([one(name.strip()) for name in (folders or "embedded").split(",")])
+
 
 # %% ../nbs/19_cli.ipynb #471a0670
-def train(part: str = "all",         # judge, autoencoder, voice, or all of them in this order
+def train(part: str = "all",         # judge, autoencoder, decoder, voice, or all that the preset has, in this order
           *, preset: str = "mini",   # tiny, mini, base or paper
-          corpus: str = "",          # a corpus folder; none = the embedded one
+          corpus: str = "",          # corpus folders, with commas between; "embedded" or none = the one made here
           out: str = "",             # folder for the finished weights; none = out/weights/<preset>
           minutes: float = 0.0,      # stop after so long, each part; 0 = all its steps
           steps: int = 0,            # stop after so many steps; 0 = the preset's
           device: str = "cpu",       # or cuda
           resume: bool = False,      # go on from the newest checkpoint
-          from_: str = "nothing",    # where to start: nothing, or pretrained
+          from_: str = "nothing",    # where to start: nothing, pretrained, or other weights: a name or a folder
           seed: int = 0              # same seed, machine and threads: same weights
           ) -> dict:
     "Train the networks of a preset."
-    if from_ not in ("nothing", "pretrained"): raise ValueError(f"--from takes nothing or pretrained, not {from_!r}")
-    parts = PARTS if part == "all" else (part,)
+    if from_ not in ("nothing", "pretrained"): _find_start(from_)
+    parts = get_preset(preset).parts if part == "all" else (part,)
     if unknown := set(parts) - set(PARTS): raise ValueError(f"no part {unknown.pop()!r}; there are: all, {', '.join(PARTS)}")
     speech, done = _corpus(corpus, preset), {}
     for part in parts: done[part] = _train_one(part, preset, speech, Path(out or f"out/weights/{preset}"), resume, seed,
-                                               start=preset if from_ == "pretrained" else None, steps=steps or None,
+                                               start=dict(nothing=None, pretrained=preset).get(from_, from_), steps=steps or None,
                                                minutes=minutes or None, device=device)
     return done
 
 # %% ../nbs/19_cli.ipynb #280874d8
-PARTS = ("judge", "autoencoder", "voice")
+PARTS = ("judge", "autoencoder", "decoder", "voice")
+def _find_start(name):
+    from latentspeech.weights import PretrainedError, find_weights
+    try: find_weights(name, "autoencoder")
+    except PretrainedError as error: raise ValueError(f"--from takes nothing, pretrained, or the name or folder of weights: {error}") from None
 def _train_one(part, name, corpus, out, resume, seed, **options):
     "Train one part in its own folder of checkpoints, and copy the finished weights to `out`."
     from latentspeech.autoencoder import find_weights
     from latentspeech.judge import train_judge
-    from latentspeech.tasks import train_autoencoder, train_voice
+    from latentspeech.tasks import train_autoencoder, train_decoder, train_voice
     preset, folder = get_preset(name), Path("out/train") / name / part
     config = dict([(f"train_{part}", replace(getattr(preset, f"train_{part}"), seed=seed))])
     if folder.exists() and not resume: shutil.rmtree(folder)
-    if part == "voice": options["autoencoder"] = str(out if (out / f"{name}-autoencoder.json").exists() else name)
-    function = dict(judge=train_judge, autoencoder=train_autoencoder, voice=train_voice)[part]
+    trained = str(out if (out / f"{name}-autoencoder.json").exists() else name)
+    if part == "voice": options["autoencoder"] = trained
+    if part == "decoder": options["start"] = trained
+    if part == "judge" and options["start"] != name: options["start"] = None   # a judge of another corpus has nothing to go on from
+    function = dict(judge=train_judge, autoencoder=train_autoencoder, decoder=train_decoder, voice=train_voice)[part]
     run = function(replace(preset, **config), corpus, folder, **options)
     out.mkdir(parents=True, exist_ok=True)
-    weights = find_weights(folder, part)
+    weights = find_weights(folder, "autoencoder" if part == "decoder" else part)
     for file in (weights, weights.with_suffix(".json")): shutil.copy(file, out)
     return dict(steps=run.step, seconds=round(run.seconds), loss=run.history[-1]["loss"] if run.history else None, weights=str(out / weights.name))
 

@@ -93,6 +93,7 @@ class TrainConfig:
     clip: float = 1.0                    # largest gradient norm
     ema: float = 0.999                   # 0 = off
     noise_draws: int = 1                 # diffusion noise draws for each encoded text
+    bfloat16: bool = False               # compute the autoencoder's layers, all but the last of each half, in 16 bits
     seed: int = 0
     save_every: int = 500
 
@@ -121,6 +122,7 @@ class Preset:
     train_decoder: TrainConfig = field(default_factory=TrainConfig)  # second stage: against discriminators
     train_judge: TrainConfig = field(default_factory=TrainConfig)
     train_voice: TrainConfig = field(default_factory=TrainConfig)
+    parts: tuple = ("judge", "autoencoder", "voice")  # what `latentspeech train all` trains, in this order
 
 # %% ../nbs/00_notation.ipynb #95d5f722
 _tiny = Preset("tiny",
@@ -145,13 +147,13 @@ _mini = Preset("mini",
     train_voice=TrainConfig(steps=8_000, batch=16, seconds=8.0, learning_rate=1e-3))
 
 # %% ../nbs/00_notation.ipynb #4aeca518
-_base = Preset("base",
-    autoencoder=AutoencoderConfig(channels=(64, 128, 256, 512), residual_units=2),
-    encoder=EncoderConfig(width=256, phone_blocks=4, style_blocks=2, frame_blocks=3),
-    denoiser=DenoiserConfig(layers=10, width=256, dilation_cycle=5),
+_base = Preset("base", parts=("judge", "autoencoder", "decoder", "voice"),
+    autoencoder=AutoencoderConfig(channels=(64, 128, 256, 512), residual_units=2, latent_noise=0.05),
+    encoder=EncoderConfig(width=160, phone_blocks=3, style_blocks=1, frame_blocks=2),
+    denoiser=DenoiserConfig(layers=8, width=160, dilation_cycle=4),
     judge=JudgeConfig(n_mels=80, width=224, layers=3),
-    train_autoencoder=TrainConfig(steps=60_000, batch=16, seconds=0.51),
-    train_decoder=TrainConfig(steps=20_000, batch=16, seconds=0.51, learning_rate=2e-4, betas=(0.8, 0.99)),
+    train_autoencoder=TrainConfig(steps=60_000, batch=8, seconds=0.34, bfloat16=True),
+    train_decoder=TrainConfig(steps=20_000, batch=6, seconds=0.34, learning_rate=2e-4, betas=(0.8, 0.99), bfloat16=True),
     train_judge=TrainConfig(steps=20_000, batch=32, seconds=8.0, learning_rate=1e-3),
     train_voice=TrainConfig(steps=40_000, batch=32, seconds=12.0, noise_draws=4))
 

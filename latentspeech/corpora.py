@@ -15,12 +15,12 @@ from torchaudio.transforms import Resample
 from tqdm.auto import tqdm
 from .config import CorpusConfig, FRAME, SAMPLE_RATE
 from .audio import load, resample, show_spectrogram, show_waveform
-from .text import PAUSES, TextError, front_end, split_syllable, to_phones, to_pinyin
+from .text import PAUSES, Phones, TextError, front_end, split_syllable, to_phones, to_pinyin
 
 # %% auto #0
 __all__ = ['UNSPEAKABLE', 'VOICES', 'CorpusError', 'Espeak', 'espeak', 'speak_espeak', 'show_phones', 'frame_durations',
            'make_sentences', 'common_syllables', 'coverage_phrases', 'plan_corpus', 'Utterance', 'Corpus',
-           'load_corpus', 'data_folder', 'make_embedded_corpus']
+           'load_corpus', 'data_folder', 'make_embedded_corpus', 'fair_weights']
 
 # %% ../nbs/07_corpora.ipynb #4a8f7ae8
 _PACKAGE = Path(latentspeech.__file__).resolve().parent  # holds words.json
@@ -371,13 +371,14 @@ def _load_manifest(file):
         raise CorpusError(f"{file} is damaged in line {_line_of(text, e, row)} ({type(e).__name__}: {e}); delete {file.parent} and make it again") from None
 
 # %% ../nbs/07_corpora.ipynb #d26722e0
-def load_corpus(folder: str | Path  # a folder with manifest.json, or with a table and sounds
+def load_corpus(folder: str | Path,   # a folder with manifest.json, or with a table and sounds
+                sounds: bool = False  # keep rows whose text can't be said, for their sound alone
                 ) -> Corpus:
     "Open a corpus; raises `CorpusError` for a folder that is none, or is damaged."
     folder = Path(folder)
     if not folder.is_dir(): raise CorpusError(f"there is no folder {folder}; `latentspeech prepare` makes the embedded corpus")
     if (file := folder / "manifest.json").is_file(): return _load_manifest(file)
-    if tables := sorted(folder.glob("*.tsv")): return _load_tables(folder, tables)
+    if tables := sorted(folder.glob("*.tsv")): return _load_tables(folder, tables, sounds)
     raise CorpusError(f"{folder} is no corpus: it holds neither manifest.json nor a table such as metadata.tsv")
 
 # %% ../nbs/07_corpora.ipynb #9c650da3
@@ -539,7 +540,7 @@ def _decode(data, name):
     return resample(torch.from_numpy(samples.mean(1)), rate, SAMPLE_RATE).clamp(-1, 1)
 
 # %% ../nbs/07_corpora.ipynb #099fb9c4
-def _load_tables(folder, tables):
+def _load_tables(folder, tables, keep_sounds=False):
     "Read every table of a folder into one corpus; rows that can't be used are left out and reported."
     utterances, report = [], []
     for table in tables:
@@ -547,9 +548,12 @@ def _load_tables(folder, tables):
         for number, row in rows:
             try:
                 if row["id"] not in sounds: raise TextError("has no sound")
-                text, tokens = _read_labels(row)
-                phones = to_phones(["sil", *tokens, "sil"])
                 path, member = sounds[row["id"]]
+                try: text, tokens = _read_labels(row); phones = to_phones(["sil", *tokens, "sil"])
+                except TextError as e:
+                    if not keep_sounds: raise
+                    text, phones = row.get("text") or row["pinyin"], Phones([], [], [], [])
+                    report.append(f"{table.name} line {number}: {row['id']} kept for its sound alone, {e}")
                 seconds = float(row["seconds"]) if row.get("seconds") else soundfile.info(path).duration
                 _check(u := Utterance(row["id"], text, phones.pinyin, row.get("speaker") or "speaker", row.get("split") or "train", path,
                                       seconds, phones.symbols, phones.tones, member=member))
@@ -559,3 +563,13 @@ def _load_tables(folder, tables):
     if twice := [i for i, n in Counter(u.id for u in utterances).items() if n > 1]: raise CorpusError(f"{folder}: two tables share the id {twice[0]}; rename one")
     if not utterances: raise CorpusError(f"{folder} has no usable utterance: {(report or ['the tables are empty'])[0]}")
     return Corpus(folder, Path(folder).resolve().name, utterances, report=report)
+
+# %% ../nbs/07_corpora.ipynb #3d7ca14c
+def fair_weights(speakers: list,    # of each utterance
+                 lengths: torch.Tensor    # of each utterance, in any unit
+                 ) -> torch.Tensor:       # chances of being drawn, which add up to 1
+    "Give every second of a voice the same chance, and every voice one that grows with the square root of its seconds."
+    seconds = {s: sum(n for t, n in zip(speakers, lengths.tolist()) if t == s) for s in set(speakers)}
+    weights = lengths / torch.tensor([seconds[s] for s in speakers]).sqrt()
+    return weights / weights.sum()
+

@@ -85,7 +85,7 @@ def evaluate(preset: str = "mini",            # voice and autoencoder: a name, a
     "Measure a voice on held-out sentences; raises `PretrainedError` where weights are missing."
     tts, ear = preset if hasattr(preset, "speak_phones") else LatentSpeech.from_pretrained(preset, device), Judge.from_pretrained(judge)
     corpus = corpus or make_embedded_corpus(config=tts.preset.corpus, progress=progress)
-    utterances = corpus.split(split)[:limit]
+    utterances = [u for u in corpus.split(split) if u.pinyin][:limit]
     said, sounds = [u.pinyin for u in utterances], recordings(tts, corpus, utterances)
     heard = {row: [ear.transcribe_batch(some)] for row, some in sounds.items()}
     for k in tqdm(range(n_seeds), "speaking and listening", disable=not progress):

@@ -280,7 +280,7 @@ def train_judge(preset: Preset | str = "mini", corpus: Corpus | None = None, fol
                 device: str | None = None, progress: bool = True, callback=None) -> Run:
     "Train the judge on the train split alone and store `<preset>-judge.safetensors` in `folder`; run again to go on."
     preset, corpus, config = begin("judge", preset, corpus, steps, batch, start, progress)
-    task = JudgeTask(preset, corpus, corpus.split("train"), progress)
+    task = JudgeTask(preset, corpus, [u for u in corpus.split("train") if u.pinyin], progress)
     if start: task.judge.load_state_dict(load_weights(start, "judge")[0])
     run = fit(task, config, folder, minutes, device, progress, callback, f"judge ({preset.name})")
     task.load_state_dict(run.average.values)

@@ -5,6 +5,7 @@
 # %% ../nbs/07b_readers.ipynb #fdf5b33c
 from __future__ import annotations
 import json, re, unicodedata
+from collections import Counter
 from contextlib import contextmanager
 from itertools import zip_longest
 from pathlib import Path
@@ -14,7 +15,7 @@ from .text import FINALS, INITIALS, PAUSES, TextError, join_syllable, split_syll
 
 # %% auto #0
 __all__ = ['READERS', 'DamagedCorpus', 'read_textgrid', 'label_phones', 'Reading', 'read_baker', 'split_of', 'without_leaks',
-           'read_aishell3', 'read_ljspeech', 'read_shards', 'open_corpus']
+           'read_aishell3', 'read_ljspeech', 'read_shards', 'open_corpus', 'join']
 
 # %% ../nbs/07b_readers.ipynb #6c8db078
 class DamagedCorpus(CorpusError):
@@ -280,7 +281,8 @@ def read_shards(folder: Path  # with shards.json, and an index and an archive fo
 # %% ../nbs/07b_readers.ipynb #6196e01f
 READERS = {"ProsodyLabeling": read_baker, "*/content.txt": read_aishell3, "metadata.csv": read_ljspeech}  # what a folder holds -> who reads it
 def open_corpus(folder: str | Path,    # as it was downloaded, or as `prepare` or `make_embedded_corpus` made it
-                strict: bool = True    # False: damaged utterances are left out and reported
+                strict: bool = True,   # False: damaged utterances are left out and reported
+                sounds: bool = False   # True: rows of a table whose text can't be said are kept for their sound alone
                 ) -> Corpus:
     "Open a corpus of any layout that is known here; raises `DamagedCorpus` with file and line."
     folder = Path(folder)
@@ -291,4 +293,13 @@ def open_corpus(folder: str | Path,    # as it was downloaded, or as `prepare` o
             return reading.corpus(strict)
     if inside := [f.parent for mark in READERS for f in folder.glob(f"*/{mark}")]: raise CorpusError(f"{folder} is no corpus, but {inside[0]} may be one; name that folder")
     if any(folder.glob("*-?????.tar")): raise CorpusError(f"{folder} was being prepared and isn't finished; run prepare again to go on")
-    return load_corpus(folder)
+    return load_corpus(folder, sounds)
+
+# %% ../nbs/07b_readers.ipynb #b4e730e8
+def join(corpora: list  # of `Corpus`, no id in two of them
+         ) -> Corpus:
+    "Make one corpus of several; raises `CorpusError` where they share an id."
+    rows = [u for corpus in corpora for u in corpus]
+    if twice := [i for i, n in Counter(u.id for u in rows).items() if n > 1]:
+        raise CorpusError(f"two corpora share the id {twice[0]}; rename one of them")
+    return corpora[0] if len(corpora) == 1 else Corpus(corpora[0].folder, " + ".join(c.name for c in corpora), rows, report=[line for c in corpora for line in c.report])

@@ -17,7 +17,7 @@ from .losses import (MultiPeriodDiscriminator, MultiResolutionDiscriminator, Rec
                                  feature_matching_loss, paper_loss)
 from .latents import cache_latents
 from .text import SYMBOLS
-from .corpora import Corpus, Utterance, frame_durations, make_embedded_corpus
+from .corpora import Corpus, Utterance, fair_weights, frame_durations, make_embedded_corpus
 from .encoder import TextEncoder
 from .forward_diffusion import Schedule, sample_times, target
 from .denoiser import Denoiser
@@ -25,7 +25,7 @@ from .training import Run, TrainingError, fit
 
 # %% auto #0
 __all__ = ['LICENCES', 'Clips', 'AutoencoderTask', 'fit_latent_statistics', 'AdversarialTask', 'voice_example', 'VoiceTask',
-           'budget', 'run_card', 'machine', 'begin', 'train_autoencoder', 'train_decoder', 'train_voice']
+           'budget', 'run_card', 'machine', 'begin', 'train_autoencoder', 'train_decoder', 'known_voice', 'train_voice']
 
 # %% ../nbs/14b_tasks.ipynb #c8f97d13
 class Clips:
@@ -36,10 +36,11 @@ class Clips:
                   for u in tqdm(utterances, "reading the corpus", disable=not progress)]
         self.lengths = torch.tensor([len(s) for s in sounds])
         self.starts, self.samples = self.lengths.cumsum(0) - self.lengths, torch.cat(sounds)
+        self.weights = fair_weights([u.speaker for u in utterances], self.lengths)
 
     def crops(self, generator: torch.Generator, size: int, n_samples: int) -> Tensor:  # [size, 1, n_samples]
         "Cut `size` crops; a clip shorter than a crop is followed by silence."
-        chosen = torch.multinomial(self.lengths.float(), size, replacement=True, generator=generator)
+        chosen = torch.multinomial(self.weights, size, replacement=True, generator=generator)
         room = (self.lengths[chosen] - n_samples).clamp(min=0)
         offsets = (torch.rand(size, generator=generator) * (room + 1)).long()
         out = torch.zeros(size, 1, n_samples)
@@ -56,6 +57,7 @@ class AutoencoderTask(nn.Module):
         self.autoencoder, self.clips = Autoencoder(preset.autoencoder), clips
         self.loss, self.paper = ReconstructionLoss(), preset.autoencoder.kind == "paper"
         self.frozen = False          # True: only the decoder learns, and the latents stay what they are
+        self.autoencoder.bfloat16 = preset.train_autoencoder.bfloat16
         self.n_samples = max(1, round(preset.train_autoencoder.seconds * SAMPLE_RATE / FRAME)) * FRAME
 
     def batch(self, generator, size): return {"audio": self.clips.crops(generator, size, self.n_samples)}
@@ -72,9 +74,12 @@ class AutoencoderTask(nn.Module):
         return self
 
     def go_on(self, weights: str):
-        "Start from trained weights and freeze the encoder, so that a voice trained on its latents stays valid."
-        self.autoencoder, self.frozen = Autoencoder.from_pretrained(weights).unfuse(), True
-        self.autoencoder.encoder = Autoencoder.from_pretrained(weights).encoder.requires_grad_(False)
+        "Start from trained weights: of the same sizes, with the encoder frozen, so that a voice stays valid; of smaller ones, grown."
+        known, wanted, bfloat16 = Autoencoder.from_pretrained(weights), self.autoencoder.config, self.autoencoder.bfloat16
+        self.frozen = known.config.channels == wanted.channels
+        self.autoencoder = (known if self.frozen else known.grow(wanted)).unfuse()
+        self.autoencoder.config, self.autoencoder.bfloat16 = wanted, bfloat16
+        if self.frozen: self.autoencoder.encoder = Autoencoder.from_pretrained(weights).encoder.requires_grad_(False)
 
 # %% ../nbs/14b_tasks.ipynb #91b4346a
 @torch.no_grad()
@@ -130,6 +135,7 @@ class VoiceTask(nn.Module):
         self.schedule, self.fixed_shapes = Schedule(d.schedule, d.n_train_steps), fixed_shapes
         self.examples = sorted((e for e in examples if e["z"].shape[1] <= longest), key=lambda e: e["z"].shape[1])
         if not self.examples: raise TrainingError(f"no utterance is shorter than {preset.train_voice.seconds} s; raise `seconds`")
+        self.weights = fair_weights([int(e["speaker"]) for e in self.examples], torch.tensor([float(e["z"].shape[1]) for e in self.examples]))
         self.most = max(len(e["symbols"]) for e in self.examples), self.examples[-1]["z"].shape[1]
 
 # %% ../nbs/14b_tasks.ipynb #03d051a5
@@ -137,8 +143,10 @@ class VoiceTask(nn.Module):
 def batch(self: VoiceTask, generator: torch.Generator, size: int) -> dict:
     "Draw `size` neighbours in length, padded, with all the noise that the step will use."
     d, draws, window = self.preset.diffusion, self.preset.train_voice.noise_draws, min(len(self.examples), 4 * size)
-    start = int(torch.randint(len(self.examples) - window + 1, (1,), generator=generator))
-    chosen = [self.examples[start + i] for i in torch.randperm(window, generator=generator)[:size].tolist()]
+    middle = int(torch.multinomial(self.weights, 1, generator=generator))
+    start = min(max(0, middle - window // 2), len(self.examples) - window)
+    some = torch.multinomial(self.weights[start:start + window], min(size, window), generator=generator)
+    chosen = [self.examples[start + i] for i in some.tolist()]
     n, length = self.most if self.fixed_shapes else (max(len(e["symbols"]) for e in chosen), max(e["z"].shape[1] for e in chosen))
     pad = lambda key, to: torch.stack([F.pad(e[key], (0, to - e[key].shape[-1])) for e in chosen])
     b = dict(symbols=pad("symbols", n), tones=pad("tones", n), durations=pad("durations", n), z=pad("z", length),
@@ -180,11 +188,13 @@ def run_card(run: Run, corpus: Corpus,
              ) -> dict:
     "Describe how weights were made: data, steps, seconds, machine, final losses."
     last = {k: v for k, v in run.history[-1].items() if k not in ("step", "seconds")} if run.history else {}
-    return dict(corpus=corpus.name, licence=LICENCES.get(corpus.name, "see the corpus"), utterances=len(corpus.split("train")),
+    return dict(corpus=corpus.name, licence="; ".join(LICENCES.get(name, "see the corpus") for name in corpus.name.split(" + ")), utterances=len(corpus.split("train")),
                 steps=run.step, batch=run.config.batch, seed=run.config.seed, training_seconds=round(run.seconds),
                 machine=machine(run.accelerator.device), last_losses=last, **more)
 
-LICENCES = {"embedded": "Apache-2.0: made by espeak-ng from texts written for this project"}
+LICENCES = {"embedded": "Apache-2.0: made by espeak-ng from texts written for this project",
+            "audio-cmn": "CC BY-SA: recordings by Yue Tan and Chen Wang, project audio-cmn by Hugo Lopez",
+            "magicdata-cs": "Magic Data open-source licence 1.0, research use: recordings by Magic Data Co., Ltd."}
 
 def machine(device="cpu") -> str:
     "Name the processor that did the work."
@@ -209,13 +219,14 @@ def begin(part: str,              # "autoencoder", "decoder", "voice" or "judge"
 def train_autoencoder(preset: Preset | str = "mini",
                       corpus: Corpus | None = None,   # default: the embedded corpus, made if need be
                       folder: str | Path = "out/train/autoencoder",  # checkpoints; the weights come beside them
-                      start: str | None = None,       # weights to go on from: a name or a folder
+                      start: str | None = None,       # weights to go on from: a name or a folder; smaller ones are grown
                       steps: int | None = None, minutes: float | None = None, batch: int | None = None,
                       device: str | None = None, progress: bool = True, callback=None) -> Run:
     "Train the autoencoder and store `<preset>-autoencoder.safetensors` in `folder`; run again to go on."
-    preset, corpus, config = begin("autoencoder", preset, corpus, steps, batch, start, progress)
+    preset, corpus, config = begin("autoencoder", preset, corpus, steps, batch, None, progress)
     task = AutoencoderTask(preset, Clips(corpus, corpus.split("train"), progress))
     if start: task.go_on(start)
+    if task.frozen: config = budget(config, start=start)   # gently; a network that has grown has everything before it
     run = fit(task, config, folder, minutes, device, progress, callback, f"autoencoder ({preset.name})")
     return _keep_autoencoder(run, corpus, preset.name)
 
@@ -240,21 +251,31 @@ def train_decoder(preset: Preset | str = "mini",
     run = fit(task, config, folder, minutes, device, progress, callback, f"decoder ({preset.name})")
     return _keep_autoencoder(run, corpus, preset.name, first_stage={k: v for k, v in load_weights(start, "autoencoder")[1].items() if k != "config"})
 
+# %% ../nbs/14b_tasks.ipynb #a7eff71b
+def known_voice(weights: str | Path,  # a name or a folder
+                speakers: list        # names, in the order of the corpus to come
+                ) -> dict:            # a state for `VoiceTask`
+    "Load a voice for other speakers; raises `PretrainedError`."
+    state, card = load_weights(weights, "voice")
+    table = state["encoder.speaker.weight"]
+    rows = [table[card["speakers"].index(s)] if s in card["speakers"] else table.mean(0) for s in speakers]
+    return state | {"encoder.speaker.weight": torch.stack(rows)}
+
 # %% ../nbs/14b_tasks.ipynb #28276b06
 def train_voice(preset: Preset | str = "mini",
                 corpus: Corpus | None = None,
                 folder: str | Path = "out/train/voice",
                 autoencoder: str = "mini",          # weights that make the latents: a name or a folder
-                start: str | None = None,           # weights to go on from
+                start: str | None = None,           # weights to go on from, of the same sizes
                 steps: int | None = None, minutes: float | None = None, batch: int | None = None,
                 device: str | None = None, progress: bool = True, callback=None) -> Run:
     "Train encoder and denoiser on cached latents and store `<preset>-voice.safetensors` in `folder`; run again to go on."
     preset, corpus, config = begin("voice", preset, corpus, steps, batch, start, progress)
-    network, train = Autoencoder.from_pretrained(autoencoder), corpus.split("train")
+    network, train = Autoencoder.from_pretrained(autoencoder), [u for u in corpus.split("train") if u.symbols]
     on_gpu = torch.cuda.is_available() and device != "cpu"
     latents = cache_latents(network, corpus, Path(folder) / "latents", device or ("cuda" if on_gpu else "cpu"), progress)
     task = VoiceTask(preset, [voice_example(u, latents[u.id], corpus.speakers) for u in train], len(corpus.speakers), on_gpu)
-    if start: task.load_state_dict(load_weights(start, "voice")[0])
+    if start: task.load_state_dict(known_voice(start, corpus.speakers))
     run = fit(task, config, folder, minutes, device, progress, callback, f"voice ({preset.name})")
     task.load_state_dict(run.average.values)
     save_weights(Path(folder) / f"{preset.name}-voice", task, preset,
