@@ -55,7 +55,7 @@ def viterbi(scores: np.ndarray,                # [T, S], log score of state s at
     path, state = np.empty(n_frames, np.int64), n_states - 1
     if optional[-1] and n_states > 1 and best[-2] > best[-1]: state -= 1
     for t in range(n_frames - 1, -1, -1):
-        path[t], state = state, state - back[t, state]
+        path[t], state = state, state - int(back[t, state])
     return path
 
 # %% ../nbs/08_aligner.ipynb #af2520c6

@@ -300,3 +300,9 @@ def english_corpus(folder, count=24):
         path = save(Path(folder) / f"{k}.wav", resample(torch.tensor(samples / 32768, dtype=torch.float32), 22_050, 48_000))
         utterances.append(Utterance(str(k), text, said.pinyin, "x", "train", path, len(samples) / 22_050, symbols, [0] * len(symbols), starts))
     return Corpus(folder, "english", utterances)
+
+
+def test_viterbi_takes_more_states_than_a_byte_counts():
+    scores = np.full((600, 300), -5.0)
+    for s in range(300): scores[2 * s:2 * s + 2, s] = 0
+    assert (viterbi(scores) == np.arange(600) // 2).all()
