@@ -6,33 +6,45 @@
 from __future__ import annotations
 import torch
 from tqdm.auto import tqdm
+from .config import SAMPLE_RATE
+from .audio import resample
+from .autoencoder import Autoencoder, PretrainedError
 from .text import MissingExtra, Phones, to_phones
 from .corpora import Corpus, Utterance, frame_durations, make_embedded_corpus
-from .distances import MCD_CAPTION, mel_cepstral_distortion, pesq_wb, stoi, world
+from .distances import (MCD_CAPTION, author_script_mfcc_distance, f0_metrics, length_ratio, level_difference,
+                                    mel_cepstral_distortion, pesq_wb, stoi, world, world_copy)
 from .metrics import Rate, syllable_error_rate, tone_error_rate
 from .table import ResultsTable, measured
 from .judge import Judge
 from .synthesis import LatentSpeech, _tokens
 
 # %% auto #0
-__all__ = ['recordings', 'by_speaker', 'utterance_phones', 'spoken', 'renditions', 'evaluate']
+__all__ = ['ALIGNED', 'reconstruct', 'other_texts', 'recordings', 'by_speaker', 'utterance_phones', 'spoken', 'renditions',
+           'bounds', 'judge_of', 'evaluate', 'errors', 'distances']
 
 # %% ../nbs/18b_evaluation.ipynb #a7a6fef5
 @torch.no_grad()
+def reconstruct(autoencoder: Autoencoder,
+                sounds: list       # [T] at 48 kHz each
+                ) -> list:         # as long as they were
+    "Take sounds through an autoencoder and back."
+    device = autoencoder.latent_mean.device
+    return [autoencoder.decode(autoencoder.encode(a[None, None].to(device)))[0, 0, :len(a)].cpu() for a in sounds]
+
+def other_texts(sounds: list, utterances: list) -> list:
+    "Give each utterance the sound of the next one that says something else."
+    n, texts = len(sounds), [u.text for u in utterances]
+    step = next((k for k in range(1, n) if all(texts[i] != texts[(i + k) % n] for i in range(n))), 1)
+    return [sounds[(i + step) % n] for i in range(n)]
+
 def recordings(tts: LatentSpeech,
                corpus: Corpus,
                utterances: list  # of `corpus`
                ) -> dict:        # row -> list of sounds [T], one an utterance
     "Return the rows of the results table that no seed changes."
     natural = [corpus.audio(u) for u in utterances]
-    again = [tts.autoencoder.decode(tts.autoencoder.encode(a[None, None].to(tts.device)))[0, 0, :len(a)].cpu() for a in natural]
-    return {"natural": natural, "reconstruction": again, "control: another text": _others(natural, utterances)}
+    return {"natural": natural, "reconstruction": reconstruct(tts.autoencoder, natural), "control: another text": other_texts(natural, utterances)}
 
-def _others(sounds, utterances):
-    "Give each utterance the sound of the next one that says something else."
-    n, texts = len(sounds), [u.text for u in utterances]
-    step = next((k for k in range(1, n) if all(texts[i] != texts[(i + k) % n] for i in range(n))), 1)
-    return [sounds[(i + step) % n] for i in range(n)]
 
 # %% ../nbs/18b_evaluation.ipynb #9e4ce70c
 def by_speaker(utterances: list,
@@ -66,34 +78,55 @@ def spoken(tts: LatentSpeech,
 # %% ../nbs/18b_evaluation.ipynb #e226e6c9
 _TTS = ("TTS, true durations", "TTS")
 _ROWS = ("natural", "reconstruction", *_TTS, "control: another text")
-_ROLES = {"natural": "natural", "TTS": "tts", "control: another text": "control"}  # these three take part in the ordering check
+_ORDER = ("natural", "natural, resampled once", "reconstruction", "WORLD copy-synthesis", *_TTS, "control: another text", "control: 0 dB noise", "control: tones flattened")
+_ROLES = {("natural", "SER"): "natural", ("TTS", "SER"): "tts", ("control: another text", "SER"): "control", ("control: 0 dB noise", "SER"): "control",
+          ("TTS", "tone"): "tts", ("control: tones flattened", "tone"): "control"}  # these take part in the ordering check
 def renditions(tts: LatentSpeech, corpus: Corpus, utterances: list, seed: int = 0, size: int = 8) -> dict:
     "Say utterances in every way that the results table compares: `recordings` and what is `spoken`, in the table's order."
     sounds = recordings(tts, corpus, utterances) | spoken(tts, utterances, seed, size)
     return {row: sounds[row] for row in _ROWS}
 
+# %% ../nbs/18b_evaluation.ipynb #a7accb8a
+def bounds(natural: list,   # sounds [T] at 48 kHz
+           seed: int = 0    # of the noise
+           ) -> dict:       # row -> list of sounds [T]
+    "Return the rows between which all others should lie; those of WORLD only where the `eval` extra is installed."
+    draw = torch.Generator().manual_seed(seed)
+    noise = lambda a: a.square().mean().sqrt() * torch.randn(len(a), generator=draw)
+    lower = lambda a: resample(resample(a, SAMPLE_RATE, 16_000), 16_000, SAMPLE_RATE)[:len(a)]
+    rows = {"natural, resampled once": [lower(a) for a in natural], "control: 0 dB noise": [a + noise(a) for a in natural]}
+    try: return rows | {"WORLD copy-synthesis": [world_copy(a) for a in natural], "control: tones flattened": [world_copy(a, flatten=True) for a in natural]}
+    except MissingExtra as e: print(e); return rows
+
 # %% ../nbs/18b_evaluation.ipynb #0a558cdd
+def judge_of(tts: LatentSpeech) -> Judge:
+    "Load the judge that was trained beside a voice: its preset's, else that of `mini`."
+    try: return Judge.from_pretrained(tts.preset.name)
+    except PretrainedError: return Judge.from_pretrained("mini")
+
 def evaluate(preset: str = "mini",            # voice and autoencoder: a name, a folder, or a voice itself
              corpus: Corpus | None = None,    # default: the embedded corpus of the voice's preset
              limit: int | None = None,        # so many test sentences; None = all
              device: str = "cpu", seed: int = 0,
              n_seeds: int = 3,                # synthesis seeds, from `seed` on
-             judge: str = "mini",             # the judge's weights
-             n_distance: int = 24,            # sentences whose distances are measured
+             judge: str | None = None,        # the judge's weights; None = those of the voice's preset, or of "mini" where it has none
+             n_distance: int = 24,            # sentences whose distances are measured, and with which the bounds are made
              split: str = "test",
              progress: bool = True) -> ResultsTable:
     "Measure a voice on held-out sentences; raises `PretrainedError` where weights are missing."
-    tts, ear = preset if hasattr(preset, "speak_phones") else LatentSpeech.from_pretrained(preset, device), Judge.from_pretrained(judge)
+    tts = preset if hasattr(preset, "speak_phones") else LatentSpeech.from_pretrained(preset, device)
+    ear = Judge.from_pretrained(judge) if judge else judge_of(tts)
     corpus = corpus or make_embedded_corpus(config=tts.preset.corpus, progress=progress)
     utterances = [u for u in corpus.split(split) if u.pinyin][:limit]
     said, sounds = [u.pinyin for u in utterances], recordings(tts, corpus, utterances)
+    sounds |= bounds(sounds["natural"][:n_distance], seed) if n_distance else {}
     heard = {row: [ear.transcribe_batch(some)] for row, some in sounds.items()}
     for k in tqdm(range(n_seeds), "speaking and listening", disable=not progress):
         now = spoken(tts, utterances, seed + k)
         for row, some in now.items(): heard.setdefault(row, []).append(ear.transcribe_batch(some))
         sounds = now | sounds  # distances are of the first seed
-    rows = [row for name in _ROWS if name in heard for row in _errors(name, said, heard[name], seed)]
-    rows += _distances({row: sounds[row] for row in _ROWS if row in sounds}, n_distance, seed, progress)
+    rows = [row for name in _ORDER if name in heard for row in errors(name, said, heard[name], seed)]
+    rows += distances({row: sounds[row] for row in _ORDER if row in sounds}, n_distance, seed, progress)
     return ResultsTable(rows, _about(tts, ear, corpus, split, len(utterances), list(range(seed, seed + n_seeds))))
 
 # %% ../nbs/18b_evaluation.ipynb #6d669d87
@@ -102,22 +135,36 @@ def _about(tts, ear, corpus, split, n, seeds):
                 autoencoder_sha256=tts.autoencoder.card["sha256"], judge_sha256=ear.card["sha256"], corpus=f"{corpus.name} {corpus.recipe[:8]}",
                 MCD=MCD_CAPTION, SER="in-house judge, toneless syllables; intervals: 95 %, bootstrap over sentences")
 
-def _errors(name, said, readings, seed):
-    "Return syllable and tone errors of one row, summed over the synthesis seeds."
+def errors(name: str,        # of the row
+           said: list,       # toned syllables of each utterance
+           readings: list,   # for each synthesis seed, what the judge heard of the first utterances
+           seed: int = 0     # of the bootstrap
+           ):                # yields two `Row`
+    "Count syllable and tone errors of one row, summed over the synthesis seeds."
     for metric, rate in (("SER (in-house)", syllable_error_rate), ("tone error", tone_error_rate)):
-        each = [rate(said, heard).per_utterance for heard in readings]
-        total = Rate(*sum(each[1:], each[0]))
-        yield measured(name, metric, total, _ROLES.get(name, "") if "SER" in metric else "", seed=seed)
+        each = [rate(said[:len(heard)], heard).per_utterance for heard in readings]
+        yield measured(name, metric, Rate(*sum(each[1:], each[0])), _ROLES.get((name, metric[:4].strip()), ""), seed=seed)
 
-def _distances(sounds, n, seed, progress):
-    "Return MCD of every row, and PESQ and STOI of the reconstruction; nothing where the `eval` extra is missing."
+
+# %% ../nbs/18b_evaluation.ipynb #9ed61157
+ALIGNED = ("natural, resampled once", "reconstruction", "WORLD copy-synthesis")   # in step with the original, sample by sample
+_MEASURES = {"MCD": (mel_cepstral_distortion, "dB"), "PESQ-wb": (pesq_wb, ""), "STOI": (stoi, ""),
+             "F0 RMSE": (lambda a, b: f0_metrics(a, b).rmse_semitones, "semitones"), "F0 correlation": (lambda a, b: f0_metrics(a, b).correlation, ""),
+             "length ratio": (length_ratio, ""), "level difference": (level_difference, "dB"),
+             "author_script_mfcc_distance": (author_script_mfcc_distance, "")}
+
+def distances(sounds: dict,           # row -> sounds; "natural" among them
+              n: int | None = None,   # so many of each; None = all
+              seed: int = 0, progress: bool = False,
+              aligned: tuple = ALIGNED  # rows that may be compared sample by sample
+              ) -> list:
+    "Return every distance from natural speech, PESQ and STOI of aligned rows alone; nothing where the `eval` extra is missing."
     natural, rows = sounds["natural"][:n], []
-    try: reference = [world(a) for a in natural]
+    try: worlds = {name: [world(a) for a in some[:n]] for name, some in tqdm(sounds.items(), "measuring distances", disable=not progress)}
     except MissingExtra as e: print(e); return rows
-    for name in tqdm([k for k in sounds if k != "natural"], "measuring distances", disable=not progress):
-        values = [mel_cepstral_distortion(a, b) for a, b in zip(reference, sounds[name][:n])]
-        rows.append(measured(name, "MCD", values, unit="dB", seed=seed))
-    pairs = list(zip(natural, sounds["reconstruction"]))
-    for metric, function in (("PESQ-wb", pesq_wb), ("STOI", stoi)):
-        rows.append(measured("reconstruction", metric, [function(a, b) for a, b in pairs], seed=seed))
+    for name in (k for k in sounds if k != "natural"):
+        for metric, (function, unit) in _MEASURES.items():
+            if metric in ("PESQ-wb", "STOI") and name not in aligned: continue
+            of = worlds if metric in ("MCD", "F0 RMSE", "F0 correlation") else sounds
+            rows.append(measured(name, metric, [function(a, b) for a, b in zip(of["natural"], of[name][:n])], unit=unit, seed=seed))
     return rows

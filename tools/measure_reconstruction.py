@@ -1,0 +1,60 @@
+#!/usr/bin/env python3
+"""Measure autoencoders on held-out recordings: `tools/measure_reconstruction.py --corpus FOLDERS --weights base paper-20=FOLDER ...`.
+
+Each network gets its own rows, beside natural speech, natural speech resampled to 16 kHz and back, WORLD's copy and another text; every set of recordings
+is measured whole and on its own. Real recordings are not part of this repository.
+"""
+import argparse, json, sys, time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+from latentspeech.autoencoder import Autoencoder
+from latentspeech.cli import _corpus
+from latentspeech.evaluation import ALIGNED, bounds, distances, errors, other_texts, reconstruct
+from latentspeech.judge import Judge
+from latentspeech.table import record
+
+
+def sets_of(utterances: list) -> dict:
+    "Name the sets that are measured: one a speaker."
+    return {s: [u for u in utterances if u.speaker == s] for s in sorted({u.speaker for u in utterances})}
+
+
+def measure(corpus, utterances, networks, judge, seed):
+    "Yield every row of one set; syllables are counted where they are known."
+    natural = [corpus.audio(u) for u in utterances]
+    sounds = {"natural": natural, **bounds(natural, seed), "control: another text": other_texts(natural, utterances),
+              **{name: reconstruct(network, natural) for name, network in networks.items()}}
+    known = [i for i, u in enumerate(utterances) if u.pinyin]
+    for name, some in sounds.items():
+        yield from errors(name, [utterances[i].pinyin for i in known], [judge.transcribe_batch([some[i] for i in known])], seed)
+    yield from distances(sounds, seed=seed, aligned=[*ALIGNED, *networks])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--corpus", required=True, help="folders, with commas between")
+    parser.add_argument("--weights", nargs="+", default=["base"], help="names, or name=folder")
+    parser.add_argument("--judge", default="base")
+    parser.add_argument("--split", default="test")
+    parser.add_argument("--limit", type=int, default=0, help="so many of each set; 0 = all")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=ROOT / "data/results/20_train_autoencoder.json")
+    parser.add_argument("--note", default="", help="said of the machine or the run")
+    options = parser.parse_args()
+    corpus, judge = _corpus(options.corpus, "base"), Judge.from_pretrained(options.judge)
+    named = [w.split("=", 1) if "=" in w else [w, w] for w in options.weights]
+    networks, rows, began = {name: Autoencoder.from_pretrained(where) for name, where in named}, [], time.time()
+    for name, utterances in sets_of(corpus.split(options.split)).items():
+        for row in measure(corpus, utterances[:options.limit or None], networks, judge, options.seed):
+            rows.append(dict(set=name, **vars(row))); print(json.dumps(rows[-1]), flush=True)
+    command = f"python tools/measure_reconstruction.py --corpus {','.join(Path(c).name for c in options.corpus.split(','))} --weights {' '.join(name for name, _ in named)} --split {options.split}"
+    record(options.out, rows, command, options.seed, corpus.split_sha256(options.split),
+           {name: n.card["sha256"] for name, n in networks.items()} | {"judge": judge.card["sha256"]}, split=options.split, note=options.note,
+           training={name: {k: n.card[k] for k in ("corpus", "utterances", "steps", "batch", "training_seconds", "machine") if k in n.card} for name, n in networks.items()},
+           minutes=round((time.time() - began) / 60, 1))
+    return 0
+
+
+if __name__ == "__main__": sys.exit(main())
