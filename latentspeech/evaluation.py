@@ -92,7 +92,9 @@ def bounds(natural: list,   # sounds [T] at 48 kHz
            ) -> dict:       # row -> list of sounds [T]
     "Return the rows between which all others should lie; those of WORLD only where the `eval` extra is installed."
     draw = torch.Generator().manual_seed(seed)
-    noise = lambda a: a.square().mean().sqrt() * torch.randn(len(a), generator=draw)
+    def noise(a):   # of the same spectrum and level: the sound itself with its phases drawn by lot
+        spectrum = torch.fft.rfft(a)
+        return torch.fft.irfft(torch.polar(spectrum.abs(), 2 * torch.pi * torch.rand(spectrum.shape, generator=draw)), len(a))
     lower = lambda a: resample(resample(a, SAMPLE_RATE, 16_000), 16_000, SAMPLE_RATE)[:len(a)]
     rows = {"natural, resampled once": [lower(a) for a in natural], "control: 0 dB noise": [a + noise(a) for a in natural]}
     try: return rows | {"WORLD copy-synthesis": [world_copy(a) for a in natural], "control: tones flattened": [world_copy(a, flatten=True) for a in natural]}

@@ -38,7 +38,9 @@ def measured(row: str, metric: str,
              seed: int = 0    # of the bootstrap
              ) -> Row:
     "Make a table row with its interval; an infinite value, a failed output, makes the whole row infinite."
-    if isinstance(values, Rate): return Row(row, metric, values.value, values.n, *bootstrap_interval(values, seed=seed), role, unit or "%")
+    if isinstance(values, Rate):   # no right syllable has no tone to get wrong
+        figures = (None, values.n, None, None) if math.isnan(values) else (values.value, values.n, *bootstrap_interval(values, seed=seed))
+        return Row(row, metric, *figures, role, unit or "%")
     good = [float(v) for v in values if v is not None and not math.isnan(v)]
     mean, interval = (float(np.mean(good)), bootstrap_interval(good, seed=seed)) if good else (None, (None, None))
     return Row(row, metric, mean, len(values), *interval, role, unit, len(values) - len(good))

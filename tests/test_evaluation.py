@@ -6,10 +6,13 @@ import torch
 
 from latentspeech.config import PRESETS
 from latentspeech.corpora import make_embedded_corpus
-from latentspeech.evaluation import evaluate, renditions, utterance_phones
+from latentspeech.evaluation import bounds, evaluate, renditions, utterance_phones
 from latentspeech.judge import Judge
-from latentspeech.metrics import syllable_error_rate
+from latentspeech.metrics import syllable_error_rate, tone_error_rate
 from latentspeech.synthesis import LatentSpeech
+
+
+BOUNDS = {"natural, resampled once", "WORLD copy-synthesis", "control: 0 dB noise", "control: tones flattened"}
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +42,8 @@ def test_evaluate_gives_every_row_with_n_and_interval(corpus):
     table = json.loads(evaluate("mini", corpus, limit=3, n_seeds=1, n_distance=1, progress=False).to_json())
     ser = {r["row"]: r for r in table["rows"] if r["metric"].startswith("SER")}
     assert {"natural", "reconstruction", "control: another text"} <= ser.keys()
-    assert all(r["n"] == 3 and r["low"] <= r["value"] <= r["high"] for r in ser.values())
+    assert all(r["n"] == (1 if r["row"] in BOUNDS else 3) and r["low"] <= r["value"] <= r["high"] for r in ser.values())
+    assert BOUNDS <= ser.keys() and len({r["metric"] for r in table["rows"]}) == 10
     assert table["split_sha256"] == corpus.split_sha256("test") and len(table["voice_sha256"]) == 64
 
 
@@ -52,3 +56,13 @@ def test_rows_that_no_seed_changes_are_made_once(tts, corpus, monkeypatch):
     monkeypatch.setattr(type(tts.autoencoder), "encode", lambda *args, **how: calls.append(1) or plain(*args, **how))
     evaluate("mini", corpus, limit=2, n_seeds=3, n_distance=0, progress=False)
     assert len(calls) == 2
+
+
+def test_bounds_lie_where_they_should(corpus):
+    """A copy that went to 16 kHz is heard as well as its original; noise hides syllables; a flat melody hides tones and leaves syllables alone."""
+    test, judge = corpus.split("test"), Judge.from_pretrained("mini")
+    sounds, said = [corpus.audio(u) for u in test], [u.pinyin for u in test]
+    heard = {row: judge.transcribe_batch(some) for row, some in bounds(sounds).items()}
+    ser, tone = ({row: float(rate(said, h)) for row, h in heard.items()} for rate in (syllable_error_rate, tone_error_rate))
+    assert ser["natural, resampled once"] <= 0.03 and ser["WORLD copy-synthesis"] <= 0.3 and ser["control: 0 dB noise"] > 0.1
+    assert tone["control: tones flattened"] > 0.3 > tone["WORLD copy-synthesis"]
