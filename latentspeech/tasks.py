@@ -4,6 +4,7 @@
 
 # %% ../nbs/14b_tasks.ipynb #c2f6faa0
 from __future__ import annotations
+import math
 from dataclasses import replace
 from pathlib import Path
 import torch
@@ -25,7 +26,8 @@ from .training import Run, TrainingError, fit
 
 # %% auto #0
 __all__ = ['LICENCES', 'Clips', 'AutoencoderTask', 'fit_latent_statistics', 'AdversarialTask', 'voice_example', 'VoiceTask',
-           'budget', 'run_card', 'machine', 'begin', 'train_autoencoder', 'train_decoder', 'known_voice', 'train_voice']
+           'budget', 'thin', 'run_card', 'machine', 'begin', 'train_autoencoder', 'train_decoder', 'by_amount',
+           'known_voice', 'train_voice']
 
 # %% ../nbs/14b_tasks.ipynb #c8f97d13
 class Clips:
@@ -183,6 +185,14 @@ def budget(config: TrainConfig,        # from a preset
     return replace(config, learning_rate=config.learning_rate / 5, warmup=max(1, config.warmup // 5)) if start else config
 
 # %% ../nbs/14b_tasks.ipynb #2c5857fc
+def thin(history: list,    # `Run.history`
+         points: int = 60  # at most
+         ) -> list:        # of dictionaries: step, seconds, and the mean of each term since the point before
+    "Shorten a history to what a card can carry."
+    parts = [history[i * len(history) // points:(i + 1) * len(history) // points] for i in range(points)] if len(history) > points else [[h] for h in history]
+    mean = lambda part, key: round(sum(h.get(key, 0) for h in part) / len(part), 4)
+    return [dict(step=p[-1]["step"], seconds=round(p[-1]["seconds"]), **{k: mean(p, k) for k in p[-1] if k not in ("step", "seconds")}) for p in parts]
+
 def run_card(run: Run, corpus: Corpus,
              **more        # further facts, kept as they are
              ) -> dict:
@@ -190,7 +200,7 @@ def run_card(run: Run, corpus: Corpus,
     last = {k: v for k, v in run.history[-1].items() if k not in ("step", "seconds")} if run.history else {}
     return dict(corpus=corpus.name, licence="; ".join(LICENCES.get(name, "see the corpus") for name in corpus.name.split(" + ")), utterances=len(corpus.split("train")),
                 steps=run.step, batch=run.config.batch, seed=run.config.seed, training_seconds=round(run.seconds),
-                machine=machine(run.accelerator.device), last_losses=last, **more)
+                machine=machine(run.accelerator.device), last_losses=last, curve=thin(run.history), **more)
 
 LICENCES = {"embedded": "Apache-2.0: made by espeak-ng from texts written for this project",
             "audio-cmn": "CC BY-SA: recordings by Yue Tan and Chen Wang, project audio-cmn by Hugo Lopez",
@@ -252,6 +262,11 @@ def train_decoder(preset: Preset | str = "mini",
     return _keep_autoencoder(run, corpus, preset.name, first_stage={k: v for k, v in load_weights(start, "autoencoder")[1].items() if k != "config"})
 
 # %% ../nbs/14b_tasks.ipynb #a7eff71b
+def by_amount(utterances: list) -> list:
+    "Order speakers by how much they say, in doublings, then by name: the first speaks where nobody is named."
+    said = {s: sum(u.seconds for u in utterances if u.speaker == s) for s in sorted({u.speaker for u in utterances})}
+    return sorted(said, key=lambda s: -round(math.log2(said[s])))
+
 def known_voice(weights: str | Path,  # a name or a folder
                 speakers: list        # names, in the order of the corpus to come
                 ) -> dict:            # a state for `VoiceTask`
@@ -272,13 +287,14 @@ def train_voice(preset: Preset | str = "mini",
     "Train encoder and denoiser on cached latents and store `<preset>-voice.safetensors` in `folder`; run again to go on."
     preset, corpus, config = begin("voice", preset, corpus, steps, batch, start, progress)
     network, train = Autoencoder.from_pretrained(autoencoder), [u for u in corpus.split("train") if u.symbols]
+    speakers = by_amount(train)
     on_gpu = torch.cuda.is_available() and device != "cpu"
     latents = cache_latents(network, corpus, Path(folder) / "latents", device or ("cuda" if on_gpu else "cpu"), progress)
-    task = VoiceTask(preset, [voice_example(u, latents[u.id], corpus.speakers) for u in train], len(corpus.speakers), on_gpu)
-    if start: task.load_state_dict(known_voice(start, corpus.speakers))
+    task = VoiceTask(preset, [voice_example(u, latents[u.id], speakers) for u in train], len(speakers), on_gpu)
+    if start: task.load_state_dict(known_voice(start, speakers))
     run = fit(task, config, folder, minutes, device, progress, callback, f"voice ({preset.name})")
     task.load_state_dict(run.average.values)
     save_weights(Path(folder) / f"{preset.name}-voice", task, preset,
-                 run_card(run, corpus, speakers=corpus.speakers, symbols=SYMBOLS, heard=sorted({s for u in train for s in u.symbols}),
+                 run_card(run, corpus, speakers=speakers, symbols=SYMBOLS, heard=sorted({s for u in train for s in u.symbols}),
                           latent_hash=weights_hash(network.encoder)))
     return run
