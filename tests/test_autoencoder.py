@@ -110,15 +110,14 @@ def test_forward_equals_there_and_back():
     torch.testing.assert_close(autoencoder(audio), autoencoder.reconstruct(audio)[0].clamp(-1, 1), atol=2e-5, rtol=1e-4)
 
 
-def shipped():
-    try: return Autoencoder.from_pretrained("mini")
-    except PretrainedError as missing: pytest.skip(str(missing))
+def shipped(name="mini"): return Autoencoder.from_pretrained(name)
 
 
+@pytest.mark.parametrize("name", ["mini", "base"])
 @torch.inference_mode()
-def test_shipped_weights_neither_click_nor_hum():
+def test_shipped_weights_neither_click_nor_hum(name):
     "Silence comes back silent from edge to edge; speech that starts and ends abruptly comes back without louder edges, and without an offset."
-    autoencoder, silence = shipped(), torch.zeros(1, 1, 30_000)
+    autoencoder, silence = shipped(name), torch.zeros(1, 1, 30_000)
     quiet = autoencoder(silence)[0, 0]
     assert max(level(quiet), level(quiet[:1024]), level(quiet[-1024:])) < -60 and quiet.mean().abs() < 1e-4
     voice = torch.cat([vowel("a", 4, 0.6), vowel("i", 2, 0.6)])[9000:-9000]     # cut in the middle of a swing at both ends
@@ -127,10 +126,11 @@ def test_shipped_weights_neither_click_nor_hum():
     assert (back.mean() - voice.mean()).abs() < 2e-3
 
 
+@pytest.mark.parametrize("name", ["mini", "base"])
 @torch.inference_mode()
-def test_shipped_weights_load_fast_and_know_where_a_sound_is():
-    shipped()                                                                     # the first time pays for imports
-    start = time.perf_counter(); autoencoder = shipped()
+def test_shipped_weights_load_fast_and_know_where_a_sound_is(name):
+    shipped(name)                                                                 # the first time pays for imports
+    start = time.perf_counter(); autoencoder = shipped(name)
     assert time.perf_counter() - start < 2
     voice = vowel("a", 3, 0.5)
     back = autoencoder(voice[None, None])[0, 0]
@@ -265,3 +265,33 @@ def test_the_shipped_voice_knows_its_autoencoder():
     card = Path(module_file).parent / "pretrained" / "mini-voice.json"
     if not card.exists(): pytest.skip("no voice ships")
     assert weights_hash(shipped().encoder) == json.loads(card.read_text())["latent_hash"]
+
+
+@torch.inference_mode()
+def test_a_grown_network_says_what_the_small_one_said():
+    "Every new channel is silent at first, with weight norm or without; then training moves the new weights too."
+    small, audio = make(), noise(2, 1, 5000)
+    wide = AutoencoderConfig(channels=(20, 24, 40, 64), residual_units=1)
+    with torch.inference_mode(False): grown = small.grow(wide)
+    torch.testing.assert_close(grown(audio), small(audio), atol=1e-6, rtol=1e-4)
+    torch.testing.assert_close(grown.unfuse()(audio), small(audio), atol=1e-5, rtol=1e-3)
+    with torch.inference_mode(False):
+        grown.train().reconstruct(audio.clone())[0].square().mean().backward()
+        new = grown.decoder[1].layers[1].parametrizations.weight.original1.grad[:48, 48:]   # old channels begin to listen to new ones
+    assert new.abs().sum() > 0
+
+
+@pytest.mark.parametrize("config", [AutoencoderConfig(channels=(16, 24, 32, 40), residual_units=1), AutoencoderConfig(channels=(16, 24, 32, 48), residual_units=2),
+                                    AutoencoderConfig(channels=(16, 24, 32, 48), residual_units=1, latent_channels=8)])
+def test_a_network_without_room_is_refused(config):
+    with pytest.raises(AutoencoderError, match="no room"): make().grow(config)
+
+
+@torch.no_grad()
+def test_sixteen_bits_stay_close_to_thirty_two():
+    "The last layer of each half is computed in 32 bits, so what sixteen lose stays far below the sound."
+    autoencoder, audio = make(), noise(2, 1, FRAME * 16)
+    exact = autoencoder.reconstruct(audio)[0]
+    autoencoder.bfloat16 = True
+    rough = autoencoder.reconstruct(audio)[0]
+    assert rough.dtype == torch.float32 and 1e-5 < ((rough - exact).norm() / exact.norm()).item() < 0.02

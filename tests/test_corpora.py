@@ -196,6 +196,14 @@ def test_hostile_archives(tmp_path, kind):
             tar.addfile(info)
     with pytest.raises(CorpusError, match="sounds.tar"): load_corpus(tmp_path)
 
+def test_rows_may_be_kept_for_their_sound_alone(tmp_path):
+    rows = ROWS + ["a3\tVIP\t/ V IY1 /\tann\t0.5\ttrain", "a4\t一…也…\t\tann\t0.5\ttrain"]
+    folder = write(tmp_path, rows, ids=("a1", "a2", "a3", "a4"))
+    assert [u.id for u in load_corpus(folder)] == ["a1", "a2"]
+    corpus = load_corpus(folder, sounds=True)
+    assert [u.id for u in corpus] == ["a1", "a2", "a3", "a4"] and corpus["a3"].pinyin == corpus["a3"].symbols == corpus["a4"].tones == []
+    assert len(corpus.audio(corpus["a3"])) == SAMPLE_RATE // 2 and sum("for its sound alone" in line for line in corpus.report) == 2
+
 def test_rows_left_out_are_reported(tmp_path):
     rows = ROWS + ["a3\tVIP\t/ V IY1 /\tann\t0.5\ttrain", "a4\t好。\thao9\tann\t0.5\ttrain", "a5\t好。\thao3\tann\t0.5\ttrain"]
     corpus = load_corpus(write(tmp_path, rows, ids=("a1", "a2", "a3", "a4", "b9")))

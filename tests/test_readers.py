@@ -1,11 +1,12 @@
 "Readers: each layout is generated, read back, and damaged in ten ways and more; every refusal names file and line."
 import json, re, shutil, tarfile
+from dataclasses import replace
 from pathlib import Path
 import numpy as np, pytest, soundfile
 from hypothesis import given, settings, strategies as st
 from latentspeech.config import CorpusConfig, SAMPLE_RATE
 from latentspeech.corpora import Corpus, CorpusError, Utterance, load_corpus, make_embedded_corpus, speak_espeak
-from latentspeech.readers import DamagedCorpus, label_phones, open_corpus, read_textgrid, split_of, without_leaks
+from latentspeech.readers import DamagedCorpus, join, label_phones, open_corpus, read_textgrid, split_of, without_leaks
 from latentspeech.shards import prepare
 from latentspeech.text import INITIALS, PAUSES, SYMBOLS, to_phones
 
@@ -477,3 +478,13 @@ def test_real_tables_open_through_the_same_door(name, least):
     assert len(corpus) > least and all(" line " in told for told in corpus.report) and {u.split for u in corpus} == {"train", "valid", "test"}
     assert [u.id for u in corpus] == [u.id for u in load_corpus(DATA / name)]
     for u in list(corpus)[::len(corpus) // 4]: assert abs(len(corpus.audio(u)) / SAMPLE_RATE - u.seconds) < 0.05
+
+
+def test_joined_corpora_keep_every_utterance_and_its_sound():
+    made = [make_embedded_corpus(config=CorpusConfig(utterances=n, valid=2, test=2, seed=s, test_seed=s + 7), progress=False) for n, s in ((8, 0), (9, 1))]
+    with pytest.raises(CorpusError, match="share the id"): join([made[0], made[0]])
+    renamed = Corpus(made[1].folder, "other", [replace(u, id=f"b-{u.id}", speaker="ann") for u in made[1]], report=["a remark"])
+    both = join([made[0], renamed])
+    assert (len(both), both.name, both.report, both.speakers) == (17, "embedded + other", ["a remark"], ["ann", "female", "male"])
+    u = renamed.split("test")[0]
+    assert np.array_equal(both.audio(both[u.id]), renamed.audio(u)) and join([made[0]]) is made[0]

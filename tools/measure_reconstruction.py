@@ -1,24 +1,36 @@
 #!/usr/bin/env python3
-"""Measure autoencoders on held-out recordings: `tools/measure_reconstruction.py --corpus FOLDERS --weights base paper-20=FOLDER ...`.
+"""Measure autoencoders on held-out recordings: `tools/measure_reconstruction.py --corpus FOLDERS --weights base paper=FOLDER "after 20 min"=step-00005000.pt`.
 
-Each network gets its own rows, beside natural speech, natural speech resampled to 16 kHz and back, WORLD's copy and another text; every set of recordings
+Each network, finished weights or a checkpoint of its training, gets its own rows, beside natural speech, natural speech resampled to 16 kHz and back, WORLD's copy and another text; every set of recordings
 is measured whole and on its own. Real recordings are not part of this repository.
 """
-import argparse, json, sys, time
+import argparse, hashlib, json, sys, time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 from latentspeech.autoencoder import Autoencoder
 from latentspeech.cli import _corpus
+from latentspeech.config import preset as get_preset
 from latentspeech.evaluation import ALIGNED, bounds, distances, errors, other_texts, reconstruct
 from latentspeech.judge import Judge
 from latentspeech.table import record
+from latentspeech.training import read_checkpoint
 
 
 def sets_of(utterances: list) -> dict:
     "Name the sets that are measured: one a speaker."
     return {s: [u for u in utterances if u.speaker == s] for s in sorted({u.speaker for u in utterances})}
+
+
+def load(where: str, preset: str) -> Autoencoder:
+    "Load finished weights by name or folder, or the averaged weights of a checkpoint."
+    if not where.endswith(".pt"): return Autoencoder.from_pretrained(where)
+    state = read_checkpoint(Path(where).with_suffix(".json"))
+    network = Autoencoder(get_preset(preset).autoencoder)
+    network.load_state_dict({k.removeprefix("autoencoder."): v for k, v in state["average"].items() if k.startswith("autoencoder.")})
+    network.card = dict(sha256=hashlib.sha256(Path(where).read_bytes()).hexdigest(), steps=state["step"], training_seconds=round(state["seconds"]), batch=state["config"]["batch"])
+    return network.fuse().eval()
 
 
 def measure(corpus, utterances, networks, judge, seed):
@@ -36,6 +48,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--corpus", required=True, help="folders, with commas between")
     parser.add_argument("--weights", nargs="+", default=["base"], help="names, or name=folder")
+    parser.add_argument("--preset", default="base", help="whose sizes a checkpoint has")
+    parser.add_argument("--speakers", default="", help="only these, with commas between")
     parser.add_argument("--judge", default="base")
     parser.add_argument("--split", default="test")
     parser.add_argument("--limit", type=int, default=0, help="so many of each set; 0 = all")
@@ -45,8 +59,9 @@ def main() -> int:
     options = parser.parse_args()
     corpus, judge = _corpus(options.corpus, "base"), Judge.from_pretrained(options.judge)
     named = [w.split("=", 1) if "=" in w else [w, w] for w in options.weights]
-    networks, rows, began = {name: Autoencoder.from_pretrained(where) for name, where in named}, [], time.time()
+    networks, rows, began = {name: load(where, options.preset) for name, where in named}, [], time.time()
     for name, utterances in sets_of(corpus.split(options.split)).items():
+        if options.speakers and name not in options.speakers.split(","): continue
         for row in measure(corpus, utterances[:options.limit or None], networks, judge, options.seed):
             rows.append(dict(set=name, **vars(row))); print(json.dumps(rows[-1]), flush=True)
     command = f"python tools/measure_reconstruction.py --corpus {','.join(Path(c).name for c in options.corpus.split(','))} --weights {' '.join(name for name, _ in named)} --split {options.split}"
