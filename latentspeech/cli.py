@@ -179,7 +179,7 @@ def _heard(said, preset) -> dict:
 
 # %% ../nbs/19_cli.ipynb #3756b93c
 def evaluate(*, preset: str = "mini",  # whose weights: a preset, or a folder
-             corpus: str = "",      # a corpus folder; none = the embedded one
+             corpus: str = "",      # corpus folders, with commas between; none = the embedded one
              limit: int = 0,           # so many test sentences; 0 = all
              device: str = "cpu",      # or cuda
              seed: int = 0,            # of the synthesis
@@ -188,6 +188,7 @@ def evaluate(*, preset: str = "mini",  # whose weights: a preset, or a folder
     "Measure a voice on held-out sentences."
     from latentspeech.evaluation import evaluate as measure
     table = measure(preset, corpus=_corpus(corpus, preset), limit=limit or None, device=device, seed=seed)
+    table.about["command"] = f"latentspeech evaluate --preset {preset} --seed {seed}" + f" --corpus {corpus}" * bool(corpus) + f" --limit {limit}" * bool(limit)
     return json.loads(table.to_json(out or None))
 
 # %% ../nbs/19_cli.ipynb #2d7523af

@@ -151,11 +151,11 @@ _base = Preset("base", parts=("judge", "autoencoder", "decoder", "voice"),
     autoencoder=AutoencoderConfig(channels=(64, 128, 256, 512), residual_units=2, latent_noise=0.05),
     encoder=EncoderConfig(width=160, phone_blocks=3, style_blocks=1, frame_blocks=2),
     denoiser=DenoiserConfig(layers=8, width=160, dilation_cycle=4),
-    judge=JudgeConfig(n_mels=80, width=224, layers=3),
+    judge=JudgeConfig(n_mels=80, width=160, layers=3),
     train_autoencoder=TrainConfig(steps=60_000, batch=8, seconds=0.34, bfloat16=True),
     train_decoder=TrainConfig(steps=20_000, batch=6, seconds=0.34, learning_rate=2e-4, betas=(0.8, 0.99), bfloat16=True),
     train_judge=TrainConfig(steps=20_000, batch=32, seconds=8.0, learning_rate=1e-3),
-    train_voice=TrainConfig(steps=40_000, batch=32, seconds=12.0, noise_draws=4))
+    train_voice=TrainConfig(steps=40_000, batch=16, seconds=12.0, learning_rate=1e-3, noise_draws=2))
 
 # %% ../nbs/00_notation.ipynb #a25617f8
 _paper = Preset("paper",

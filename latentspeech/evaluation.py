@@ -4,6 +4,7 @@
 
 # %% ../nbs/18b_evaluation.ipynb #178ad680
 from __future__ import annotations
+from datetime import date
 import torch
 from tqdm.auto import tqdm
 from .config import SAMPLE_RATE
@@ -14,6 +15,7 @@ from .corpora import Corpus, Utterance, frame_durations, make_embedded_corpus
 from .distances import (MCD_CAPTION, author_script_mfcc_distance, f0_metrics, length_ratio, level_difference,
                                     mel_cepstral_distortion, pesq_wb, stoi, world, world_copy)
 from .metrics import Rate, syllable_error_rate, tone_error_rate
+from .tasks import machine
 from .table import ResultsTable, measured
 from .judge import Judge
 from .synthesis import LatentSpeech, _tokens
@@ -133,8 +135,9 @@ def evaluate(preset: str = "mini",            # voice and autoencoder: a name, a
 
 # %% ../nbs/18b_evaluation.ipynb #6d669d87
 def _about(tts, ear, corpus, split, n, seeds):
-    return dict(sentences=n, seeds=seeds, split_sha256=corpus.split_sha256(split), voice_sha256=tts.card["sha256"],
-                autoencoder_sha256=tts.autoencoder.card["sha256"], judge_sha256=ear.card["sha256"], corpus=f"{corpus.name} {corpus.recipe[:8]}",
+    return dict(sentences=n, seed=seeds[0], seeds=seeds, machine=machine(), date=str(date.today()), split_sha256=corpus.split_sha256(split), voice_sha256=tts.card["sha256"],
+                autoencoder_sha256=tts.autoencoder.card["sha256"], judge_sha256=ear.card["sha256"],
+                weights_sha256=tts.card["sha256"], corpus=f"{corpus.name} {corpus.recipe[:8]}",
                 MCD=MCD_CAPTION, SER="in-house judge, toneless syllables; intervals: 95 %, bootstrap over sentences")
 
 def errors(name: str,        # of the row

@@ -285,13 +285,14 @@ def train_voice(preset: Preset | str = "mini",
                 steps: int | None = None, minutes: float | None = None, batch: int | None = None,
                 device: str | None = None, progress: bool = True, callback=None) -> Run:
     "Train encoder and denoiser on cached latents and store `<preset>-voice.safetensors` in `folder`; run again to go on."
-    preset, corpus, config = begin("voice", preset, corpus, steps, batch, start, progress)
+    preset, corpus, config = begin("voice", preset, corpus, steps, batch, None, progress)
     network, train = Autoencoder.from_pretrained(autoencoder), [u for u in corpus.split("train") if u.symbols]
     speakers = by_amount(train)
     on_gpu = torch.cuda.is_available() and device != "cpu"
     latents = cache_latents(network, corpus, Path(folder) / "latents", device or ("cuda" if on_gpu else "cpu"), progress)
     task = VoiceTask(preset, [voice_example(u, latents[u.id], speakers) for u in train], len(speakers), on_gpu)
     if start: task.load_state_dict(known_voice(start, speakers))
+    if start and load_weights(start, "voice")[1]["latent_hash"] == weights_hash(network.encoder): config = budget(config, start=start)
     run = fit(task, config, folder, minutes, device, progress, callback, f"voice ({preset.name})")
     task.load_state_dict(run.average.values)
     save_weights(Path(folder) / f"{preset.name}-voice", task, preset,
