@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from itertools import zip_longest
 from pathlib import Path
 import soundfile
-from .corpora import Corpus, CorpusError, Utterance, _check, _line_of, _read_labels, _read_lines, _sha256, load_corpus
+from .corpora import _SOUNDS, Corpus, CorpusError, Utterance, _check, _line_of, _read_labels, _read_lines, _sha256, load_corpus
 from .text import FINALS, INITIALS, PAUSES, TextError, join_syllable, split_syllable, syllables_from_phones, to_phones
 
 # %% auto #0
 __all__ = ['READERS', 'DamagedCorpus', 'read_textgrid', 'label_phones', 'Reading', 'read_baker', 'split_of', 'without_leaks',
-           'read_aishell3', 'read_ljspeech', 'read_shards', 'open_corpus', 'join']
+           'read_aishell3', 'read_ljspeech', 'read_shards', 'read_sounds', 'open_corpus', 'join']
 
 # %% ../nbs/07b_readers.ipynb #6c8db078
 class DamagedCorpus(CorpusError):
@@ -278,11 +278,21 @@ def read_shards(folder: Path  # with shards.json, and an index and an archive fo
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as e:
         raise DamagedCorpus(file, _line_of(text, e, row), f"is damaged ({e}); delete it and prepare the corpus again") from None
 
+# %% ../nbs/07b_readers.ipynb #d991dc53
+def read_sounds(reading: Reading  # of a folder with sounds anywhere in it
+                ):
+    "Read sounds that nobody has written down; splits by name."
+    for path in sorted(f for f in reading.folder.rglob("*") if f.suffix.lower() in _SOUNDS):
+        with reading.line(path, 1):
+            if not re.fullmatch(r"[\w-]+", path.stem): raise DamagedCorpus(path, 0, "has a name of other signs than letters, digits, - and _; rename it")
+            reading.claim(path.stem, path, 0)
+            _keep(reading, path, 0, id=path.stem, text="", pinyin=[], speaker=path.parent.name, split=split_of(path.stem), path=path, seconds=_seconds(reading, path, path, 0))
+
 # %% ../nbs/07b_readers.ipynb #6196e01f
 READERS = {"ProsodyLabeling": read_baker, "*/content.txt": read_aishell3, "metadata.csv": read_ljspeech}  # what a folder holds -> who reads it
 def open_corpus(folder: str | Path,    # as it was downloaded, or as `prepare` or `make_embedded_corpus` made it
                 strict: bool = True,   # False: damaged utterances are left out and reported
-                sounds: bool = False   # True: rows of a table whose text can't be said are kept for their sound alone
+                sounds: bool = False   # True: what can't be said, or has no text at all, is kept for its sound alone
                 ) -> Corpus:
     "Open a corpus of any layout that is known here; raises `DamagedCorpus` with file and line."
     folder = Path(folder)
@@ -293,6 +303,9 @@ def open_corpus(folder: str | Path,    # as it was downloaded, or as `prepare` o
             return reading.corpus(strict)
     if inside := [f.parent for mark in READERS for f in folder.glob(f"*/{mark}")]: raise CorpusError(f"{folder} is no corpus, but {inside[0]} may be one; name that folder")
     if any(folder.glob("*-?????.tar")): raise CorpusError(f"{folder} was being prepared and isn't finished; run prepare again to go on")
+    if sounds and not any(folder.glob("*.tsv")) and not (folder / "manifest.json").exists() and any(f.suffix.lower() in _SOUNDS for f in folder.rglob("*")):
+        read_sounds(reading := Reading(folder, folder.resolve().name))
+        return reading.corpus(strict)
     return load_corpus(folder, sounds)
 
 # %% ../nbs/07b_readers.ipynb #b4e730e8

@@ -42,7 +42,7 @@ def check_sound(utterance: Utterance,  # what it claims
     u, seconds = utterance, len(audio) / SAMPLE_RATE
     syllables = len(u.pinyin) or len(u.text) / 3          # English has about three letters a syllable
     problem = ("is silent" if level(audio) < -60 else f"lasts {seconds:.2f} s, too short for its text" if seconds < 0.06 * syllables else
-               f"lasts {seconds:.2f} s, too long for its text" if seconds > 3 + 1.5 * syllables else
+               f"lasts {seconds:.2f} s, too long for its text" if u.text and seconds > 3 + 1.5 * syllables else
                "has labels beyond its end" if u.starts and u.starts[-1] >= seconds else "")
     if problem: raise CorpusError(f"{u.id} {problem}; listen to it, mend it or remove it")
     if u.starts: frame_durations(u.starts, seconds)       # more phones than frames?

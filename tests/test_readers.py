@@ -488,3 +488,16 @@ def test_joined_corpora_keep_every_utterance_and_its_sound():
     assert (len(both), both.name, both.report, both.speakers) == (17, "embedded + other", ["a remark"], ["ann", "female", "male"])
     u = renamed.split("test")[0]
     assert np.array_equal(both.audio(both[u.id]), renamed.audio(u)) and join([made[0]]) is made[0]
+
+
+def test_a_folder_of_sounds_needs_no_text(tmp_path):
+    for name in ("ann/a1.wav", "ann/a2.flac", "bob/b1.wav"):
+        (tmp_path / name).parent.mkdir(exist_ok=True); soundfile.write(tmp_path / name, sound(["sil", "a"])[0], SAMPLE_RATE)
+    with pytest.raises(CorpusError, match="is no corpus"): open_corpus(tmp_path)
+    corpus = open_corpus(tmp_path, sounds=True)
+    assert [(u.id, u.speaker, u.text, u.pinyin, u.symbols) for u in corpus] == [("a1", "ann", "", [], []), ("a2", "ann", "", [], []), ("b1", "bob", "", [], [])]
+    assert len(prepare(corpus, tmp_path / "packed", progress=False)) == 3
+    soundfile.write(tmp_path / "bob/b 2.wav", sound(["a"])[0], SAMPLE_RATE)
+    with pytest.raises(DamagedCorpus, match="rename it"): open_corpus(tmp_path / "bob", sounds=True)
+    (tmp_path / "bob/b 2.wav").rename(tmp_path / "bob/b3.wav"); (tmp_path / "bob/b3.wav").write_bytes(b"")
+    with pytest.raises(DamagedCorpus, match="is none or an empty one"): open_corpus(tmp_path / "bob", sounds=True)
