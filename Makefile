@@ -8,6 +8,7 @@ RUN = $(abspath $(VENV))/bin/python
 SPEAKER = $(abspath $(VENV))/bin/latentspeech
 READY = $(VENV)/ready
 PRESET ?= mini
+VOICE ?= base
 DEVICE ?= cpu
 MINUTES ?=
 TEXT ?= 今天天气很好
@@ -25,7 +26,7 @@ export SCRATCH
 help:  ## list the targets
 	@echo "LatentSpeech: learn, teach and run latent-diffusion speech synthesis"
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile
-	@echo "Variables: PYTHON= (an interpreter for a new environment), VENV= (an environment of your own), PRESET= DEVICE= MINUTES= TEXT= SCRATCH=1"
+	@echo "Variables: PYTHON= (an interpreter for a new environment), VENV= (an environment of your own), PRESET= VOICE= DEVICE= MINUTES= TEXT= SCRATCH=1"
 
 # Built again only when the pins or the metadata change.
 $(READY): constraints.txt pyproject.toml tools/set_up.py
@@ -48,14 +49,14 @@ lab: $(READY)  ## open the notebooks in JupyterLab
 docs: $(READY)  ## the notebooks as a web site in _docs (installs the docs extra)
 	@"$(RUN)" tools/docs.py
 
-bench: $(READY)  ## real-time factors of every stage on this machine
-	@"$(SPEAKER)" bench --preset "$(PRESET)" --device "$(DEVICE)"
+bench: $(READY)  ## real-time factors of every stage on this machine, the paper's beside them: VOICE=base
+	@"$(SPEAKER)" bench --preset "$(VOICE)" --device "$(DEVICE)"
 
 weights: $(READY)  ## train and install weights: PRESET=mini DEVICE=cpu MINUTES=90 (goes on where it stopped)
 	@"$(SPEAKER)" train all --preset "$(PRESET)" --device "$(DEVICE)" --resume $(if $(MINUTES),--minutes $(MINUTES)) --out latentspeech/pretrained
 
-speak: $(READY)  ## speak a text: make speak TEXT="今天天气很好"
-	@"$(SPEAKER)" speak "$$TEXT" --preset "$(PRESET)" --judge --out out/speech.wav
+speak: $(READY)  ## speak a text: make speak TEXT="今天天气很好" VOICE=base
+	@"$(SPEAKER)" speak "$$TEXT" --preset "$(VOICE)" --judge --out out/speech.wav
 export TEXT
 
 export: $(READY)  ## notebooks -> latentspeech/, cleaned
