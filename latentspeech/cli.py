@@ -23,11 +23,12 @@ def add_option(parser: argparse.ArgumentParser,  # gets the argument
     default, text = about["default"], (about["docment"] or "").replace("%", "%%")
     if default not in ("", 0, inspect.Parameter.empty): text += f" [{default}]"
     flag = "--" + name.rstrip("_").replace("_", "-")
+    flags = ("-o", flag) if name == "out" else (flag,)   # where to write has had this letter since the first compilers
     if about["kind"] is not inspect.Parameter.KEYWORD_ONLY:
         many = {} if default is inspect.Parameter.empty else dict(nargs="?", default=default)
         parser.add_argument(name, help=text, **many)
-    elif default is False: parser.add_argument(flag, dest=name, action="store_true", help=text.removesuffix(" [False]"))
-    else: parser.add_argument(flag, dest=name, type=type(default), default=default, help=text)
+    elif default is False: parser.add_argument(*flags, dest=name, action="store_true", help=text.removesuffix(" [False]"))
+    else: parser.add_argument(*flags, dest=name, type=type(default), default=default, help=text)
 
 # %% ../nbs/19_cli.ipynb #ed285123
 def build_parser(functions: list,              # each becomes a command of its own name

@@ -101,7 +101,7 @@ def test_speak_passes_on_what_it_was_told(voice, tmp_path, capsys):
 
 
 def test_speak_in_words_and_with_nothing_to_say(voice, tmp_path, capsys):
-    assert main(["speak", "你好", "--out", str(tmp_path / "a.wav")]) == 0
+    assert main(["speak", "你好", "-o", str(tmp_path / "a.wav")]) == 0
     assert "pinyin: ni2 hao3" in capsys.readouterr().out
     assert "nothing to say" in refused(capsys, "speak", " ", "--out", str(tmp_path / "b.wav"))
     assert not (tmp_path / "b.wav").exists()
