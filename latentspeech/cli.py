@@ -23,7 +23,7 @@ def add_option(parser: argparse.ArgumentParser,  # gets the argument
     default, text = about["default"], (about["docment"] or "").replace("%", "%%")
     if default not in ("", 0, inspect.Parameter.empty): text += f" [{default}]"
     flag = "--" + name.rstrip("_").replace("_", "-")
-    flags = ("-o", flag) if name == "out" else (flag,)   # where to write has had this letter since the first compilers
+    flags = ("-o", flag) if name == "out" else (flag,)
     if about["kind"] is not inspect.Parameter.KEYWORD_ONLY:
         many = {} if default is inspect.Parameter.empty else dict(nargs="?", default=default)
         parser.add_argument(name, help=text, **many)

@@ -16,10 +16,10 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from .audio import resample
 from .autoencoder import PretrainedError, load_weights, save_weights
 from .config import JudgeConfig, Preset, SAMPLE_RATE, from_dict
-from .corpora import Corpus
+from .corpora import Corpus, fair_weights
 from .metrics import Rate, split_tone, syllable_error_rate, tone_error_rate
 from .text import FINALS, INITIALS, PAUSES, TextError, join_syllable, split_syllable
-from .tasks import begin, run_card
+from .tasks import begin, neighbours, run_card
 from .training import Run, fit
 from tqdm.auto import tqdm
 
@@ -257,13 +257,12 @@ class JudgeTask(nn.Module):
         super().__init__()
         self.judge, rate = Judge(preset.judge), preset.judge.sample_rate
         sounds = [resample(corpus.audio(u), SAMPLE_RATE, rate).half() for u in tqdm(utterances, "reading the corpus", disable=not progress)]
-        pairs = zip(sounds, [encode_pinyin(u.pinyin) for u in utterances])
-        self.examples = sorted(((s, t) for s, t in pairs if len(s) <= preset.train_judge.seconds * rate), key=lambda e: len(e[0]))
+        rows = zip(sounds, [encode_pinyin(u.pinyin) for u in utterances], [u.speaker for u in utterances])
+        self.examples = sorted((e for e in rows if len(e[0]) <= preset.train_judge.seconds * rate), key=lambda e: len(e[0]))
+        self.weights = fair_weights([who for *_, who in self.examples], torch.tensor([float(len(s)) for s, *_ in self.examples]))
 
     def batch(self, generator, size):
-        window = min(len(self.examples), 4 * size)
-        start = int(torch.randint(len(self.examples) - window + 1, (1,), generator=generator))
-        sounds, tokens = zip(*(self.examples[start + i] for i in torch.randperm(window, generator=generator)[:size].tolist()))
+        sounds, tokens, _ = zip(*(self.examples[i] for i in neighbours(self.weights, size, generator)))
         pad = lambda rows: nn.utils.rnn.pad_sequence(rows, batch_first=True)
         return dict(audio=roughen(pad([s.float() for s in sounds]), generator), lengths=torch.tensor([len(s) for s in sounds]),
                     tokens=pad(tokens), token_lengths=torch.tensor([len(t) for t in tokens]))

@@ -26,8 +26,8 @@ from .training import Run, TrainingError, fit
 
 # %% auto #0
 __all__ = ['LICENCES', 'Clips', 'AutoencoderTask', 'fit_latent_statistics', 'AdversarialTask', 'voice_example', 'VoiceTask',
-           'budget', 'thin', 'run_card', 'machine', 'begin', 'train_autoencoder', 'train_decoder', 'by_amount',
-           'known_voice', 'train_voice']
+           'neighbours', 'budget', 'thin', 'run_card', 'machine', 'begin', 'train_autoencoder', 'train_decoder',
+           'by_amount', 'known_voice', 'train_voice']
 
 # %% ../nbs/14b_tasks.ipynb #c8f97d13
 class Clips:
@@ -141,14 +141,19 @@ class VoiceTask(nn.Module):
         self.most = max(len(e["symbols"]) for e in self.examples), self.examples[-1]["z"].shape[1]
 
 # %% ../nbs/14b_tasks.ipynb #03d051a5
+def neighbours(weights: Tensor,  # chance of each example, in order of length
+               size: int,        # examples wanted
+               generator: torch.Generator) -> list:
+    "Draw places of examples that are of like length: one by its weight, the rest from around it."
+    window, middle = min(len(weights), 4 * size), int(torch.multinomial(weights, 1, generator=generator))
+    start = min(max(0, middle - window // 2), len(weights) - window)
+    return [start + i for i in torch.multinomial(weights[start:start + window], min(size, window), generator=generator).tolist()]
+
 @patch
 def batch(self: VoiceTask, generator: torch.Generator, size: int) -> dict:
     "Draw `size` neighbours in length, padded, with all the noise that the step will use."
-    d, draws, window = self.preset.diffusion, self.preset.train_voice.noise_draws, min(len(self.examples), 4 * size)
-    middle = int(torch.multinomial(self.weights, 1, generator=generator))
-    start = min(max(0, middle - window // 2), len(self.examples) - window)
-    some = torch.multinomial(self.weights[start:start + window], min(size, window), generator=generator)
-    chosen = [self.examples[start + i] for i in some.tolist()]
+    d, draws = self.preset.diffusion, self.preset.train_voice.noise_draws
+    chosen = [self.examples[i] for i in neighbours(self.weights, size, generator)]
     n, length = self.most if self.fixed_shapes else (max(len(e["symbols"]) for e in chosen), max(e["z"].shape[1] for e in chosen))
     pad = lambda key, to: torch.stack([F.pad(e[key], (0, to - e[key].shape[-1])) for e in chosen])
     b = dict(symbols=pad("symbols", n), tones=pad("tones", n), durations=pad("durations", n), z=pad("z", length),

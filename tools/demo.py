@@ -17,6 +17,7 @@ NOTEBOOKS = {"autoencoder": "20_train_autoencoder", "voice": "21_train_latentspe
 PLAN = dict(corpus=(45, 0), first=(15, 0), autoencoder=(45, 60), voice=(80, 40), table=(240, 0), page=(15, 0))  # seconds before and after training
 MEMORY_GB, DISK_GB = 4, 1                          # what a run of `mini` wants at most
 CELL_MINUTES = 15                                  # most for one cell, beside its training
+FIRST_VOICE, FIRST_SPEAKER = "base", "magic"       # who says the first sentence, before anything is trained
 FIRST_WORDS = "你好，今天天气很好，我们一起去公园吧。"
 BARS = "█░" if "utf" in (sys.stdout.encoding or "").lower() else "#-"
 
@@ -234,19 +235,19 @@ class Demo:
     def speak_first(self):
         self.watcher.begin("first")
         if self.scratch and not self.tiny: return self.watcher.end("skipped", "with SCRATCH=1 nothing has been learned yet, so there is nothing to hear")
-        from latentspeech.autoencoder import PretrainedError
-        from latentspeech.judge import Judge
+        from latentspeech.evaluation import judge_of
         from latentspeech.synthesis import LatentSpeech
+        from latentspeech.weights import PretrainedError, load_weights
         name = "mini" if self.tiny else self.preset
-        try: voice = LatentSpeech.from_pretrained(name)
+        try: cards = {part: load_weights(name, part)[1] for part in ("autoencoder", "voice")}
         except PretrainedError as error: return self.start_from_nothing(str(error))
-        speech = voice.speak(FIRST_WORDS, seed=0)
+        voice = LatentSpeech.from_pretrained(name if self.tiny else FIRST_VOICE)
+        speech = voice.speak(FIRST_WORDS, seed=0, speaker=FIRST_SPEAKER if FIRST_SPEAKER in voice.speakers else None)
         path, heard = speech.save(self.out / "first.wav"), None
-        self.about["first"] = dict(file=path.name, text=FIRST_WORDS, pinyin=speech.pinyin, seconds=round(speech.seconds, 2))
+        self.about["first"] = dict(file=path.name, text=FIRST_WORDS, pinyin=speech.pinyin, seconds=round(speech.seconds, 2), voice=voice.card["corpus"])
         self.about["first_sound_minutes"] = round((time.time() - self.began) / 60, 2)
-        self.about["shipped"] = {part: {k: card[k] for k in ("steps", "training_seconds", "machine") if k in card}
-                                 for part, card in (("autoencoder", getattr(voice.autoencoder, "card", {})), ("voice", voice.card))}
-        try: heard = self.about["first"]["heard"] = Judge.from_pretrained("mini").transcribe(speech.audio, speech.sample_rate)
+        self.about["shipped"] = {part: {k: card[k] for k in ("steps", "training_seconds", "machine") if k in card} for part, card in cards.items()}
+        try: heard = self.about["first"]["heard"] = judge_of(voice).transcribe(speech.audio, speech.sample_rate)
         except PretrainedError as error: self.say(f"        no recogniser: {error}")
         self.watcher.end()
         self.say(f"        listen now: {path}\n        text    {FIRST_WORDS}\n        pinyin  {' '.join(speech.pinyin)}" + (f"\n        heard   {' '.join(heard)}" if heard else ""))
