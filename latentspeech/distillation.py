@@ -57,7 +57,7 @@ class StudentTask(VoiceTask):
             raise TrainingError("only a voice whose sampler starts from pure Gaussian noise can be distilled; the paper's cannot")
         self.load_state_dict(state)
         self.n_steps, self.teacher = n_steps, copy.deepcopy(self.denoiser)
-        for frozen in (self.encoder, self.teacher): frozen.requires_grad_(False)
+        for frozen in (self.encoder, self.teacher, self.denoiser.null): frozen.requires_grad_(False)
         self.train()
 
     def train(self, mode: bool = True):
