@@ -44,8 +44,8 @@ def task_of(teacher, corpus, n_steps=4, draws=2, **diffusion):
     return StudentTask(preset, [silent_example(u, card["speakers"]) for u in corpus.split("train")], state, len(card["speakers"]), n_steps)
 
 
-def distil(teacher, corpus, folder, **options):
-    return train_student("tiny", corpus, folder, teacher, device="cpu", progress=False, **options)
+def distil(teacher, corpus, folder, preset="tiny", **options):
+    return train_student(preset, corpus, folder, teacher, device="cpu", progress=False, **options)
 
 
 # ------------------------------------------------------------------ oracles
@@ -196,16 +196,18 @@ def test_guidance_is_learned_and_then_off(teacher, corpus, tmp_path):
 
 
 def test_an_interrupted_student_ends_bit_identical(teacher, corpus, tmp_path):
-    whole = distil(teacher, corpus, tmp_path / "whole", steps=7)
-    def stop(run, terms):
-        if run.step == 3: raise KeyboardInterrupt
-    with pytest.raises(KeyboardInterrupt): distil(teacher, corpus, tmp_path / "parts", steps=7, callback=stop)
-    distil(teacher, corpus, tmp_path / "parts", steps=4)
-    assert distil(teacher, corpus, tmp_path / "other", steps=7, batch=2).history[-1]["loss"] != whole.history[-1]["loss"]
-    parts = distil(teacher, corpus, tmp_path / "parts", steps=7)
+    often = replace(TINY, train_voice=replace(TINY.train_voice, save_every=2))
+    whole = distil(teacher, corpus, tmp_path / "whole", often, steps=7)
+    def power_cut(run, terms):
+        if run.step == 5: raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt): distil(teacher, corpus, tmp_path / "parts", often, steps=7, callback=power_cut)
+    seen = []
+    parts = distil(teacher, corpus, tmp_path / "parts", often, steps=7, callback=lambda run, terms: seen.append(run.step))
     read = lambda folder: (folder / "tiny-voice.safetensors").read_bytes()
-    assert [h["step"] for h in parts.history] == list(range(1, 8)) and whole.history[-1]["loss"] == parts.history[-1]["loss"]
-    assert read(tmp_path / "whole") == read(tmp_path / "parts") != read(tmp_path / "other")
+    assert seen == [5, 6, 7] and [h["loss"] for h in parts.history] == [h["loss"] for h in whole.history]
+    assert read(tmp_path / "whole") == read(tmp_path / "parts")
+    distil(teacher, corpus, tmp_path / "other", often, steps=6)
+    assert read(tmp_path / "whole") != read(tmp_path / "other")
 
 
 def test_a_corpus_of_strangers_is_refused(teacher, corpus, tmp_path):
