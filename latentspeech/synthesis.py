@@ -139,11 +139,18 @@ def latents(self: LatentSpeech, sentences: list, seeds: list, speakers: list, du
             callback=None                  # see `reverse_diffusion.sample`
             ) -> tuple:                    # list of [16, L], list of [N] frames
     "Turn phones into latents."
-    d, out = diffusion or self.preset.diffusion, self.encode(sentences, speakers, durations, pace)
-    lengths, mask = out.frame_lengths.tolist(), out.frame_mask if len(sentences) > 1 else None  # alone, nothing is padded
+    out = self.encode(sentences, speakers, durations, pace)
+    z = self._walk(out, seeds, diffusion or self.preset.diffusion, callback)
+    return z, [row[:len(p)].cpu() for row, p in zip(out.durations, sentences)]
+
+@patch
+@torch.no_grad()
+def _walk(self: LatentSpeech, out, seeds, d, callback=None):
+    "Return the latents of encoded sentences, [16, L] each."
+    lengths, mask = out.frame_lengths.tolist(), out.frame_mask if len(seeds) > 1 else None  # alone, nothing is padded
     z_T, denoise = draw_noise(seeds, lengths, LATENT_CHANNELS).to(self.device), self._denoise(out, d, mask)
     z = sample(denoise, z_T, self.schedule, d.target, d.n_steps, d.sampler, d.guidance, callback=callback, start=d.start, mask=mask, seeds=seeds)
-    return [row[:, :n] for row, n in zip(z, lengths)], [row[:len(p)].cpu() for row, p in zip(out.durations, sentences)]
+    return [row[:, :n] for row, n in zip(z, lengths)]
 
 @patch
 def _denoise(self: LatentSpeech, out, d, mask=None):

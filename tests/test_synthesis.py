@@ -1,5 +1,5 @@
 """The promises of the public names, and the shipped voice heard by the shipped judge."""
-import inspect, json, math, shutil, subprocess, sys
+import hashlib, inspect, json, math, shutil, subprocess, sys
 from pathlib import Path
 
 import pytest
@@ -59,10 +59,46 @@ def test_same_seed_same_bits_and_another_seed_differs(tts):
     assert torch.equal(a, b) and not torch.equal(a, c)
 
 
+def test_nothing_but_the_seed_decides_and_nothing_else_is_touched(tts):
+    """Fresh noise at every step, too, comes from the seed: torch's own generators are neither asked nor moved."""
+    said = []
+    for own in (1, 2):
+        torch.manual_seed(own)
+        before = torch.get_rng_state()
+        said.append(tts.speak("今天天气很好。", seed=3, sampler="ancestral", n_steps=3).audio)
+        assert torch.equal(before, torch.get_rng_state())
+    assert torch.equal(*said) and not torch.equal(said[0], tts.speak("今天天气很好。", seed=4, sampler="ancestral", n_steps=3).audio)
+
+
+SAME = """
+import hashlib, sys, torch
+torch.set_num_threads(int(sys.argv[1]))
+from latentspeech.synthesis import LatentSpeech
+print(hashlib.sha256(LatentSpeech.from_pretrained("mini").speak("今天天气很好。", seed=3).audio.numpy().tobytes()).hexdigest())
+"""
+
+
+def test_another_process_says_the_same_bits(tts):
+    done = subprocess.run([sys.executable, "-c", SAME, str(torch.get_num_threads())], capture_output=True, text=True, cwd=ROOT, timeout=300)
+    mine = lambda seed: hashlib.sha256(tts.speak("今天天气很好。", seed=seed).audio.numpy().tobytes()).hexdigest()
+    assert done.stdout.strip() == mine(3) != mine(4), done.stderr[-500:]
+
+
+MIXED = ["好。", "今天天气很好，我们去公园吧。", "谢谢你！"]
+
+
 def test_a_batch_of_mixed_lengths_equals_one_by_one(tts):
-    texts = ["好。", "今天天气很好，我们去公园吧。", "谢谢你！"]
-    for text, together in zip(texts, tts.speak_batch(texts, seed=5)):
-        torch.testing.assert_close(together.latents, tts.speak(text, seed=5).latents, atol=1e-4, rtol=1e-4)
+    for text, together in zip(MIXED, tts.speak_batch(MIXED, seed=5)):
+        alone = tts.speak(text, seed=5)
+        torch.testing.assert_close(together.latents, alone.latents, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(together.audio, alone.audio, atol=1e-4, rtol=0)
+
+
+def test_without_its_mask_the_denoiser_would_hear_the_padding(tts, monkeypatch):
+    """The batch test can fail: the same comparison, with the mask withheld from the network."""
+    alone, plain = tts.speak(MIXED[0], seed=5).latents, LatentSpeech._denoise
+    monkeypatch.setattr(LatentSpeech, "_denoise", lambda self, out, d, mask=None: plain(self, out, d))
+    assert (tts.speak_batch(MIXED, seed=5)[0].latents - alone).abs().max() > 1e-2
 
 
 @pytest.mark.parametrize("bad", ["", "   ", "！？", "\n", "😀"])
@@ -124,6 +160,16 @@ def test_streaming_equals_offline_wherever_it_is_cut(tts):
         assert again.pinyin == whole.pinyin and "".join(p.text for p in pieces) == text
         torch.testing.assert_close(torch.tensor([s[1:] for s in again.syllables]), torch.tensor([s[1:] for s in whole.syllables]), atol=1e-4, rtol=0)
     assert len(pieces) == 3 and len(list(tts.stream(text, seconds=0.1))) > 10
+
+
+@pytest.mark.parametrize("short", ((5, 10), (30, 2)))
+def test_with_a_shorter_sight_streaming_would_differ(tts, monkeypatch, short):
+    """The streaming tests can fail: let the denoiser, or the decoder, be given less than it sees."""
+    text = "今天天气很好，我们去公园看看那里的花。"
+    whole, sight = tts.speak(text), tts.sight
+    assert all(a <= b for a, b in zip(short, sight)) and short != sight
+    monkeypatch.setattr(LatentSpeech, "sight", property(lambda self: short))
+    assert (joined(list(tts.stream(text))).audio - whole.audio).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("sampler", ("ancestral", "dpm_solver_pp_2m", "heun"))
