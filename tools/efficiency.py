@@ -2,14 +2,13 @@
 """Measure what LatentSpeech, mel diffusion, band diffusion and the paper's configuration cost, and write the figures as JSON:
 tools/efficiency.py --threads 2 --out data/results/24_efficiency.json
 
-Networks have first weights: what they say is noise, what it costs is the same. Each part of the measurement is kept in --folder, so the command goes on
-where it stopped. Times are taken in turns, A B A B, in one process; memory is that of one process for each system. With --device cuda, times are taken
+Networks have first weights: what they say is noise, what it costs is the same. Every lap of every part is kept in --folder, so the command goes on
+where it stopped. Times are taken in turns, A B A B; memory is that of one process for each system. With --device cuda, times are taken
 with CUDA events and memory is `torch.cuda.max_memory_allocated`.
 """
-import argparse, json, os, resource, subprocess, sys
+import argparse, json, os, resource, shlex, subprocess, sys, time
 from collections import Counter
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -21,6 +20,7 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile
 from tqdm.auto import tqdm
 from baselines import kept
+from latentspeech.audio import write_atomically
 from latentspeech.baselines import Bands, Voice, baseline_example, untrained
 from latentspeech.config import FRAME, FRAME_RATE, PRESETS, SAMPLE_RATE, Preset
 from latentspeech.corpora import make_embedded_corpus
@@ -38,7 +38,7 @@ from latentspeech.weights import weights_hash
 OURS = "LatentSpeech"                       # what all ratios are against
 SYSTEMS = (OURS, "mel diffusion", "band diffusion", "the paper's")
 FOLDS = (16, 32, 64)                        # "band diffusion" itself folds 8 neighbours into a column
-STEPS, LENGTHS = (1, 2, 4, 8, 16, 50), (1, 2, 5, 10, 20, 40)
+STEPS, LENGTHS, TEN = (1, 2, 4, 8, 16, 50), (1, 2, 5, 10, 20, 40), 10.0
 PARTS = {"encoder": "text encoder", "denoiser": "denoiser", "autoencoder": "decoder"}
 
 
@@ -131,7 +131,7 @@ def counted(network: nn.Module):
         for bank in banks: del bank.inverse
 
 
-def work(voice: Voice, seconds: float = 10.0) -> dict:  # part -> (once, each step), multiply-accumulates a second of sound
+def work(voice: Voice, seconds: float = TEN) -> dict:  # part -> (once, each step), multiply-accumulates a second of sound
     "Count what speaking takes: what is done once, and what every step of the sampler adds."
     counts = []
     for n_steps in (1, 2):
@@ -152,8 +152,9 @@ def numbers(voice: Voice) -> float:
     return voice.encoder.prior.out_features * SAMPLE_RATE / voice.autoencoder.hop
 
 
-def count(name: str, voice: Voice, n_steps: int = 8, seconds: float = 10.0) -> list:
+def count(name: str, voice: Voice, n_steps: int = 8, seconds: float | None = None) -> list:
     "Return the rows that are the same on every machine."
+    seconds = seconds or TEN
     params, macs = weights(voice), {part: once + n_steps * step for part, (once, step) in work(voice, seconds).items()}
     row = lambda what, value, unit, **more: dict(what=what, system=name, **more, value=value, unit=unit)
     return [row("weights", sum(params.values()), "", **{part.replace(" ", "_"): n for part, n in params.items()}),
@@ -187,7 +188,7 @@ def tensor_peak(function) -> int:
 
 def job(voice: Voice, args):
     "Set up what --memory names."
-    return speaking(voice, args.seconds, 2, args.batch) if args.work == "speak" else training(voice, corpus_of(args), args.train_batch)[0]
+    return speaking(voice, TEN, 2, args.batch) if args.work == "speak" else training(voice, corpus_of(args), args.train_batch)[0]
 
 
 def held(args) -> dict:  # bytes: whole = of the process at its peak, added = beyond what it held with the networks ready
@@ -204,7 +205,7 @@ def held(args) -> dict:  # bytes: whole = of the process at its peak, added = be
 def held_alone(name: str, what: str, args) -> dict:
     "Run one piece of work in a process of its own and say what memory it took."
     command = [sys.executable, __file__, "--memory", name, "--work", what]
-    for option in ("device", "threads", "preset", "seconds", "batch", "train_batch", "corpus"): command += [f"--{option.replace('_', '-')}", str(getattr(args, option))]
+    for option in ("device", "threads", "preset", "batch", "train_batch", "corpus"): command += [f"--{option.replace('_', '-')}", str(getattr(args, option))]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode: raise RuntimeError(f"{' '.join(command)} failed: {done.stderr[-500:]}")
     return json.loads(done.stdout.splitlines()[-1])
@@ -212,10 +213,23 @@ def held_alone(name: str, what: str, args) -> dict:
 
 # Time
 
-def laps(jobs: dict, device: str = "cpu", repeats: int = 5) -> dict:  # name -> [repeats] seconds
-    "Time functions in turn, round after round; the first round warms up and does not count."
-    rounds = [{name: _seconds(run, device) for name, run in jobs.items()} for _ in tqdm(range(repeats + 1), "timing", leave=False, disable=None)]
-    return {name: [r[name] for r in rounds[1:]] for name in jobs}
+def lap(run, device: str = "cpu", clock: str = "wall") -> float:
+    "Take the time of one call: CUDA events on a GPU, else the clock on the wall, or of the processor, which other programs hardly disturb."
+    if clock == "wall": return _seconds(run, device)
+    start = time.process_time(); run()
+    return time.process_time() - start
+
+
+def laps(jobs: dict, args, name: str = "") -> dict:  # (system, ...) -> [repeats] seconds
+    "Time functions in turn, round after round; with a name, every lap is kept in --folder. A system's first job warms it up, uncounted."
+    path, first = args.folder / "laps" / f"{name}.json" if name else None, {key[0]: run for key, run in reversed(jobs.items())}
+    done = json.loads(path.read_text()) if name and path.exists() else []
+    for i in tqdm(range(len(done), args.repeats * len(jobs)), name or "timing", leave=False, disable=None):
+        key = list(jobs)[i % len(jobs)]
+        if key[0] in first: first.pop(key[0])()
+        done.append(lap(jobs[key], args.device, args.clock))
+        if name: write_atomically(path, json.dumps(done).encode())
+    return {key: done[j::len(jobs)] for j, key in enumerate(jobs)}
 
 
 def short(value): return float(f"{value:.4g}")
@@ -276,28 +290,28 @@ def part_counts(args):
 def part_steps(args):
     voices = systems(args)
     jobs = {(name, args.seconds, n): speaking(voice, args.seconds, n, args.batch) for n in STEPS for name, voice in voices.items()}
-    return time_rows("speaking", laps(jobs, args.device, args.repeats), batch=args.batch)
+    return time_rows("speaking", laps(jobs, args, "steps"), batch=args.batch)
 
 
 def part_lengths(args):
     voices = systems(args)
     jobs = {(name, s, args.n_steps): speaking(voice, s, args.n_steps, args.batch) for s in LENGTHS for name, voice in voices.items()}
-    times = laps(jobs, args.device, args.repeats)
+    times = laps(jobs, args, "lengths")
     fits = [dict(what="exponent of time", system=name, seconds_from=above, n_steps=args.n_steps, **exponents(times, name, above), unit="")
-            for name in voices for above in (min(LENGTHS), 5)]
+            for name in voices for above in (LENGTHS[0], LENGTHS[len(LENGTHS) // 2 - 1])]
     return time_rows("speaking, by length", times, batch=args.batch) + fits
 
 
 def part_folds(args):
-    voices = systems(args, (*SYSTEMS[:3], *(f"bands x {n}" for n in FOLDS)))
-    jobs = {(name, args.seconds, 8): speaking(voice, args.seconds, 8, args.batch) for name, voice in voices.items()}
-    return time_rows("speaking, by fold", laps(jobs, args.device, args.repeats), batch=args.batch)
+    voices = systems(args, (*SYSTEMS, *(f"bands x {n}" for n in FOLDS)))
+    jobs = {(name, TEN, 8): speaking(voice, TEN, 8, args.batch) for name, voice in voices.items()}
+    return time_rows("speaking, 8 steps", laps(jobs, args, "folds"), batch=args.batch)
 
 
 def part_training(args):
     corpus = corpus_of(args)
     jobs = {name: training(voice, corpus, args.train_batch) for name, voice in systems(args).items()}
-    times = laps({(name, short(seconds), None): step for name, (step, seconds) in jobs.items()}, args.device, args.repeats)
+    times = laps({(name, short(seconds), None): step for name, (step, seconds) in jobs.items()}, args, "training")
     return time_rows("training", times, "s of sound learned from a second", lambda key, t: key[1] / t, batch=args.train_batch)
 
 
@@ -326,11 +340,12 @@ def options():
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--threads", type=int, default=2, help="of the processor")
     parser.add_argument("--preset", default="mini", help="whose sizes all but the paper's have")
-    parser.add_argument("--seconds", type=float, default=None, help="of sound, where the length does not vary; 4, and 10 on a GPU")
-    parser.add_argument("--n-steps", type=int, default=None, help="where the number of steps does not vary; 4, and 8 on a GPU")
+    parser.add_argument("--seconds", type=float, default=None, help="of sound, where the steps vary; 2, and 10 on a GPU")
+    parser.add_argument("--n-steps", type=int, default=None, help="where the length varies; 4, and 8 on a GPU")
     parser.add_argument("--batch", type=int, default=None, help="sentences spoken together; 1, and 64 on a GPU, which one does not fill")
     parser.add_argument("--train-batch", type=int, default=None, help="sentences of a training step; 4, and 128 on a GPU")
     parser.add_argument("--corpus", default=None, help="preset whose embedded corpus is learned from; tiny, and mini on a GPU")
+    parser.add_argument("--clock", default="wall", choices=("wall", "processor"), help="processor: time of one thread, for a machine that is busy with other things")
     parser.add_argument("--repeats", type=int, default=5, help="rounds that count")
     parser.add_argument("--only", nargs="*", default=list(PIECES), choices=PIECES, help="parts to measure now; the record is written when all are there")
     parser.add_argument("--note", default="", help="what else the machine was doing")
@@ -339,9 +354,10 @@ def options():
     parser.add_argument("--memory", help=argparse.SUPPRESS)   # a process that measures itself
     parser.add_argument("--work", default="speak", choices=("speak", "train"), help=argparse.SUPPRESS)
     args = parser.parse_args()
-    usual = dict(seconds=10.0, n_steps=8, batch=64, train_batch=128, corpus="mini") if args.device == "cuda" else dict(seconds=4.0, n_steps=4, batch=1, train_batch=4, corpus="tiny")
+    usual = dict(seconds=10.0, n_steps=8, batch=64, train_batch=128, corpus="mini") if args.device == "cuda" else dict(seconds=2.0, n_steps=4, batch=1, train_batch=4, corpus="tiny")
     for name, value in usual.items():
         if getattr(args, name) is None: setattr(args, name, value)
+    if args.clock == "processor" and (args.threads > 1 or args.device != "cpu"): parser.error("--clock processor counts the work of one thread: add --threads 1")
     args.folder = args.folder or Path("out/efficiency") / f"{args.device}-{args.threads}"
     return args
 
@@ -357,9 +373,9 @@ def main():
     if left: print(f"still to be measured: {', '.join(left)}"); return
     corpus = corpus_of(args)
     path = record(args.out or args.folder / "efficiency.json", [row for name in PIECES for row in json.loads((args.folder / f"{name}.json").read_text())],
-                  "python tools/efficiency.py " + " ".join(sys.argv[1:]), 0, corpus.split_sha256("train"),
+                  shlex.join(["python", "tools/efficiency.py", *sys.argv[1:]]), 0, corpus.split_sha256("train"),
                   {name: weights_hash(build(name, PRESETS[args.preset])) for name in SYSTEMS}, device=args.device, threads=args.threads, preset=args.preset,
-                  repeats=args.repeats, load=[round(x, 2) for x in getattr(os, "getloadavg", lambda: [])()], note=args.note)
+                  repeats=args.repeats, clock=args.clock, load=[round(x, 2) for x in getattr(os, "getloadavg", lambda: [])()], note=args.note)
     print(path)
 
 
