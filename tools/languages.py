@@ -263,7 +263,7 @@ def style_error_rate(said: list, heard: list) -> Rate:
     cost = lambda r, h: 1.0 if r[:-1] != h[:-1] else (r != h) * 2.0 ** -20
     errors, totals = [], []
     for reference, hypothesis in zip(said, heard):
-        pairs = [(r, h) for r, h in align(reference, hypothesis, cost) if r and h and r[:-1] == h[:-1] and r[-1] != "0"]
+        pairs = [(r, h) for r, h in align(reference, hypothesis or [], cost) if r and h and r[:-1] == h[:-1] and r[-1] != "0"]
         carry = sum(r[-1] != "0" for r in reference)
         errors.append(sum(r != h for r, h in pairs) if hypothesis else carry); totals.append(len(pairs) if hypothesis else carry)
     return Rate(errors, totals)
@@ -276,7 +276,9 @@ def phone_error_rate(said: list, heard: list) -> Rate:
 
 def guess(train: list, test: list) -> Rate:
     "Guess what each phone carries from the phones around it alone, as a text encoder that isn't told could: errors a test utterance."
-    def places(u): return [(s, [tuple(u.symbols[max(0, i - k):i + k + 1]) for k in (3, 2, 1, 0)]) for i, s in enumerate(u.tones) if s]
+    def places(u):
+        padded = ["", "", "", *u.symbols, "", "", ""]
+        return [(s, [tuple(padded[i + 3 - k:i + 4 + k]) for k in (3, 2, 1, 0)]) for i, s in enumerate(u.tones) if s]
     seen = {}
     for s, contexts in (place for u in train for place in places(u)):
         for c in contexts: seen.setdefault(c, Counter())[s] += 1
@@ -327,7 +329,7 @@ def distances(sounds: dict, n: int) -> list:
 
 def contours(sounds: dict, i: int = 0) -> dict:
     "Keep the melody of one sentence in each row, a number each 10 ms, hertz, 0 = no voice."
-    try: return {name: [round(float(f)) for f in world(some[i]).f0[::2]] for name, some in sounds.items() if not name.startswith("control: another")}
+    try: return {name: [round(f) for f in melody(some[i])] for name, some in sounds.items() if not name.startswith("control: another")}
     except MissingExtra: return {}
 
 
@@ -356,6 +358,64 @@ def measure(corpus: Corpus, preset: Preset, autoencoder: Autoencoder, folder: Pa
     return dict(rows=[{k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()} | dict(language=language.name) for row in rows],
                 contours=dict(text=test[0].text, **contours(sounds)), facts=facts(corpus), split=corpus.split_sha256("test"),
                 weights={part: weights_hash(m) for part, m in (("judge", judge), ("voice", voices["TTS"].encoder), ("withheld", voices[without].encoder))})
+
+# ------------------------------------------------------------------------------------------------ what the notebook shows
+
+def melody(audio: Tensor, sample_rate: int = SAMPLE_RATE) -> list:
+    "Return the pitch of a sound, hertz, a number each 10 ms, 0 = no voice; raises `MissingExtra` without pyworld."
+    return [float(f) for f in world(audio, sample_rate).f0[::2]]
+
+
+def show_melodies(panels: dict, title: str):
+    "Draw melodies on shared axes: panel -> {name: hertz each 10 ms}."
+    import matplotlib.pyplot as plt
+    fig, axes = plt.subplots(1, len(panels), figsize=(3.1 * len(panels), 2.3), sharey=True, squeeze=False)
+    for ax, (name, tracks) in zip(axes[0], panels.items()):
+        for label, track in tracks.items(): ax.plot([i / 100 for i in range(len(track))], [f or math.nan for f in track], label=label, lw=1.2)
+        ax.set(title=name, xlabel="seconds"); ax.legend(fontsize=6)
+    axes[0, 0].set(ylabel="Hz", ylim=(60, 320)); fig.suptitle(title, y=1.04)
+    return axes
+
+
+def side_by_side(sounds: dict, title: str):
+    "Draw a column for each language and a row for each way it is heard, on shared axes; return players at equal level."
+    import matplotlib.pyplot as plt
+    from latentspeech.audio import Player, match_level, show_spectrogram
+    rows, reference = list(next(iter(sounds.values()))), next(iter(next(iter(sounds.values())).values()))
+    fig, axes = plt.subplots(len(rows), len(sounds), figsize=(3.1 * len(sounds), 1.9 * len(rows)), sharex=True, sharey=True, squeeze=False)
+    for column, (language, some) in enumerate(sounds.items()):
+        for row, name in enumerate(rows): show_spectrogram(some[name], title=f"{language}, {name}", ax=axes[row, column], f_max=12_000).label_outer()
+    fig.suptitle(title, y=1.02)
+    return Player({f"{language}, {name}": match_level(sound, reference) for language, some in sounds.items() for name, sound in some.items()})
+
+
+def show_errors(rows: list, title: str):
+    "Draw phone errors beside tone or stress errors, with their intervals: a colour for each language."
+    import matplotlib.pyplot as plt
+    fig, axes = plt.subplots(1, 2, figsize=(9, 2.8), sharey=True)
+    marked = [r for r in rows if r["unit"] == "%" and not r["row"].startswith("withheld") and r["value"] is not None]
+    names = list(dict.fromkeys(re.sub("tone|stress", "tone or stress", r["row"]) for r in marked))
+    for k, language in enumerate(dict.fromkeys(r["language"] for r in marked)):
+        for ax, phones in zip(axes, (True, False)):
+            mine = [r for r in marked if r["language"] == language and (r["metric"] == "phone error") is phones]
+            at = [names.index(re.sub("tone|stress", "tone or stress", r["row"])) + 0.25 * k for r in mine]
+            ax.barh(at, [100 * r["value"] for r in mine], 0.22, xerr=[[100 * (r["value"] - r["low"]) for r in mine], [100 * (r["high"] - r["value"]) for r in mine]], label=language)
+    axes[0].set_yticks([i + 0.25 for i in range(len(names))], names); axes[0].invert_yaxis(); axes[1].legend(fontsize=7)
+    for ax, name in zip(axes, ("phones", "tones or stresses of right phones")): ax.set(title=name, xlabel="wrong, %, with 95 % intervals")
+    fig.suptitle(title, y=1.03)
+    return axes
+
+
+def told(found: dict | None) -> list:
+    "Say in words what a record answers, and what is not measured yet."
+    lines, rows = [], (found or {}).get("rows", [])
+    percent = lambda r: f"{100 * r['value']:+.1f} points [{100 * r['low']:+.1f}, {100 * r['high']:+.1f}]"
+    for l in LANGUAGES.values():
+        costs = {r["metric"]: r for r in rows if r["language"] == l.name and r["row"] == "withheld less given" and r["value"] is not None}
+        if not costs: lines.append(f"{l.name}: not measured yet"); continue
+        verdict = lambda r: "more wrong" if r["low"] > 0 else "fewer wrong" if r["high"] < 0 else "no difference that n could show"
+        lines.append(f"{l.name}, {l.style} withheld: " + "; ".join(f"{m} {percent(r)}: {verdict(r)}" for m, r in costs.items()) + f"; n = {next(iter(costs.values()))['n']}")
+    return lines
 
 
 def main():
