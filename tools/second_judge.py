@@ -20,7 +20,7 @@ from latentspeech.judge import calibrate, train_judge
 from latentspeech.listening import bad_control
 from latentspeech.metrics import Rate, align, bootstrap_interval, paired_interval, split_tone, syllable_error_rate, tone_error_rate, toned_syllable_error_rate
 from latentspeech.readers import join, open_corpus
-from latentspeech.recognisers import recogniser
+from latentspeech.recognisers import RECOGNISERS, recogniser
 from latentspeech.synthesis import LatentSpeech
 from latentspeech.table import measured, record
 from latentspeech.text import MissingExtra
@@ -146,6 +146,14 @@ def acceptance(rows) -> dict:
             "the second judge agrees on tones within the intervals": agree("tone error")}
 
 
+def command(args) -> str:
+    "What makes the record again; of a path its last name, since folders differ from machine to machine."
+    last = lambda name: name if name.partition(":")[0] in RECOGNISERS else Path(name).name
+    parts = [f"--judge {last(args.judge)} --second {last(args.second)} --corpus {' '.join(map(last, args.corpus))}", f"--voice {last(args.voice)}" if args.voice else "",
+             f"--split {args.split} --preset {args.preset} --seed {args.seed}", f"--limit {args.limit}" if args.limit else ""]
+    return " ".join(["python tools/second_judge.py", *filter(None, parts)])
+
+
 def main():
     args = options(); torch.set_num_threads(1)
     corpora = {Path(f).name: make_embedded_corpus(config=preset(args.preset).corpus, progress=False) if f == "embedded" else open_corpus(f, strict=False) for f in args.corpus}
@@ -169,7 +177,7 @@ def main():
     met = acceptance(rows)
     print(*(f"{'met' if ok else 'not measured' if ok is None else 'MISSED':14}{demand}" for demand, ok in met.items()), sep="\n")
     cards = {who: {k: judge.card.get(k) for k in ("corpus", "utterances", "steps", "seed", "training_seconds", "machine")} if hears_tones(judge) else dict(recogniser=judge.name) for who, judge in judges.items()}
-    print(record(args.out, rows, " ".join(["python tools/second_judge.py", *sys.argv[1:]]), args.seed, {n: c.split_sha256(args.split) for n, c in corpora.items()}, sha,
+    print(record(args.out, rows, command(args), args.seed, {n: c.split_sha256(args.split) for n, c in corpora.items()}, sha,
                  split=args.split, judges=cards, acceptance=met, agreement="one judge's figure lies in the other's 95 % interval, in every row but the controls"))
 
 
