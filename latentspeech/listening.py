@@ -4,7 +4,7 @@
 
 # %% ../nbs/15c_listening.ipynb #66430baa
 from __future__ import annotations
-import hashlib, itertools, json, math, random, time
+import hashlib, itertools, json, math, random
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import astuple, dataclass

@@ -8,7 +8,7 @@ import importlib, re, warnings
 import torch
 from .audio import resample
 from .config import SAMPLE_RATE
-from .judge import Judge, Recogniser
+from .judge import Judge
 from .text import MissingExtra, TextError, to_pinyin
 
 # %% auto #0

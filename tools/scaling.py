@@ -4,7 +4,7 @@
 `tools/scaling.py` stops and goes on at any time: latents, checkpoints and finished rows are kept in --work. The smaller sets lie inside the larger ones, every
 voice gets the same number of steps and the same decoder, and validation sentences are marked: the test split is not touched.
 """
-import argparse, json, math, sys
+import argparse, math, sys
 from dataclasses import asdict, replace
 from pathlib import Path
 

@@ -4,7 +4,7 @@
 `tools/second_judge.py --judge base --second out/judge-2 --corpus embedded FOLDER --voice base` stops and goes on at any time: what a judge heard is kept in --work.
 `--train-second MINUTES` first trains a judge of another seed on the same corpora, where the folder of --second holds none. `--second whisper:small` asks a text recogniser.
 """
-import argparse, json, random, sys
+import argparse, random, sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from latentspeech.distances import world_copy
 from latentspeech.evaluation import by_speaker, recordings, utterance_phones
 from latentspeech.judge import calibrate, train_judge
 from latentspeech.listening import bad_control
-from latentspeech.metrics import Rate, align, bootstrap_interval, paired_interval, split_tone, syllable_error_rate, tone_error_rate, toned_syllable_error_rate
+from latentspeech.metrics import align, bootstrap_interval, paired_interval, split_tone, syllable_error_rate, tone_error_rate, toned_syllable_error_rate
 from latentspeech.readers import join, open_corpus
 from latentspeech.recognisers import RECOGNISERS, recogniser
 from latentspeech.synthesis import LatentSpeech
