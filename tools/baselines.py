@@ -20,7 +20,7 @@ from latentspeech.corpora import Corpus, make_embedded_corpus
 from latentspeech.distances import MCD_CAPTION, MissingExtra, mel_cepstral_distortion, world
 from latentspeech.evaluation import by_speaker, utterance_phones
 from latentspeech.judge import Judge
-from latentspeech.metrics import syllable_error_rate, tone_error_rate
+from latentspeech.metrics import Rate, syllable_error_rate, tone_error_rate
 from latentspeech.table import measured, record
 from latentspeech.tasks import fit_latent_statistics, train_autoencoder, train_voice
 
@@ -113,14 +113,20 @@ def systems(preset, corpus, utterances, folder):
     return rows
 
 
+def sentence_by_sentence(values) -> dict:
+    "Write the counts of a `Rate`, or one value a sentence, so that two rows of a record can be compared in pairs."
+    errors, totals = values.per_utterance if isinstance(values, Rate) else (values, [1] * len(values))
+    line = lambda some: " ".join(f"{float(x):.6g}" for x in some)   # on one line of the file
+    return dict(errors=line(errors), totals=line(totals))
+
+
 def marks(title, make, judge, utterances, references, n):
     "Mark one row: syllables, tones, distance."
     sounds, said = make(), [u.pinyin for u in utterances]
     heard = judge.transcribe_batch(sounds)
-    rows = [measured(title, "SER (in-house)", syllable_error_rate(said, heard)), measured(title, "tone error", tone_error_rate(said, heard))]
-    if references and title != "natural":
-        rows.append(measured(title, "MCD", [mel_cepstral_distortion(a, b) for a, b in zip(references, sounds[:n])], unit="dB"))
-    return [asdict(row) for row in rows]
+    found = {"SER (in-house)": syllable_error_rate(said, heard), "tone error": tone_error_rate(said, heard)}
+    if references and title != "natural": found["MCD"] = [mel_cepstral_distortion(a, b) for a, b in zip(references, sounds[:n])]
+    return [asdict(measured(title, metric, values, unit="dB" if metric == "MCD" else "")) | sentence_by_sentence(values) for metric, values in found.items()]
 
 
 def main():

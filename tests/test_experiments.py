@@ -1,0 +1,90 @@
+"Experiments whose records are committed: rows of each are made again, at small scale and from the experiment's own code."
+import json, sys, time
+from pathlib import Path
+from statistics import median
+import matplotlib, nbformat, pytest, torch
+
+matplotlib.use("Agg")
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tools"))
+from latentspeech.autoencoder import load_weights
+from latentspeech.config import preset
+from latentspeech.corpora import make_embedded_corpus, speak_espeak
+from latentspeech.synthesis import LatentSpeech
+from latentspeech.table import recorded
+
+
+def record(name): return recorded(ROOT / "data/results" / f"{name}.json")
+
+
+def code_of(notebook, *marks):
+    "Return what the experiment's own cells define: the first cell with each mark, run in order."
+    cells = [c.source for c in nbformat.read(ROOT / "nbs" / f"{notebook}.ipynb", 4).cells if c.cell_type == "code"]
+    return "\n".join(next(c for c in cells if mark in c) for mark in marks)
+
+
+@pytest.fixture(scope="module")
+def probes():
+    """Cells of experiment 7, from the three witnesses to the linear probe, with the tiny corpus."""
+    space = dict(__name__="experiment", preset=preset("tiny"), corpus=make_embedded_corpus(config=preset("tiny").corpus, progress=False))
+    space |= dict(train=space["corpus"].split("train"), test=space["corpus"].split("test"))
+    exec(code_of("26_downstream", "from latentspeech.audio import"), space)
+    space["autoencoder"] = space["Autoencoder"].from_pretrained("mini")
+    exec(code_of("26_downstream", "def latent(", "def principal(", "views = {", "def labels(", "def with_neighbours(", "def probe(", "def probe_errors("), space)
+    return space
+
+
+def test_experiment_7_a_line_reads_phones_from_a_mel_more_easily_than_from_a_latent(probes):
+    rows = {r["view"]: r for r in record("26_downstream")["rows"] if r["task"] == "phone of a frame, wrong"}
+    now = {name: probes["probe_errors"](probes["views"][name], 0) for name in rows}
+    order = lambda values: sorted(values, key=values.get)
+    assert order({k: float(v) for k, v in now.items()})[-1] == order({k: r["value"] for k, r in rows.items()})[-1] == "latent"
+    for name, rate in now.items():                      # a small corpus teaches less: no better than the record, and far from chance
+        assert rows[name]["low"] <= float(rate) < 0.9 and rate.n == len(probes["test"])
+
+
+def test_experiment_7_witnesses_have_the_sizes_that_it_says(probes):
+    sizes = {name: next(iter(view.values())).shape[0] for name, view in probes["views"].items()}
+    assert sizes == {"latent": 16, "mel": 80, "mel, 16 axes": 16}
+
+
+@pytest.fixture(scope="module")
+def tts(): return LatentSpeech.from_pretrained("mini")
+
+
+def test_experiment_8_sentences_last_as_long_as_recorded(tts):
+    kept = record("27_real_time")
+    if kept["weights_sha256"]["voice"] != load_weights("mini", "voice")[1]["sha256"]: pytest.skip("the record is of another voice: measure it again")
+    lengths = sorted(r["audio_seconds"] for r in kept["rows"] if r["what"] == "real-time factor")
+    said = [tts.speak("今天天气很好，" * n, seed=0).seconds for n in (1, 2)]
+    assert said == pytest.approx(lengths[:2], abs=0.03)      # one frame
+
+
+def test_experiment_8_the_steps_take_longest_and_the_text_next_to_nothing(tts):
+    part = {r["what"]: r["value"] for r in record("27_real_time")["rows"]}
+    text, z = "今天天气很好，我们一起去。", torch.randn(16, 96, generator=torch.Generator().manual_seed(0))
+    def seconds(function):     # of this process alone, whatever else the machine does
+        laps = []
+        for _ in range(4): start = time.process_time(); function(); laps.append(time.process_time() - start)
+        return median(laps[1:])
+    phones = tts.plan(text)
+    say = lambda n: seconds(lambda: tts.latents([r[1] for r in phones.rows], [0] * len(phones.rows), [0] * len(phones.rows), diffusion=tts.diffusion(n)))
+    with torch.no_grad(): now = {"text": seconds(lambda: tts.phones(text)), "8 steps": say(9) - say(1), "decoder": seconds(lambda: tts.autoencoder.decode(z[None]))}
+    assert part["text"] < 0.1 * min(part["8 steps"], part["decoder"]) and now["text"] < 0.5 * min(now["8 steps"], now["decoder"])
+
+
+def test_latents_are_denser_than_mels_as_recorded():
+    import compactness
+    from latentspeech.autoencoder import Autoencoder
+    kept = {(r["row"], r["metric"]): r for r in record("05_compactness")["rows"]}
+    rows = {(r["row"], r["metric"]): r for r in compactness.rows_of(Autoencoder.from_pretrained("mini"), [speak_espeak("jin1 tian1 tian1 qi4".split())[0]])}
+    assert rows["latent", "sparsity"]["value"] < rows["mel", "sparsity"]["value"] and kept["latent", "sparsity"]["high"] < kept["mel", "sparsity"]["low"]
+    for key, row in rows.items(): assert row["value"] == pytest.approx(kept[key]["value"], rel=0.25), key
+
+
+def test_records_that_keep_sentences_add_up():
+    for path in (ROOT / "data/results").glob("*.json"):
+        for row in json.loads(path.read_text("utf8")).get("rows", []):
+            if not row.get("errors") or row.get("value") is None: continue
+            errors, totals = ([float(x) for x in row[key].split()] for key in ("errors", "totals"))
+            assert sum(errors) / sum(totals) == pytest.approx(row["value"], rel=1e-3, abs=1e-6) and len(errors) == len(totals) == row["n"], (path.name, row["row"])

@@ -1,0 +1,77 @@
+"Two judges over the same sounds: agreement, paired differences, calibration, and what is demanded of them."
+import json, random, sys
+from pathlib import Path
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
+import second_judge as tool
+from latentspeech.autoencoder import PretrainedError
+from latentspeech.judge import Judge, plant_errors
+from latentspeech.table import recorded
+
+DRAW = random.Random(0)
+SAID = [[f"{a}{b}{DRAW.randint(1, 4)}" for a in "bpmf" for b in ("a", "i", "u")] for _ in range(40)]
+GOOD, OTHER, WEAK = plant_errors(SAID, 0.02, seed=1), plant_errors(SAID, 0.03, seed=2), plant_errors(SAID, 0.3, seed=3)
+
+
+def rows(first, second):
+    found = tool.compare("words", "natural", SAID, (first, second), True)
+    return found + [dict(corpus="words", row="natural", judge=who, **tool.slope(SAID, heard, kind)) for who, heard in (("first", first), ("second", second)) for kind in ("syllables", "tones")]
+
+
+def test_right_looks_at_syllables_without_tones():
+    assert tool.right(["ma1", "ba2", "ni3"], ["ma4", "ni3"]) == [True, False, True]
+    assert tool.right(["ma1"], []) == [False]
+
+
+def test_kappa_is_agreement_beyond_chance():
+    assert tool.kappa([1, 0, 1, 0], [1, 0, 1, 0]) == 1 and tool.kappa([1, 0, 1, 0], [0, 1, 0, 1]) == -1
+    assert tool.kappa([1, 1, 0, 0], [1, 0, 1, 0]) == 0 and tool.kappa([1, 1], [1, 1]) is None
+
+
+def test_judges_that_hear_the_same_agree_wholly():
+    same = tool.agreement(SAID, GOOD, GOOD, True)
+    assert same["value"] == same["low"] == same["high"] == 1 and same["kappa"] == 1
+    apart = tool.agreement(SAID, GOOD, WEAK, True)
+    assert apart["low"] <= apart["value"] <= apart["high"] < 0.75 and abs(apart["kappa"]) < 0.3       # errors drawn apart
+    assert tool.agreement(SAID[:2], [[], []], [[], []], True)["value"] == 1
+
+
+def test_the_slope_falls_with_the_judges_own_errors():
+    good, weak = tool.slope(SAID, GOOD, "syllables"), tool.slope(SAID, WEAK, "syllables")
+    assert good["low"] < 1 and good["value"] == pytest.approx(0.98, abs=0.05) and good["low"] <= good["value"] <= good["high"]
+    assert weak["value"] == pytest.approx(0.7, abs=0.15) and weak["high"] < good["low"]
+
+
+def test_the_demands_are_met_missed_or_not_measured():
+    met = tool.acceptance(rows(GOOD, OTHER))
+    assert list(met.values()) == [True] * 5
+    missed = tool.acceptance(rows(GOOD, WEAK))
+    assert [k for k, ok in missed.items() if not ok] == ["the second judge agrees on SER within the intervals"]
+    assert not tool.acceptance(rows(WEAK, GOOD))["SER on natural speech <= 5%"]
+    assert set(tool.acceptance([]).values()) == {None}
+
+
+def test_the_difference_is_paired():
+    found = {r["judge"]: r for r in rows(GOOD, WEAK) if r["metric"] == "SER (in-house)"}
+    gap = found["second - first"]
+    assert gap["value"] == pytest.approx(found["second"]["value"] - found["first"]["value"]) and 0.2 < gap["low"] < gap["value"] < gap["high"]
+
+
+def test_the_whole_tool_on_a_few_sentences(tmp_path, monkeypatch, capsys):
+    try: Judge.from_pretrained("mini")
+    except PretrainedError as error: pytest.skip(str(error))
+    out = tmp_path / "judge.json"
+    command = f"second_judge.py --judge mini --second mini --preset tiny --limit 3 --work {tmp_path / 'work'} --out {out}"
+    monkeypatch.setattr(sys, "argv", command.split())
+    tool.main()
+    first = recorded(out)
+    kept = {p: p.read_bytes() for p in (tmp_path / "work").iterdir()}
+    monkeypatch.setattr(Judge, "transcribe_batch", lambda *a, **k: pytest.fail("heard again what was heard before"))
+    tool.main()                                                            # goes on from what was kept
+    assert recorded(out)["rows"] == first["rows"] and {p: p.read_bytes() for p in (tmp_path / "work").iterdir()} == kept
+    agreed = [r for r in first["rows"] if r["metric"] == "agreement"]
+    assert {r["row"] for r in agreed} >= {"natural", "control: another text", "control: 0 dB noise"} and all(r["value"] == 1 for r in agreed)
+    ser = {r["row"]: r["value"] for r in first["rows"] if r["metric"] == "SER (in-house)" and r["judge"] == "first"}
+    assert ser["natural"] < 0.05 < 0.5 < ser["control: another text"] and first["acceptance"]["SER on natural speech <= 5%"]
+    assert "met" in capsys.readouterr().out and json.loads(out.read_text())["split"] == "test"

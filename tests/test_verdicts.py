@@ -1,0 +1,131 @@
+"Verdicts are computed, not written: rules on made-up records, and the committed file against the committed records."
+import json, sys
+from pathlib import Path
+import numpy as np, pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
+import verdicts as tool
+
+RANDOM = np.random.default_rng(0)
+
+
+def row(name, share, n=60, metric="SER (in-house)", each=True, **more):
+    "Make a row with about this share of errors in sentences of ten syllables."
+    errors = RANDOM.binomial(10, share, n) if metric != "MCD" else 100 * share + 0.2 * RANDOM.normal(size=n)
+    totals = np.full(n, 10 if metric != "MCD" else 1)
+    value = errors.sum() / totals.sum()
+    line = lambda some: " ".join(f"{x:g}" for x in some)
+    return dict(row=name, metric=metric, value=value, low=0.85 * value, high=1.15 * value, n=n, **more) | (dict(errors=line(errors), totals=line(totals)) if each else {})
+
+
+def write(folder, name, rows): (folder / f"{name}.json").write_text(json.dumps(dict(rows=rows)))
+
+
+def frame(*rows, metric="SER (in-house)"): return [row("natural", 0.01, metric=metric), *rows, row("control: another text", 0.9, metric=metric)]
+
+
+def baselines(ours, fast=0.2, style=0.2, mel=0.3, each=True):
+    return frame(row("LatentSpeech", ours, each=each), row("FastSpeech, Griffin-Lim", fast, each=each), row("StyleSpeech, neural decoder", style, each=each), row("mel diffusion, Griffin-Lim", mel, each=each))
+
+
+def better(folder, *args, **how):
+    write(folder, "17_baselines", baselines(*args, **how))
+    return tool.better(folder, tool.SER, -0.25, "WER -25 %")
+
+
+def test_without_records_nothing_is_decided_but_arithmetic(tmp_path):
+    found = tool.verdicts(tmp_path)
+    assert {v.verdict for v in found if v.id != "small"} == {"undecided"} and next(v.verdict for v in found if v.id == "small") == "holds"
+    assert all("not measured" in v.why for v in found if v.id != "small") and all(v.evidence for v in found)
+    assert len({v.id for v in found}) == len(found) and json.dumps(tool.as_json(found, tmp_path), allow_nan=False)
+
+
+def test_a_clear_gain_holds_and_a_clear_loss_fails(tmp_path):
+    won, lost = better(tmp_path, 0.1), better(tmp_path, 0.4)
+    assert won.verdict == "holds" and won.interval[1] < 0 and len(won.evidence) == 3 and "-25.0%" in won.why
+    assert lost.verdict == "fails" and lost.interval[0] > 0
+
+
+def test_one_lost_comparison_is_enough_to_fail(tmp_path):
+    assert better(tmp_path, 0.2, fast=0.08).verdict == "fails"
+
+
+def test_zero_in_the_interval_is_undecided(tmp_path):
+    found = better(tmp_path, 0.2)
+    assert found.verdict == "undecided" and "zero" in found.why
+
+
+def test_without_sentences_nothing_holds(tmp_path):
+    found = better(tmp_path, 0.05, each=False)
+    assert found.verdict == "undecided" and "paired" in found.why and all(c.high < 0 for c in found.evidence)
+
+
+def test_a_missing_rival_is_named(tmp_path):
+    write(tmp_path, "17_baselines", [r for r in baselines(0.1) if "Style" not in r["row"]])
+    found = tool.better(tmp_path, tool.SER, -0.25, "")
+    assert found.verdict == "undecided" and "StyleSpeech" in found.why and "not measured" in found.why
+
+
+@pytest.mark.parametrize("natural, control", [(0.15, 0.9), (0.01, 0.05)])
+def test_a_violated_ordering_is_no_proof(tmp_path, natural, control):
+    rows = baselines(0.1)
+    write(tmp_path, "17_baselines", [row("natural", natural), *rows[1:-1], row("control: another text", control)])
+    found = tool.better(tmp_path, tool.SER, -0.25, "")
+    assert found.verdict == "undecided" and "ORDERING VIOLATED" in found.why
+
+
+def test_pairing_is_what_decides():
+    """Half of the errors gone, in sentences whose difficulty varies more than that."""
+    hard = np.repeat([0, 2, 4, 8], 15)
+    line = lambda some: " ".join(map(str, some))
+    make = lambda name, e: dict(row=name, metric=tool.SER, value=e.sum() / 600, n=60, low=0.2, high=0.5, errors=line(e), totals=line([10] * 60))
+    found = tool.change([make("a", hard // 2), make("b", hard)], tool.SER, ("a",), ("b",))
+    assert found.paired and found.verdict == "holds" and found.value == pytest.approx(-0.5) and found.high < -0.4
+
+
+def test_more_data_is_the_largest_against_the_smallest(tmp_path):
+    write(tmp_path, "22_scaling", frame(*(row(f"{n} sentences", s, sentences=n) for n, s in ((200, 0.4), (400, 0.3), (1600, 0.2)))))
+    found = tool.more_data(tmp_path, tool.SER, -0.495, "")
+    assert found.verdict == "holds" and (found.evidence[0].of, found.evidence[0].against) == ("1600 sentences", "200 sentences") and "inside" in found.why
+    assert tool.more_data(tmp_path, tool.MCD, -0.26, "").verdict == "undecided"
+
+
+def test_ablations_keep_their_metrics_inside_the_row(tmp_path):
+    marks = lambda name, share: dict(row=name, marks={tool.SER: {k: v for k, v in row(name, share).items() if k not in ("row", "metric")}})
+    full = marks("full system", 0.05)
+    write(tmp_path, "23_ablations", [marks("natural", 0.01), full, marks("no condition", 0.8), marks("another sentence's condition", 0.85),
+                                     full | dict(row="50 steps"), marks("1 step", 0.2), marks("control: another text", 0.99)])
+    assert tool.condition(tmp_path).verdict == "holds" and tool.condition(tmp_path).interval[0] > 0
+    better, slower = tool.steps(tmp_path)
+    assert better.evidence[0].verdict == "holds" and better.verdict == "undecided" and slower.why == "not measured"
+
+
+def test_costs_are_laps_and_counts(tmp_path):
+    lap = lambda system, what, middle, spread=0.02, **more: dict(system=system, what=what, n=5, **more, **{f"{k}{end}": middle * f for k in ("ratio", "value") for end, f in (("", 1), ("_low", 1 - spread), ("_high", 1 + spread))})
+    write(tmp_path, "24_efficiency", [lap("LatentSpeech", "speaking", 1.0, n_steps=1), lap("LatentSpeech", "speaking", 20.0, n_steps=50), lap("band diffusion", "speaking, 8 steps", 2.0),
+                                      lap("mel diffusion", "speaking, 8 steps", 3.0), lap("band diffusion", "weights", 2e6), lap("mel diffusion", "weights", 1.5e6)])
+    found = {v.id: v for v in (*tool.follow_up(tmp_path), *tool.steps(tmp_path))}
+    assert found["follow-up, time"].verdict == "holds" and found["follow-up, size"].verdict == "fails" and found["steps, slower"].verdict == "holds"
+    assert found["follow-up, SER"].verdict == "undecided"
+    write(tmp_path, "24_efficiency", [lap("band diffusion", "speaking, 8 steps", 2.9, 0.1), lap("mel diffusion", "speaking, 8 steps", 3.0, 0.1)])
+    assert tool.follow_up(tmp_path)[0].verdict == "undecided"
+
+
+def test_the_committed_verdicts_are_those_of_the_committed_records():
+    kept, now = json.loads(tool.FILE.read_text("utf8")), json.loads(json.dumps(tool.as_json(tool.verdicts())))
+    cure = "a record has changed: run python tools/verdicts.py"
+    assert kept["records"] == now["records"], cure
+    for old, new in zip(kept["verdicts"], now["verdicts"], strict=True):
+        numbers = lambda v: [x for c in v["evidence"] for x in (c["value"], c["low"], c["high"]) if x is not None] + (v["interval"] or [])
+        assert (old["id"], old["verdict"], old["paper"]) == (new["id"], new["verdict"], new["paper"]), cure
+        assert numbers(old) == pytest.approx(numbers(new), abs=2e-3), cure
+
+
+def test_scaling_draws_sets_inside_one_another():
+    import scaling
+    from latentspeech.config import PRESETS
+    from latentspeech.corpora import make_embedded_corpus
+    corpus = make_embedded_corpus(config=PRESETS["tiny"].corpus, progress=False)
+    sets = [[u.id for u in scaling.subset(corpus, share)] for share in scaling.SHARES]
+    assert all(a == b[:len(a)] for a, b in zip(sets, sets[1:])) and len(sets[-1]) == len(corpus.split("train")) and len(set(map(len, sets))) == 4
+    assert sets[0] != [u.id for u in scaling.subset(corpus, scaling.SHARES[0], seed=1)]

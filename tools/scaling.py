@@ -1,0 +1,99 @@
+#!/usr/bin/env python3
+"""Train a voice from nothing on an eighth, a quarter, half and all of the training sentences, equally long, and mark what each says.
+
+`tools/scaling.py` stops and goes on at any time: latents, checkpoints and finished rows are kept in --work. The smaller sets lie inside the larger ones, every
+voice gets the same number of steps and the same decoder, and validation sentences are marked: the test split is not touched.
+"""
+import argparse, math, sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+import random
+import torch
+from baselines import kept, latent_voice, say, sentence_by_sentence
+from latentspeech.autoencoder import Autoencoder
+from latentspeech.config import preset as get_preset
+from latentspeech.corpora import Corpus, make_embedded_corpus
+from latentspeech.distances import MCD_CAPTION, MissingExtra, mel_cepstral_distortion, world
+from latentspeech.judge import Judge
+from latentspeech.latents import cache_latents
+from latentspeech.metrics import syllable_error_rate, tone_error_rate
+from latentspeech.table import measured, record
+from latentspeech.tasks import VoiceTask, run_card, voice_example
+from latentspeech.text import SYMBOLS
+from latentspeech.training import fit
+from latentspeech.weights import load_weights, save_weights
+
+SHARES = (1 / 8, 1 / 4, 1 / 2, 1.0)
+
+
+def options():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--preset", default="mini")
+    parser.add_argument("--shares", type=float, nargs="+", default=SHARES, help="of the training sentences")
+    parser.add_argument("--steps", type=int, default=1400, help="of training, the same for all")
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--limit", type=int, default=60, help="validation sentences")
+    parser.add_argument("--n-distance", type=int, default=24, help="of them for MCD")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--work", type=Path, default=Path("out/scaling"))
+    parser.add_argument("--out", type=Path, default=ROOT / "data/results/22_scaling.json")
+    return parser.parse_args()
+
+
+def subset(corpus, share, seed=0) -> list:
+    "Draw a share of the training sentences; a smaller share lies inside a larger one."
+    train = sorted(corpus.split("train"), key=lambda u: u.id)
+    random.Random(seed).shuffle(train)
+    return train[:max(1, round(share * len(train)))]
+
+
+def train(args, corpus, share, latents) -> Path:
+    "Train one voice, or go on where it stopped; returns the folder of its weights."
+    folder = args.work / f"{share:g}-{args.steps}-{args.seed}"
+    if list(folder.glob("*-voice.safetensors")): return folder
+    p = get_preset(args.preset)
+    p = replace(p, train_voice=replace(p.train_voice, steps=args.steps, batch=args.batch, warmup=min(p.train_voice.warmup, 50), save_every=100, seed=args.seed))
+    some = subset(corpus, share, args.seed)
+    torch.manual_seed(args.seed)
+    task = VoiceTask(p, [voice_example(u, latents[u.id], corpus.speakers) for u in some], len(corpus.speakers))
+    run = fit(task, p.train_voice, folder, device="cpu", progress=False, name=f"voice on {len(some)} sentences")
+    task.load_state_dict(run.average.values)
+    save_weights(folder / f"{args.preset}-voice", task, p, run_card(run, Corpus(corpus.folder, corpus.name, some), speakers=corpus.speakers, symbols=SYMBOLS))
+    return folder
+
+
+def mark(title, sounds, judge, utterances, references, **facts) -> list:
+    "Mark one row: syllables, tones, distance, sentence by sentence."
+    said, heard = [u.pinyin for u in utterances], judge.transcribe_batch(sounds)
+    found = {"SER (in-house)": syllable_error_rate(said, heard), "tone error": tone_error_rate(said, heard)}
+    if references: found["MCD"] = [mel_cepstral_distortion(a, b) for a, b in zip(references, sounds)]
+    plain = lambda v: None if isinstance(v, float) and not math.isfinite(v) else v
+    return [{k: plain(v) for k, v in asdict(measured(title, metric, values, unit="dB" if metric == "MCD" else "")).items()} | facts | sentence_by_sentence(values)
+            for metric, values in found.items()]
+
+
+def main():
+    args = options(); torch.set_num_threads(1)
+    corpus, judge = make_embedded_corpus(config=get_preset(args.preset).corpus, progress=False), Judge.from_pretrained("mini")
+    latents = cache_latents(Autoencoder.from_pretrained("mini"), Corpus(corpus.folder, corpus.name, corpus.split("train")), args.work / "latents", progress=sys.stderr.isatty())
+    utterances = corpus.split("valid")[:args.limit]
+    try: references = [world(corpus.audio(u)) for u in utterances[:args.n_distance]]
+    except MissingExtra as error: references = []; print(error)
+    key = f"{args.steps}-{args.seed}-{args.limit}-{args.n_distance}"
+    rows = kept(args.work / f"natural-{key}.json", lambda: mark("natural", [corpus.audio(u) for u in utterances], judge, utterances, []))
+    cards = {}
+    for share in sorted(args.shares):
+        n, folder = len(subset(corpus, share, args.seed)), train(args, corpus, share, latents)
+        rows += kept(args.work / f"row-{share:g}-{key}.json", lambda: mark(f"{n} sentences", say(latent_voice(folder), utterances), judge, utterances, references, share=share, sentences=n))
+        cards[f"{n} sentences"] = load_weights(folder, "voice")[1]
+        print(f"{n} sentences", *(f"{r['metric']} {r['value']:.3f} [{r['low']:.3f}, {r['high']:.3f}]" if r["value"] is not None else f"{r['metric']} –" for r in rows[-3:]), sep="  ", flush=True)
+    rows += kept(args.work / f"control-{key}.json", lambda: mark("control: another text", [corpus.audio(u) for u in utterances[1:] + utterances[:1]], judge, utterances, references))
+    print(record(args.out, rows, " ".join(["python tools/scaling.py", *sys.argv[1:]]), args.seed, corpus.split_sha256("valid"), {k: c["sha256"] for k, c in cards.items()},
+                 split="valid", judge_sha256=judge.card["sha256"], preset=args.preset, corpus=f"{corpus.name} {corpus.recipe[:8]}", steps=args.steps, batch=args.batch,
+                 training_seconds={k: c["training_seconds"] for k, c in cards.items()}, MCD=MCD_CAPTION))
+
+
+if __name__ == "__main__": main()
