@@ -60,7 +60,7 @@ def test_experiment_8_sentences_last_as_long_as_recorded(tts):
     assert said == pytest.approx(lengths[:2], abs=0.03)      # one frame
 
 
-def test_experiment_8_the_steps_take_longest_and_the_text_next_to_nothing(tts):
+def test_experiment_8_the_text_takes_next_to_nothing_beside_steps_and_decoder(tts):
     part = {r["what"]: r["value"] for r in record("27_real_time")["rows"]}
     text, z = "今天天气很好，我们一起去。", torch.randn(16, 96, generator=torch.Generator().manual_seed(0))
     def seconds(function):     # of this process alone, whatever else the machine does
