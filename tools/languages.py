@@ -431,6 +431,8 @@ def main():
     parser.add_argument("--out", type=Path, default=ROOT / "data/results/25_languages.json")
     args = parser.parse_args(); torch.set_num_threads(1)
     preset, autoencoder, found = settled(args.preset, args.steps, args.judge_steps, args.batch, args.seed), Autoencoder.from_pretrained("mini"), {}
+    command = (f"python tools/languages.py --steps {preset.train_voice.steps} --judge-steps {preset.train_judge.steps} --batch {args.batch} --seed {args.seed}"
+               + f" --preset {args.preset}" * (args.preset != "small") + f" --limit {args.limit}" * bool(args.limit))   # makes all of it again, whatever was made before
     for name in LANGUAGES:
         work = args.work / f"{args.preset}-{preset.train_voice.steps}-{preset.train_judge.steps}-{args.batch}-{args.seed}" / name
         kept = work / f"measured-{args.limit or 'all'}.json"
@@ -440,7 +442,7 @@ def main():
         if not kept.exists(): continue
         found[name] = json.loads(kept.read_text("utf8"))
         for r in found[name]["rows"]: print(f"{name:10} {r['row']:42} {r['metric']:14} {r['value']} [{r['low']}, {r['high']}]", flush=True)
-        record(args.out, [r for f in found.values() for r in f["rows"]], "python tools/languages.py " + " ".join(sys.argv[1:]), args.seed,
+        record(args.out, [r for f in found.values() for r in f["rows"]], command, args.seed,
                hashlib.sha256("".join(f["split"] for f in found.values()).encode()).hexdigest(),
                {"autoencoder": autoencoder.card["sha256"], **{f"{k} {part}": h for k, f in found.items() for part, h in f["weights"].items()}},
                languages=list(found), splits={k: f["split"] for k, f in found.items()}, corpora={k: f["facts"] for k, f in found.items()},
