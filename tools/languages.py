@@ -302,7 +302,7 @@ def settled(name: str = "small", steps: int = 1000, judge_steps: int | None = No
     return replace(base, train_voice=config, train_judge=replace(config, steps=judge_steps or steps, learning_rate=2e-3, seed=seed + 1))
 
 
-ROLES = {"natural": "natural", "TTS": "tts", "control: another text": "control"}
+ROLES = {"natural": "natural", "control: another text": "control"}   # and every row of a voice is "tts"
 
 
 def mark(name: str, said: list, readings: list, style: str) -> list:
@@ -311,7 +311,7 @@ def mark(name: str, said: list, readings: list, style: str) -> list:
     for metric, rate in (("phone error", phone_error_rate), (f"{style} error", style_error_rate)):
         if name.startswith("control: another") and rate is style_error_rate: continue   # no phone of it is right but by chance
         each = [rate(said, heard).per_utterance for heard in readings]
-        rows.append((measured(name, metric, total := Rate(*sum(each[1:], each[0])), ROLES.get(name, "") if rate is phone_error_rate else ""), total))
+        rows.append((measured(name, metric, total := Rate(*sum(each[1:], each[0])), (ROLES.get(name) or "tts" * name.startswith("TTS")) if rate is phone_error_rate else ""), total))
     return rows
 
 
@@ -382,7 +382,7 @@ def side_by_side(sounds: dict, title: str):
     import matplotlib.pyplot as plt
     from latentspeech.audio import Player, match_level, show_spectrogram
     rows, reference = list(next(iter(sounds.values()))), next(iter(next(iter(sounds.values())).values()))
-    fig, axes = plt.subplots(len(rows), len(sounds), figsize=(3.1 * len(sounds), 1.9 * len(rows)), sharex=True, sharey=True, squeeze=False)
+    fig, axes = plt.subplots(len(rows), len(sounds), figsize=(2.6 * len(sounds), 1.5 * len(rows)), sharex=True, sharey=True, squeeze=False)
     for column, (language, some) in enumerate(sounds.items()):
         for row, name in enumerate(rows): show_spectrogram(some[name], title=f"{language}, {name}", ax=axes[row, column], f_max=12_000).label_outer()
     fig.suptitle(title, y=1.02)
