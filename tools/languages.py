@@ -373,7 +373,7 @@ def show_melodies(panels: dict, title: str):
     for ax, (name, tracks) in zip(axes[0], panels.items()):
         for label, track in tracks.items(): ax.plot([i / 100 for i in range(len(track))], [f or math.nan for f in track], label=label, lw=1.2)
         ax.set(title=name, xlabel="seconds"); ax.legend(fontsize=6)
-    axes[0, 0].set(ylabel="Hz", ylim=(60, 320)); fig.suptitle(title, y=1.04)
+    axes[0, 0].set(ylabel="Hz", ylim=(60, 350)); fig.suptitle(title, y=1.1)
     return axes
 
 
@@ -385,7 +385,7 @@ def side_by_side(sounds: dict, title: str):
     fig, axes = plt.subplots(len(rows), len(sounds), figsize=(2.6 * len(sounds), 1.5 * len(rows)), sharex=True, sharey=True, squeeze=False)
     for column, (language, some) in enumerate(sounds.items()):
         for row, name in enumerate(rows): show_spectrogram(some[name], title=f"{language}, {name}", ax=axes[row, column], f_max=12_000).label_outer()
-    fig.suptitle(title, y=1.02)
+    fig.suptitle(title, y=1.05)
     return Player({f"{language}, {name}": match_level(sound, reference) for language, some in sounds.items() for name, sound in some.items()})
 
 
