@@ -302,7 +302,7 @@ def settled(name: str = "small", steps: int = 1000, judge_steps: int | None = No
     return replace(base, train_voice=config, train_judge=replace(config, steps=judge_steps or steps, learning_rate=2e-3, seed=seed + 1))
 
 
-ROLES = {"natural": "natural", "TTS": "tts", "control: another text": "control"}
+ROLES = {"natural": "natural", "control: another text": "control"}   # and every row of a voice is "tts"
 
 
 def mark(name: str, said: list, readings: list, style: str) -> list:
@@ -311,7 +311,7 @@ def mark(name: str, said: list, readings: list, style: str) -> list:
     for metric, rate in (("phone error", phone_error_rate), (f"{style} error", style_error_rate)):
         if name.startswith("control: another") and rate is style_error_rate: continue   # no phone of it is right but by chance
         each = [rate(said, heard).per_utterance for heard in readings]
-        rows.append((measured(name, metric, total := Rate(*sum(each[1:], each[0])), ROLES.get(name, "") if rate is phone_error_rate else ""), total))
+        rows.append((measured(name, metric, total := Rate(*sum(each[1:], each[0])), (ROLES.get(name) or "tts" * name.startswith("TTS")) if rate is phone_error_rate else ""), total))
     return rows
 
 
@@ -373,7 +373,7 @@ def show_melodies(panels: dict, title: str):
     for ax, (name, tracks) in zip(axes[0], panels.items()):
         for label, track in tracks.items(): ax.plot([i / 100 for i in range(len(track))], [f or math.nan for f in track], label=label, lw=1.2)
         ax.set(title=name, xlabel="seconds"); ax.legend(fontsize=6)
-    axes[0, 0].set(ylabel="Hz", ylim=(60, 320)); fig.suptitle(title, y=1.04)
+    axes[0, 0].set(ylabel="Hz", ylim=(60, 350)); fig.suptitle(title, y=1.1)
     return axes
 
 
@@ -382,10 +382,10 @@ def side_by_side(sounds: dict, title: str):
     import matplotlib.pyplot as plt
     from latentspeech.audio import Player, match_level, show_spectrogram
     rows, reference = list(next(iter(sounds.values()))), next(iter(next(iter(sounds.values())).values()))
-    fig, axes = plt.subplots(len(rows), len(sounds), figsize=(3.1 * len(sounds), 1.9 * len(rows)), sharex=True, sharey=True, squeeze=False)
+    fig, axes = plt.subplots(len(rows), len(sounds), figsize=(2.6 * len(sounds), 1.5 * len(rows)), sharex=True, sharey=True, squeeze=False)
     for column, (language, some) in enumerate(sounds.items()):
         for row, name in enumerate(rows): show_spectrogram(some[name], title=f"{language}, {name}", ax=axes[row, column], f_max=12_000).label_outer()
-    fig.suptitle(title, y=1.02)
+    fig.suptitle(title, y=1.05)
     return Player({f"{language}, {name}": match_level(sound, reference) for language, some in sounds.items() for name, sound in some.items()})
 
 
@@ -431,6 +431,8 @@ def main():
     parser.add_argument("--out", type=Path, default=ROOT / "data/results/25_languages.json")
     args = parser.parse_args(); torch.set_num_threads(1)
     preset, autoencoder, found = settled(args.preset, args.steps, args.judge_steps, args.batch, args.seed), Autoencoder.from_pretrained("mini"), {}
+    command = (f"python tools/languages.py --steps {preset.train_voice.steps} --judge-steps {preset.train_judge.steps} --batch {args.batch} --seed {args.seed}"
+               + f" --preset {args.preset}" * (args.preset != "small") + f" --limit {args.limit}" * bool(args.limit))   # makes all of it again, whatever was made before
     for name in LANGUAGES:
         work = args.work / f"{args.preset}-{preset.train_voice.steps}-{preset.train_judge.steps}-{args.batch}-{args.seed}" / name
         kept = work / f"measured-{args.limit or 'all'}.json"
@@ -440,7 +442,7 @@ def main():
         if not kept.exists(): continue
         found[name] = json.loads(kept.read_text("utf8"))
         for r in found[name]["rows"]: print(f"{name:10} {r['row']:42} {r['metric']:14} {r['value']} [{r['low']}, {r['high']}]", flush=True)
-        record(args.out, [r for f in found.values() for r in f["rows"]], "python tools/languages.py " + " ".join(sys.argv[1:]), args.seed,
+        record(args.out, [r for f in found.values() for r in f["rows"]], command, args.seed,
                hashlib.sha256("".join(f["split"] for f in found.values()).encode()).hexdigest(),
                {"autoencoder": autoencoder.card["sha256"], **{f"{k} {part}": h for k, f in found.items() for part, h in f["weights"].items()}},
                languages=list(found), splits={k: f["split"] for k, f in found.items()}, corpora={k: f["facts"] for k, f in found.items()},
