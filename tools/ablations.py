@@ -17,7 +17,7 @@ from torch import nn
 from latentspeech.audio import match_level, resample, save
 from latentspeech.autoencoder import Autoencoder
 from latentspeech.config import SAMPLE_RATE, AutoencoderConfig, TrainConfig, preset as get_preset
-from latentspeech.corpora import make_embedded_corpus
+from latentspeech.corpora import Corpus, Utterance, make_embedded_corpus, plan_corpus
 from latentspeech.evaluation import by_speaker, recordings, utterance_phones
 from latentspeech.forward_diffusion import Schedule, linear_alpha_bar
 from latentspeech.judge import Judge
@@ -26,6 +26,7 @@ from latentspeech.losses import ReconstructionLoss, band_distance, mel_distance,
 from latentspeech.metrics import Rate, bootstrap_interval, paired_interval, syllable_error_rate, tone_error_rate
 from latentspeech.reverse_diffusion import draw_noise, sample
 from latentspeech.synthesis import LatentSpeech
+from latentspeech.text import to_phones
 from latentspeech.table import record
 from latentspeech.tasks import AutoencoderTask, Clips, VoiceTask, fit_latent_statistics, machine, voice_example
 from latentspeech.training import fit
@@ -92,6 +93,7 @@ AUTOENCODER = [
     Ablation("autoencoder: no bands", "autoencoder", "Nobody hears phase.", dict(loss=dict(band=0.0))),
     Ablation("autoencoder: latent noise 0.2", "autoencoder", "The decoder learns from disturbed latents, as a denoiser will give it.", dict(network=dict(latent_noise=0.2)))]
 
+PICK = ["full system", "no condition", "another sentence's condition", "guidance 4", "uniform start", "1 step", "another scale"]   # the most telling to hear
 PARTS = {"frame": FRAME, "sampling": SAMPLING, "voice": VOICE, "autoencoder": AUTOENCODER}
 ABLATIONS = {a.row: a for part in PARTS.values() for a in part}
 REFERENCE = {part: some[0].row for part, some in PARTS.items() if part != "frame"}   # what the rows of a part are compared with
@@ -122,6 +124,15 @@ def from_raw(autoencoder, raw):
 MENDS = {None: lambda autoencoder, z: z,
          "white": lambda autoencoder, z: whiten(z, autoencoder.latent_mean, autoencoder.latent_std),
          "raw": to_raw, "unraw": from_raw}
+
+
+def written(config, split: str = "valid") -> Corpus:
+    "Return a split of the embedded corpus as it is planned, what is said and by whom: without sounds, so in a second."
+    utterances = []
+    for job in (j for j in plan_corpus(config) if j["split"] == split):
+        phones = to_phones(["sil", *job["tokens"], "sil"])
+        utterances.append(Utterance(job["id"], job["text"], phones.pinyin, job["speaker"], split, Path(), 0.1 * len(phones.symbols), phones.symbols, phones.tones))
+    return Corpus(Path(), "embedded", utterances)
 
 
 def donors(corpus, utterances):
@@ -233,7 +244,7 @@ class Bench:
         self.corpus = make_embedded_corpus(config=self.preset.corpus, progress=False)
         self.utterances, self.judge = self.corpus.split("valid")[:options.sentences], Judge.from_pretrained("mini")
         self.voice, self.said = LatentSpeech.from_pretrained("mini", options.device), [u.pinyin for u in self.utterances]
-        self.examples, self.clips = {}, None
+        self.examples, self.clips, self.recordings = {}, None, None
 
     def taught(self, raw: bool) -> list:
         "Return the training examples of a voice, with latents white or raw."
@@ -252,7 +263,8 @@ class Bench:
 
     def frame(self, ablation) -> tuple:
         "Mark recordings."
-        sounds = recordings(self.voice, self.corpus, self.utterances)[ablation.row]
+        self.recordings = self.recordings or recordings(self.voice, self.corpus, self.utterances)
+        sounds = self.recordings[ablation.row]
         with torch.no_grad(): latents = [self.voice.autoencoder.encode(a[None, None].to(self.voice.device))[0].cpu() for a in sounds]
         return marks(self.said, sounds, self.judge, latents), sounds, {}
 
@@ -314,7 +326,7 @@ def measure(bench: Bench, ablation: Ablation, rows: dict) -> dict:
     against = rows.get(REFERENCE.get(ablation.part), {}).get("marks", {})
     if ablation.part in ("voice", "autoencoder"):
         path = o.out.with_suffix("") / f"{slug(ablation.row)}.ogg"
-        save(path, resample(match_level(sounds[0], -26.0).clamp(-1, 1), SAMPLE_RATE, 24_000), 24_000)
+        save(path, light(sounds[0]), 24_000)
         facts["sound"] = f"{path.parent.name}/{path.name}"
     return dict(row=ablation.row, part=ablation.part, meaning=ablation.meaning, **facts, seconds=round(time.process_time() - start, 1), command=command(o, [ablation]),
                 machine=machine(o.device), date=str(date.today()), marks={metric: figure(values, against.get(metric)) for metric, values in found.items()})
@@ -352,7 +364,7 @@ def options(arguments=None):
     parser.add_argument("--batch", type=int, default=4, help="sentences a step of each voice")
     parser.add_argument("--autoencoder-steps", type=int, default=200, help="of each autoencoder")
     parser.add_argument("--sentences", type=int, default=60, help="of the validation split")
-    parser.add_argument("--minutes", type=float, default=math.inf, help="begin no row after that")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="of processor time; begin no row after that")
     parser.add_argument("--preset", default="mini", help="whose corpus, and whose sizes the trained voices have; what ships is always mini")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
@@ -360,6 +372,75 @@ def options(arguments=None):
     parser.add_argument("--out", type=Path, default=RECORD)
     parser.add_argument("--work", type=Path, default=ROOT / "out/ablations", help="for checkpoints and latents")
     return parser.parse_args(arguments)
+
+
+def verdict(figure: dict, unit: float = 100, digits: int = 1) -> str:
+    "Say in words what a paired difference shows; errors are counted in points."
+    d, low, high = (figure[k] for k in ("difference", "difference_low", "difference_high"))
+    if d is None: return "–"
+    interval = f"{unit * d:+.{digits}f} [{unit * low:+.{digits}f}, {unit * high:+.{digits}f}]"
+    return f"{interval} {'worse' if low > 0 else 'better' if high < 0 else 'no difference seen'}"
+
+
+def shown(figure: dict | None, unit: float = 100) -> str:
+    "Write a figure with its interval."
+    if figure is None or figure["value"] is None: return "–"
+    return f"{unit * figure['value']:.1f} [{unit * figure['low']:.1f}, {unit * figure['high']:.1f}]"
+
+
+def table(rows: dict, *parts: str):
+    "Return a Markdown table of parts, with a line for what is not measured yet."
+    from IPython.display import Markdown
+    here = [rows[a.row] for part in parts for a in PARTS[part] if a.row in rows]
+    lines = [f"| {r['row']} | {r['meaning']} | {shown(r['marks']['SER (in-house)'])} | {verdict(r['marks']['SER (in-house)'])} | {shown(r['marks']['tone error'])} |" for r in here]
+    missing = [a.row for part in parts for a in PARTS[part] if a.row not in rows]
+    n = max((r["marks"]["SER (in-house)"]["n"] for r in here), default=0)
+    head = ["| row | what it means | SER, % | against the first row, points | tone error, % |", "|---|---|---|---|---|"] if lines else []
+    about = [f"", f"Recorded: n = {n} validation sentences, 95 % intervals in brackets, differences paired by sentence."] if lines else []
+    return Markdown("\n".join([*head, *lines, *about, "", *([f"**Not measured yet:** {', '.join(missing)}."] if missing else [])]))
+
+
+def forest(rows: dict, part: str, metric: str = "SER (in-house)", unit: float = 100, title: str = "", label: str = "syllable error against the full system, points"):
+    "Draw each row's paired difference from the first row of its part, with its interval; returns the axes."
+    import matplotlib.pyplot as plt
+    here = [(a.row, rows[a.row]["marks"][metric]) for a in PARTS[part] if a.row in rows and rows[a.row]["marks"][metric]["difference"] is not None]
+    ax = plt.subplots(figsize=(6.5, 0.8 + 0.2 * len(here)))[1]
+    for k, (_, f) in enumerate(here):
+        ends = [[unit * (f["difference"] - f["difference_low"])], [unit * (f["difference_high"] - f["difference"])]]
+        ax.errorbar(unit * f["difference"], k, xerr=ends, fmt="o", ms=4, color="C3" if f["difference_low"] > 0 else "C2" if f["difference_high"] < 0 else "0.5")
+    ax.axvline(0, color="0.8", lw=1); ax.invert_yaxis()
+    ax.set_yticks(range(len(here)), [name for name, _ in here]); ax.set(xlabel=f"{label} (recorded, 95 %)", title=title)
+    return ax
+
+
+def grid(rows: dict, metric: str = "SER (in-house)"):
+    "Draw a metric for every target on every schedule; white is what is not measured yet. Returns the axes."
+    import matplotlib.pyplot as plt
+    targets, schedules = list(dict.fromkeys(t for t, _ in _GRID)), list(_SCHEDULES)
+    row = lambda t, s: rows.get("trained: full system" if (t, s) == _GRID[0] else f"trained: {t}, {_SCHEDULES[s]}", {}).get("marks", {}).get(metric, {}).get("value")
+    values = np.array([[math.nan if row(t, s) is None else 100 * row(t, s) for t in targets] for s in schedules])
+    ax = plt.subplots(figsize=(5.5, 2))[1]
+    ax.imshow(values, vmin=0, vmax=100, cmap="Reds", aspect="auto")
+    for (i, j), value in np.ndenumerate(values): ax.text(j, i, "not yet" if math.isnan(value) else f"{value:.0f}", ha="center", va="center")
+    ax.set_xticks(range(len(targets)), targets); ax.set_yticks(range(len(schedules)), [_SCHEDULES[s] for s in schedules])
+    ax.set_title(f"{metric}, %: what is predicted, on which schedule (recorded)")
+    return ax
+
+
+def payers(rows: dict):
+    "Return a Markdown table of what each missing term of the loss does to every measure, as paired differences."
+    from IPython.display import Markdown
+    here = [rows[a.row] for a in AUTOENCODER if a.row in rows]
+    if not here: return Markdown("**No autoencoder has been measured yet.**")
+    metrics = list(here[0]["marks"])[2:]
+    first = "| row | " + " | ".join(metrics) + " |\n|" + "---|" * (len(metrics) + 1)
+    cells = lambda r: [f"{m['value']:.3f}" if (m := r["marks"][k])["difference"] is None or r is here[0] else verdict(m, 1, 3) for k in metrics]
+    return Markdown("\n".join([first, *(f"| {r['row']} | {' | '.join(cells(r))} |" for r in here)]))
+
+
+def light(sound):
+    "Bring a sound to one level and to half the rate, so that a page of many stays small: [T] at 48 kHz -> [T / 2]."
+    return resample(match_level(sound.nan_to_num(), -26.0).clamp(-1, 1), SAMPLE_RATE, 24_000)
 
 
 def is_done(row: dict | None, ablation: Ablation, o) -> bool:
@@ -370,14 +451,14 @@ def is_done(row: dict | None, ablation: Ablation, o) -> bool:
 
 def main(arguments=None) -> int:
     o = options(arguments); torch.set_num_threads(1)
-    bench, start = Bench(o), time.time()
+    start, bench = time.process_time(), Bench(o)
     shared, old = about(bench), json.loads(o.out.read_text()) if o.out.exists() else {}
     if other := [k for k, v in shared.items() if old and old.get(k) != v]:
         print(f"{o.out} was measured with another {', '.join(other)}: name another file with --out, or remove this one"); return 1
     rows = {r["row"]: r for r in old.get("rows", [])}
     for ablation in wanted(o):
         if is_done(rows.get(ablation.row), ablation, o): continue
-        if time.time() - start > 60 * o.minutes: print("time is up; the same command goes on here"); return 0
+        if time.process_time() - start > 60 * o.minutes: print("time is up; the same command goes on here"); return 0
         rows[ablation.row] = measure(bench, ablation, rows)
         there = [a for a in ABLATIONS.values() if a.row in rows]
         record(o.out, [rows[a.row] for a in there], command(o, there), **shared)
