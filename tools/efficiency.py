@@ -342,7 +342,7 @@ def options():
     parser.add_argument("--threads", type=int, default=2, help="of the processor")
     parser.add_argument("--preset", default="mini", help="whose sizes all but the paper's have")
     parser.add_argument("--seconds", type=float, default=None, help="of sound, where the steps vary; 2, and 10 on a GPU")
-    parser.add_argument("--n-steps", type=int, default=None, help="where the length varies; 4, and 8 on a GPU")
+    parser.add_argument("--n-steps", type=int, default=None, help="where the length varies; 2, and 8 on a GPU")
     parser.add_argument("--batch", type=int, default=None, help="sentences spoken together; 1, and 64 on a GPU, which one does not fill")
     parser.add_argument("--train-batch", type=int, default=None, help="sentences of a training step; 4, and 128 on a GPU")
     parser.add_argument("--corpus", default=None, help="preset whose embedded corpus is learned from; tiny, and mini on a GPU")
@@ -355,7 +355,7 @@ def options():
     parser.add_argument("--memory", help=argparse.SUPPRESS)   # a process that measures itself
     parser.add_argument("--work", default="speak", choices=("speak", "train"), help=argparse.SUPPRESS)
     args = parser.parse_args()
-    usual = dict(seconds=10.0, n_steps=8, batch=64, train_batch=128, corpus="mini") if args.device == "cuda" else dict(seconds=2.0, n_steps=4, batch=1, train_batch=4, corpus="tiny")
+    usual = dict(seconds=10.0, n_steps=8, batch=64, train_batch=128, corpus="mini") if args.device == "cuda" else dict(seconds=2.0, n_steps=2, batch=1, train_batch=4, corpus="tiny")
     for name, value in usual.items():
         if getattr(args, name) is None: setattr(args, name, value)
     if args.clock == "processor" and (args.threads > 1 or args.device != "cpu"): parser.error("--clock processor counts the work of one thread: add --threads 1")
