@@ -14,6 +14,7 @@ from statistics import median
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")   # the profiler says when it starts and stops; torch reads this while it is imported
 import numpy as np
 import torch
 from torch import nn
@@ -224,7 +225,7 @@ def laps(jobs: dict, args, name: str = "") -> dict:  # (system, ...) -> [repeats
     "Time functions in turn, round after round; with a name, every lap is kept in --folder. A system's first job warms it up, uncounted."
     path, first = args.folder / "laps" / f"{name}.json" if name else None, {key[0]: run for key, run in reversed(jobs.items())}
     done = json.loads(path.read_text()) if name and path.exists() else []
-    for i in tqdm(range(len(done), args.repeats * len(jobs)), name or "timing", leave=False, disable=None):
+    for i in tqdm(range(len(done), args.repeats * len(jobs)), name, leave=False, disable=not name or None):
         key = list(jobs)[i % len(jobs)]
         if key[0] in first: first.pop(key[0])()
         done.append(lap(jobs[key], args.device, args.clock))
@@ -242,9 +243,9 @@ def ends(name: str, values: list) -> dict:
 
 def time_rows(what: str, times: dict, unit: str = "s", of=lambda key, t: t, **more) -> list:  # times: (system, seconds, n_steps) -> laps
     "Make a row of each job: ratio first, against LatentSpeech in the same round at the same length and steps."
-    ours = lambda key: times[OURS, *key[1:]]
-    return [dict(what=what, system=key[0], seconds=key[1], n_steps=key[2], **more, **ends("ratio", [a / b for a, b in zip(t, ours(key))]),
-                 **ends("value", [of(key, x) for x in t]), unit=unit, n=len(t)) for key, t in times.items()]
+    values = {key: [of(key, x) for x in t] for key, t in times.items()}
+    return [dict(what=what, system=key[0], seconds=key[1], n_steps=key[2], **more, **ends("ratio", [a / b for a, b in zip(some, values[OURS, *key[1:]])]),
+                 **ends("value", some), unit=unit, n=len(some)) for key, some in values.items()]
 
 
 def exponent(sizes, values) -> float:
@@ -276,7 +277,7 @@ def predict_time(fitted, seconds, n_steps) -> float:
 def corpus_of(args): return make_embedded_corpus(config=PRESETS[args.corpus].corpus, progress=False)
 
 
-def systems(args, names=SYSTEMS): return {name: build(name, PRESETS[args.preset]).to(args.device) for name in names}
+def systems(args, names=()): return {name: build(name, PRESETS[args.preset]).to(args.device) for name in names or SYSTEMS}
 
 
 def part_counts(args):
@@ -318,7 +319,7 @@ def part_training(args):
 def part_memory(args):
     rows = []
     for what in ("speak", "train"):
-        found = {name: held_alone(name, what, args) for name in SYSTEMS}
+        found = {name: kept(args.folder / "memory" / f"{what} {name}.json", lambda: held_alone(name, what, args)) for name in SYSTEMS}
         rows += [dict(what=f"memory, {what}", system=name, ratio=short(m["added"] / found[OURS]["added"]), value=short(m["added"] / 1e6), unit="MB",
                       whole_process=short(m["whole"] / 1e6), batch=args.batch if what == "speak" else args.train_batch) for name, m in found.items()]
     return rows
@@ -327,9 +328,9 @@ def part_memory(args):
 def part_tensors(args):
     "Of one sentence on the processor, whatever --device: torch's profiler counts the same on any machine."
     voices = {name: build(name, PRESETS[args.preset]) for name in SYSTEMS}
-    peaks = {(name, s): tensor_peak(speaking(voice, s, 2)) for s in LENGTHS[1:] for name, voice in voices.items()}
+    peaks = {(name, s): tensor_peak(speaking(voice, s, 1)) for s in LENGTHS[1:] for name, voice in voices.items()}   # more steps, no more memory
     fits = [dict(what="exponent of tensors", system=name, value=short(exponent(LENGTHS[1:], [peaks[name, s] for s in LENGTHS[1:]])), unit="") for name in voices]
-    return [dict(what="tensors alive", system=name, seconds=s, n_steps=2, ratio=short(p / peaks[OURS, s]), value=short(p / 1e6), unit="MB") for (name, s), p in peaks.items()] + fits
+    return [dict(what="tensors alive", system=name, seconds=s, n_steps=1, ratio=short(p / peaks[OURS, s]), value=short(p / 1e6), unit="MB") for (name, s), p in peaks.items()] + fits
 
 
 PIECES = {"counts": part_counts, "steps": part_steps, "lengths": part_lengths, "folds": part_folds, "training": part_training, "memory": part_memory, "tensors": part_tensors}
@@ -341,7 +342,7 @@ def options():
     parser.add_argument("--threads", type=int, default=2, help="of the processor")
     parser.add_argument("--preset", default="mini", help="whose sizes all but the paper's have")
     parser.add_argument("--seconds", type=float, default=None, help="of sound, where the steps vary; 2, and 10 on a GPU")
-    parser.add_argument("--n-steps", type=int, default=None, help="where the length varies; 4, and 8 on a GPU")
+    parser.add_argument("--n-steps", type=int, default=None, help="where the length varies; 2, and 8 on a GPU")
     parser.add_argument("--batch", type=int, default=None, help="sentences spoken together; 1, and 64 on a GPU, which one does not fill")
     parser.add_argument("--train-batch", type=int, default=None, help="sentences of a training step; 4, and 128 on a GPU")
     parser.add_argument("--corpus", default=None, help="preset whose embedded corpus is learned from; tiny, and mini on a GPU")
@@ -354,7 +355,7 @@ def options():
     parser.add_argument("--memory", help=argparse.SUPPRESS)   # a process that measures itself
     parser.add_argument("--work", default="speak", choices=("speak", "train"), help=argparse.SUPPRESS)
     args = parser.parse_args()
-    usual = dict(seconds=10.0, n_steps=8, batch=64, train_batch=128, corpus="mini") if args.device == "cuda" else dict(seconds=2.0, n_steps=4, batch=1, train_batch=4, corpus="tiny")
+    usual = dict(seconds=10.0, n_steps=8, batch=64, train_batch=128, corpus="mini") if args.device == "cuda" else dict(seconds=2.0, n_steps=2, batch=1, train_batch=4, corpus="tiny")
     for name, value in usual.items():
         if getattr(args, name) is None: setattr(args, name, value)
     if args.clock == "processor" and (args.threads > 1 or args.device != "cpu"): parser.error("--clock processor counts the work of one thread: add --threads 1")
@@ -366,6 +367,8 @@ def main():
     args = options(); torch.set_num_threads(args.threads)
     if args.device == "cuda": torch.backends.cudnn.benchmark = True
     if args.memory: print(json.dumps(held(args))); return
+    wanted = {name: getattr(args, name) for name in ("device", "threads", "preset", "seconds", "n_steps", "batch", "train_batch", "corpus", "clock")}
+    if kept(args.folder / "options.json", lambda: wanted) != wanted: sys.exit(f"{args.folder} was measured with other options: choose another --folder, or delete it")
     for name in args.only:
         rows = kept(args.folder / f"{name}.json", lambda: PIECES[name](args))
         for row in rows: print(*(f"{k} {v}" for k, v in row.items() if v is not None and k != "what"), sep="  ", flush=True)

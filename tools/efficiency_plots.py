@@ -69,7 +69,8 @@ class Ratios:
 
     def _cell(self, r):
         spread = f" [{r['ratio_low']:.3g}, {r['ratio_high']:.3g}]" if "ratio_low" in r and r["ratio_low"] != r["ratio_high"] else ""
-        return f"× {r['ratio']:.3g}{spread} ({r['value']:,.4g})"
+        value = f"{r['value']:,.0f}" if r["value"] >= 1000 else f"{r['value']:.3g}"
+        return f"× {r['ratio']:.3g}{spread} ({value})"
 
     def _repr_markdown_(self):
         head = ["| |" + "|".join(self.systems) + "|", "|---" * (1 + len(self.systems)) + "|"]
