@@ -8,7 +8,7 @@ RUN = $(abspath $(VENV))/bin/python
 SPEAKER = $(abspath $(VENV))/bin/latentspeech
 READY = $(VENV)/ready
 PRESET ?= mini
-VOICE ?= base
+VOICE ?= mini
 DEVICE ?= cpu
 MINUTES ?=
 TEXT ?= 今天天气很好
@@ -49,13 +49,13 @@ lab: $(READY)  ## open the notebooks in JupyterLab
 docs: $(READY)  ## the notebooks as a web site in _docs (installs the docs extra)
 	@"$(RUN)" tools/docs.py
 
-bench: $(READY)  ## real-time factors of every stage on this machine, the paper's beside them: VOICE=base
+bench: $(READY)  ## real-time factors of every stage on this machine, the paper's beside them: VOICE=mini or base
 	@"$(SPEAKER)" bench --preset "$(VOICE)" --device "$(DEVICE)"
 
 weights: $(READY)  ## train and install weights: PRESET=mini DEVICE=cpu MINUTES=90 (goes on where it stopped)
 	@"$(SPEAKER)" train all --preset "$(PRESET)" --device "$(DEVICE)" --resume $(if $(MINUTES),--minutes $(MINUTES)) --out latentspeech/pretrained
 
-speak: $(READY)  ## speak a text: make speak TEXT="今天天气很好" VOICE=base
+speak: $(READY)  ## speak a text: make speak TEXT="今天天气很好" VOICE=mini or base
 	@"$(SPEAKER)" speak "$$TEXT" --preset "$(VOICE)" --judge --out out/speech.wav
 export TEXT
 

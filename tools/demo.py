@@ -17,7 +17,6 @@ NOTEBOOKS = {"autoencoder": "20_train_autoencoder", "voice": "21_train_latentspe
 PLAN = dict(corpus=(45, 0), first=(15, 0), autoencoder=(45, 60), voice=(80, 40), table=(240, 0), page=(15, 0))  # seconds before and after training
 MEMORY_GB, DISK_GB = 4, 1                          # what a run of `mini` wants at most
 CELL_MINUTES = 15                                  # most for one cell, beside its training
-FIRST_VOICE, FIRST_SPEAKER = "base", "magic"       # who says the first sentence, before anything is trained
 FIRST_WORDS = "你好，今天天气很好，我们一起去公园吧。"
 BARS = "█░" if "utf" in (sys.stdout.encoding or "").lower() else "#-"
 
@@ -241,8 +240,8 @@ class Demo:
         name = "mini" if self.tiny else self.preset
         try: cards = {part: load_weights(name, part)[1] for part in ("autoencoder", "voice")}
         except PretrainedError as error: return self.start_from_nothing(str(error))
-        voice = LatentSpeech.from_pretrained(name if self.tiny else FIRST_VOICE)
-        speech = voice.speak(FIRST_WORDS, seed=0, speaker=FIRST_SPEAKER if FIRST_SPEAKER in voice.speakers else None)
+        voice = LatentSpeech.from_pretrained(name)
+        speech = voice.speak(FIRST_WORDS, seed=0)
         path, heard = speech.save(self.out / "first.wav"), None
         self.about["first"] = dict(file=path.name, text=FIRST_WORDS, pinyin=speech.pinyin, seconds=round(speech.seconds, 2), voice=voice.card["corpus"])
         self.about["first_sound_minutes"] = round((time.time() - self.began) / 60, 2)
