@@ -121,10 +121,10 @@ def test_train_makes_all_parts_and_they_speak(monkeypatch, tmp_path, capsys):
 
 
 def test_an_interrupt_is_130_and_a_bug_is_a_traceback(monkeypatch, capsys):
-    def interrupted(folder, preset): raise KeyboardInterrupt
+    def interrupted(*given, **more): raise KeyboardInterrupt
     monkeypatch.setattr(cli, "_corpus", interrupted)
     assert main(["prepare"]) == 130 and "Traceback" not in capsys.readouterr().err
-    def bug(folder, preset): raise KeyError("our own mistake")
+    def bug(*given, **more): raise KeyError("our own mistake")
     monkeypatch.setattr(cli, "_corpus", bug)
     with pytest.raises(KeyError): main(["prepare"])
 
@@ -134,7 +134,7 @@ def test_a_damaged_corpus_is_exit_code_1(monkeypatch, capsys):
     class Corpus(types.SimpleNamespace):
         def __len__(self): return 0
         def __iter__(self): return iter(())
-    monkeypatch.setattr(cli, "_corpus", lambda *a: Corpus(**vars(corpus)))
+    monkeypatch.setattr(cli, "_corpus", lambda *a, **more: Corpus(**vars(corpus)))
     assert main(["prepare", "--verify"]) == 1 and "001" in capsys.readouterr().out
 
 

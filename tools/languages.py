@@ -245,8 +245,9 @@ class PhoneTask(JudgeTask):
         nn.Module.__init__(self)
         names, rate = sorted({t for u in corpus for t in tokens(u)}), preset.judge.sample_rate
         self.judge = PhoneJudge(preset.judge, names)
-        self.examples = sorted(((resample(corpus.audio(u), SAMPLE_RATE, rate).half(), torch.tensor([self.judge.names.index(t) for t in tokens(u)]))
+        self.examples = sorted(((resample(corpus.audio(u), SAMPLE_RATE, rate).half(), torch.tensor([self.judge.names.index(t) for t in tokens(u)]), u.speaker)
                                 for u in utterances), key=lambda e: len(e[0]))
+        self.weights = torch.ones(len(self.examples)) / len(self.examples)
 
 
 def train_judge(corpus: Corpus, preset: Preset, folder, progress: bool = True) -> PhoneJudge:
