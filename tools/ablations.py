@@ -93,7 +93,8 @@ AUTOENCODER = [
     Ablation("autoencoder: no bands", "autoencoder", "Nobody hears phase.", dict(loss=dict(band=0.0))),
     Ablation("autoencoder: latent noise 0.2", "autoencoder", "The decoder learns from disturbed latents, as a denoiser will give it.", dict(network=dict(latent_noise=0.2)))]
 
-PICK = ["full system", "no condition", "another sentence's condition", "guidance 4", "uniform start", "1 step", "another scale"]   # the most telling to hear
+PICK = ["trained: full system", "trained: no style branch", "trained: epsilon, linear, 50 steps", "autoencoder: all terms", "autoencoder: no bands"]   # the most telling to hear, so that a page stays small
+RATE = 16_000   # of the sounds that are kept and shown, Hz
 PARTS = {"frame": FRAME, "sampling": SAMPLING, "voice": VOICE, "autoencoder": AUTOENCODER}
 ABLATIONS = {a.row: a for part in PARTS.values() for a in part}
 REFERENCE = {part: some[0].row for part, some in PARTS.items() if part != "frame"}   # what the rows of a part are compared with
@@ -326,7 +327,7 @@ def measure(bench: Bench, ablation: Ablation, rows: dict) -> dict:
     against = rows.get(REFERENCE.get(ablation.part), {}).get("marks", {})
     if ablation.part in ("voice", "autoencoder"):
         path = o.out.with_suffix("") / f"{slug(ablation.row)}.ogg"
-        save(path, light(sounds[0]), 24_000)
+        save(path, light(sounds[0]), RATE)
         facts["sound"] = f"{path.parent.name}/{path.name}"
     return dict(row=ablation.row, part=ablation.part, meaning=ablation.meaning, **facts, seconds=round(time.process_time() - start, 1), command=command(o, [ablation]),
                 machine=machine(o.device), date=str(date.today()), marks={metric: figure(values, against.get(metric)) for metric, values in found.items()})
@@ -360,9 +361,9 @@ def options(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--parts", nargs="*", default=["frame", "sampling"], choices=PARTS)
     parser.add_argument("--rows", nargs="*", default=None, choices=ABLATIONS, metavar="ROW", help="these alone, by name; a part's first row comes with them")
-    parser.add_argument("--steps", type=int, default=300, help="of each voice")
+    parser.add_argument("--steps", type=int, default=400, help="of each voice")
     parser.add_argument("--batch", type=int, default=4, help="sentences a step of each voice")
-    parser.add_argument("--autoencoder-steps", type=int, default=200, help="of each autoencoder")
+    parser.add_argument("--autoencoder-steps", type=int, default=400, help="of each autoencoder")
     parser.add_argument("--sentences", type=int, default=60, help="of the validation split")
     parser.add_argument("--minutes", type=float, default=math.inf, help="of processor time; begin no row after that")
     parser.add_argument("--preset", default="mini", help="whose corpus, and whose sizes the trained voices have; what ships is always mini")
@@ -439,8 +440,8 @@ def payers(rows: dict):
 
 
 def light(sound):
-    "Bring a sound to one level and to half the rate, so that a page of many stays small: [T] at 48 kHz -> [T / 2]."
-    return resample(match_level(sound.nan_to_num(), -26.0).clamp(-1, 1), SAMPLE_RATE, 24_000)
+    "Bring a sound to one level and to `RATE`, so that a page of many stays small: [T] at 48 kHz -> [T / 3]."
+    return resample(match_level(sound.nan_to_num(), -26.0).clamp(-1, 1), SAMPLE_RATE, RATE).clamp(-1, 1)
 
 
 def is_done(row: dict | None, ablation: Ablation, o) -> bool:
