@@ -123,7 +123,7 @@ def test_bad_settings_are_refused_by_name(tts):
 
 def test_missing_weights_say_how_to_make_them(tmp_path):
     for read in (LatentSpeech.from_pretrained, Autoencoder.from_pretrained, Judge.from_pretrained):
-        with pytest.raises(PretrainedError, match="make weights PRESET=base"): read("base")
+        with pytest.raises(PretrainedError, match="make weights PRESET=paper"): read("paper")
 
 
 def test_a_voice_refuses_another_autoencoders_latents(tmp_path):

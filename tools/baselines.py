@@ -146,7 +146,8 @@ def main():
     for i, (title, make) in enumerate(systems(preset, corpus, utterances, folder).items()):
         try: rows += kept(folder / f"row-{i:02d}.json", lambda: marks(title, make, judge, utterances, references, args.n_distance))
         except PretrainedError: continue
-        print(title, *(f"{r['metric']} {r['value']:.3f} [{r['low']:.3f}, {r['high']:.3f}]" for r in rows if r["row"] == title), sep="  ", flush=True)
+        shown = lambda value: "none" if value is None else f"{value:.3f}"   # no tone error where no syllable was right
+        print(title, *(f"{r['metric']} {shown(r['value'])} [{shown(r['low'])}, {shown(r['high'])}]" for r in rows if r["row"] == title), sep="  ", flush=True)
     cards = {name: json.loads(next(p for p in (folder / name).glob("*.json") if p.with_suffix(".safetensors").exists()).read_text()) for name in args.parts}
     shipped = {part: load_weights("mini", part)[1]["sha256"] for part in ("autoencoder", "voice")}
     path = record(args.out or folder / "table.json", [{k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in r.items()} for r in rows],
