@@ -4,7 +4,7 @@
 
 # %% ../nbs/19_cli.ipynb #f52abf18
 from __future__ import annotations
-import argparse, importlib.metadata, importlib.util, inspect, json, math, os, platform, re, runpy, shutil, statistics, sys, time
+import argparse, importlib.metadata, importlib.util, inspect, itertools, json, math, os, platform, re, runpy, shutil, statistics, sys, time
 from dataclasses import replace
 from pathlib import Path
 from fastcore.docments import docments
@@ -132,6 +132,11 @@ def _find_start(name):
     from latentspeech.weights import PretrainedError, find_weights
     try: find_weights(name, "autoencoder")
     except PretrainedError as error: raise ValueError(f"--from takes nothing, pretrained, or the name or folder of weights: {error}") from None
+def _set_aside(folder):
+    "Move a run that is there out of the way: a forgotten --resume must not cost hours."
+    if not any(folder.glob("step-*.json")): return shutil.rmtree(folder, ignore_errors=True)
+    number = next(n for n in itertools.count(1) if not folder.with_name(f"{folder.name}-before-{n}").exists())
+    print(f"the earlier run is kept as {folder.rename(folder.with_name(f'{folder.name}-before-{number}'))}", file=sys.stderr)
 def _train_one(part, name, corpus, out, resume, seed, **options):
     "Train one part in its own folder of checkpoints, and copy the finished weights to `out`."
     from latentspeech.autoencoder import find_weights
@@ -139,7 +144,7 @@ def _train_one(part, name, corpus, out, resume, seed, **options):
     from latentspeech.tasks import train_autoencoder, train_decoder, train_voice
     preset, folder = get_preset(name), Path("out/train") / name / part
     config = dict([(f"train_{part}", replace(getattr(preset, f"train_{part}"), seed=seed))])
-    if folder.exists() and not resume: shutil.rmtree(folder)
+    if not resume: _set_aside(folder)
     trained = str(out if (out / f"{name}-autoencoder.json").exists() else name)
     if part == "voice": options["autoencoder"] = trained
     if part == "decoder": options["start"] = trained

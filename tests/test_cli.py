@@ -117,6 +117,9 @@ def test_train_makes_all_parts_and_they_speak(monkeypatch, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["voice"]["steps"] == 5
     from latentspeech.synthesis import LatentSpeech
     assert len(LatentSpeech.from_pretrained("weights").speak("你好").audio) > 0
+    assert main(["train", "voice", "--preset", "tiny", "--steps", "1", "--out", "weights", "--json"]) == 0
+    kept = Path("out/train/tiny/voice-before-1")
+    assert str(kept) in capsys.readouterr().err and (kept / "step-00000005.pt").exists()
     assert "no part" in refused(capsys, "train", "nose", "--preset", "tiny")
 
 
