@@ -25,8 +25,8 @@ from tqdm.auto import tqdm
 
 # %% auto #0
 __all__ = ['TOKENS', 'JudgeError', 'encode_pinyin', 'decode_tokens', 'Listener', 'JudgeBatch', 'collate', 'mask_features',
-           'JudgeNetwork', 'Judge', 'Recogniser', 'roughen', 'JudgeTask', 'train_judge', 'plant_errors', 'Calibration',
-           'calibrate']
+           'JudgeNetwork', 'Judge', 'Recogniser', 'roughen', 'hurry', 'JudgeTask', 'train_judge', 'plant_errors',
+           'Calibration', 'calibrate']
 
 # %% ../nbs/16_judge.ipynb #8c52b9d2
 TOKENS = ["<blank>", *INITIALS, *(f"{final}{tone}" for final in FINALS for tone in range(1, 6))]
@@ -75,7 +75,7 @@ class Listener(nn.Module):
         self.register_buffer("mel", mel.T.contiguous(), persistent=False)
         self.register_buffer("short", torch.hann_window(round(_WINDOW * rate)), persistent=False)
         self.register_buffer("long", torch.hann_window(self.n_fft), persistent=False)
-        self.width = config.n_mels + self.pitch_bins.stop - self.pitch_bins.start
+        self.width, self.per_band = config.n_mels + self.pitch_bins.stop - self.pitch_bins.start, config.per_band
 
     def _power(self, audio, window):
         return torch.stft(audio, self.n_fft, self.hop, len(window), window, center=True, pad_mode="constant",
@@ -83,8 +83,9 @@ class Listener(nn.Module):
 
     def forward(self, audio):  # [..., T] at the judge's own rate -> [..., F, 1 + T // hop]
         mel, pitch = self.mel @ self._power(audio, self.short), self._power(audio, self.long)[..., self.pitch_bins, :]
-        quiet = 1e-12
-        parts = [torch.log(p / p.mean((-2, -1), keepdim=True).clamp_min(quiet) + 1e-6) for p in (mel, pitch)]
+        floors, over = ((1e-6, 1e-6), ((-2, -1), (-2, -1))) if self.per_band else ((1e-5, 1e-3), ((-2, -1), -2))
+        parts = [torch.log(p / p.mean(axes, keepdim=True).clamp_min(1e-12) + floor) for p, floor, axes in zip((mel, pitch), floors, over)]
+        if not self.per_band: return torch.cat([(parts[0] + 6) / 3, (parts[1] + 2) / 2], -2)   # about -2 to 2, whatever was said
         x = torch.cat(parts, -2)
         return (x - x.mean(-1, keepdim=True)) / (x.std(-1, unbiased=False, keepdim=True) + 1e-2)
 
@@ -143,19 +144,19 @@ class JudgeNetwork(nn.Module):
         self.stem = nn.ModuleList([nn.Conv1d(self.listener.width, width, 5, 2, 2), nn.Conv1d(width, width, 5, 2, 2)])
         self.layers = nn.ModuleList(nn.GRU(width, width, batch_first=True, bidirectional=True) for _ in range(config.layers))
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(config.layers))
-        self.head = nn.Linear(width, len(TOKENS))
+        self.head, self.drop = nn.Linear(width, len(TOKENS)), nn.Dropout(config.dropout)
 
     def forward(self, features, lengths):  # [B, F, frames], [B] -> log-probabilities [B, frames / 4, tokens], lengths [B]
         x = features
         for conv in self.stem:             # zeros behind a short utterance stay zeros: company changes nothing
             x, lengths = F.gelu(conv(x)), (lengths + 1) // 2
             x = x * (torch.arange(x.shape[-1], device=x.device) < lengths[:, None])[:, None]
-        x = pack_padded_sequence(x.mT, lengths.cpu(), batch_first=True, enforce_sorted=False)
+        x = pack_padded_sequence(self.drop(x.mT), lengths.cpu(), batch_first=True, enforce_sorted=False)
         for layer, norm in zip(self.layers, self.norms):
             both = layer(x)[0].data.chunk(2, -1)
-            x = PackedSequence(norm(x.data + both[0] + both[1]), *x[1:])
+            x = PackedSequence(norm(x.data + self.drop(both[0] + both[1])), *x[1:])
         x, _ = pad_packed_sequence(x, batch_first=True)
-        return F.log_softmax(self.head(x), -1), lengths
+        return F.log_softmax(self.head(self.drop(x)), -1), lengths
 
     @property
     def n_parameters(self) -> int:
@@ -250,6 +251,15 @@ def roughen(audio: Tensor,  # [B, T] at the judge's rate
     x = x + torch.randn(audio.shape, generator=generator) * (power * 10 ** (-draw(10, 50, 1) / 10)).sqrt()
     return x - draw(-0.5, 0.5, 1) * F.pad(x, (1, -1))   # a first difference or sum: treble up, or down
 
+# %% ../nbs/16_judge.ipynb #b437fb7a
+def hurry(audio: Tensor,  # [T]
+          generator: torch.Generator,
+          most: float = 0.12      # largest change of length, as a share
+          ) -> Tensor:            # [T'], all its frequencies moved by the same factor
+    "Play a sound faster or slower by a random amount, pitch and all."
+    length = round(len(audio) * (1 + most * (2 * float(torch.rand(1, generator=generator)) - 1)))
+    return F.interpolate(audio[None, None], size=max(1, length), mode="linear")[0, 0]
+
 # %% ../nbs/16_judge.ipynb #dbccd309
 class JudgeTask(nn.Module):
     "Learn to hear toned syllables in a corpus, for `training.fit`."
@@ -263,8 +273,10 @@ class JudgeTask(nn.Module):
 
     def batch(self, generator, size):
         sounds, tokens, _ = zip(*(self.examples[i] for i in neighbours(self.weights, size, generator)))
+        sounds, rough, joined = [hurry(s.float(), generator) for s in sounds], *(torch.rand(2, generator=generator) < 0.5).tolist()
+        if joined and size % 2 == 0: sounds, tokens = ([torch.cat(two) for two in zip(some[::2], some[1::2])] for some in (sounds, tokens))
         pad = lambda rows: nn.utils.rnn.pad_sequence(rows, batch_first=True)
-        return dict(audio=roughen(pad([s.float() for s in sounds]), generator), lengths=torch.tensor([len(s) for s in sounds]),
+        return dict(audio=roughen(pad(sounds), generator) if rough else pad(sounds), lengths=torch.tensor([len(s) for s in sounds]),
                     tokens=pad(tokens), token_lengths=torch.tensor([len(t) for t in tokens]))
 
     def forward(self, b):
