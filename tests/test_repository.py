@@ -80,6 +80,10 @@ def test_the_readme_says_what_the_front_page_says():
     assert (result := run(sys.executable, "tools/readme.py", "--check")).returncode == 0, result.stdout + result.stderr
 
 
+def test_the_card_of_the_weights_shows_the_records():
+    assert (result := run(sys.executable, "tools/card.py", "--check")).returncode == 0, result.stderr
+
+
 def test_readme_links_lead_somewhere():
     links = re.findall(r"(?:\]\(|src=\"|href=\")(?!https?:|#|mailto:)([^)\"\s#]+)", (ROOT / "README.md").read_text("utf8"))
     assert links and not [l for l in links if not (ROOT / l).exists()]

@@ -1,0 +1,42 @@
+#!/usr/bin/env python3
+"""Put the figures of the shipped weights into their card: `tools/card.py` rewrites what stands between the marks in latentspeech/pretrained/README.md; `--check` only says whether it is up to date."""
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+from latentspeech.audio import write_atomically
+from latentspeech.table import ResultsTable, Row, recorded
+
+CARD, BEGIN, END = ROOT / "latentspeech/pretrained/README.md", "<!-- figures: made by tools/card.py -->", "<!-- end of figures -->"
+SETS = {"tan": "words by `tan`", "magic": "sentences by `magic`"}
+RECORDS = {"Autoencoders": ("20_train_autoencoder", ("SER (in-house)", "tone error", "PESQ-wb", "STOI", "MCD")),
+           "Voice": ("21_train_latentspeech", ("SER (in-house)", "tone error", "MCD", "F0 correlation"))}
+SMALL = ("natural, resampled once",)         # rows for the full record
+
+
+def figures() -> str:
+    "Write the tables of both records, one for each set of test recordings."
+    parts, known = [], {f.name for f in fields(Row)}
+    for title, (name, metrics) in RECORDS.items():
+        found = recorded(ROOT / f"data/results/{name}.json")
+        for key, what in SETS.items():
+            rows = [Row(**{k: v for k, v in r.items() if k in known}) for r in found["rows"] if r["set"] == key and r["metric"] in metrics and r["row"] not in SMALL]
+            parts += [f"**{title}, {what}**", ResultsTable(rows).to_markdown().rstrip()]
+        parts.append(f"All rows and columns: `data/results/{name}.json`, made by `{found['command']}`.")
+    return "\n\n".join(parts)
+
+
+def main() -> int:
+    text = CARD.read_text("utf8")
+    before, after = text.split(BEGIN)[0], text.split(END)[1]
+    made = f"{before}{BEGIN}\n\n{figures()}\n\n{END}{after}"
+    if "--check" in sys.argv:
+        if made != text: print(f"{CARD.relative_to(ROOT)} is not up to date: run python tools/card.py", file=sys.stderr)
+        return int(made != text)
+    write_atomically(CARD, made.encode())
+    return 0
+
+
+if __name__ == "__main__": sys.exit(main())
