@@ -356,7 +356,7 @@ def measure(corpus: Corpus, preset: Preset, autoencoder: Autoencoder, folder: Pa
     for metric in ("phone error", f"{language.style} error"):
         difference, low, high = paired_interval(totals[without, metric], totals["TTS", metric])
         rows.append(dict(row="withheld less given", metric=metric, value=difference, n=len(test), low=low, high=high, role="", unit="%", failed=0))
-    return dict(rows=[{k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()} | dict(language=language.name) for row in rows],
+    return dict(rows=[row | dict(language=language.name) for row in rows],
                 contours=dict(text=test[0].text, **contours(sounds)), facts=facts(corpus), split=corpus.split_sha256("test"),
                 weights={part: weights_hash(m) for part, m in (("judge", judge), ("voice", voices["TTS"].encoder), ("withheld", voices[without].encoder))})
 
