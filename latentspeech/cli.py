@@ -238,7 +238,7 @@ def interleaved(work: dict,               # name -> function
                 keep: Path | None = None  # file for the laps; a run that broke off goes on from it
                 ) -> dict:                # name -> [repeats] seconds
     "Time functions in turn, round after round, each once more before its first lap."
-    from tqdm.auto import tqdm
+    from tqdm import tqdm
     from latentspeech.audio import write_atomically
     from latentspeech.gpu_sampling import _seconds
     laps, cold = json.loads(keep.read_text()) if keep and keep.exists() else [], set(work)
