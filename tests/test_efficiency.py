@@ -1,5 +1,5 @@
 """What the notebook of experiment 5 can't show: its counter against torch's own, its clock and its memory against known work, its record against a recount."""
-import json, sys, time
+import sys, time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
