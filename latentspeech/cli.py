@@ -129,14 +129,17 @@ def train(part: str = "all",         # judge, autoencoder, decoder, voice, or al
 # %% ../nbs/19_cli.ipynb #280874d8
 PARTS = ("judge", "autoencoder", "decoder", "voice")
 def _find_start(name):
+    "Raise `ValueError` where there are no weights to start from."
     from latentspeech.weights import PretrainedError, find_weights
     try: find_weights(name, "autoencoder")
     except PretrainedError as error: raise ValueError(f"--from takes nothing, pretrained, or the name or folder of weights: {error}") from None
 def _set_aside(folder):
-    "Move a run that is there out of the way: a forgotten --resume must not cost hours."
+    "Move a run that is there out of the way."
     if not any(folder.glob("step-*.json")): return shutil.rmtree(folder, ignore_errors=True)
     number = next(n for n in itertools.count(1) if not folder.with_name(f"{folder.name}-before-{n}").exists())
     print(f"the earlier run is kept as {folder.rename(folder.with_name(f'{folder.name}-before-{number}'))}", file=sys.stderr)
+
+# %% ../nbs/19_cli.ipynb #f2102a7d
 def _train_one(part, name, corpus, out, resume, seed, **options):
     "Train one part in its own folder of checkpoints, and copy the finished weights to `out`."
     from latentspeech.autoencoder import find_weights
@@ -229,18 +232,22 @@ def stages(voice,            # a `LatentSpeech`
             "PQMF, there and back": lambda: ae.pqmf.inverse(ae.pqmf(sound)), "PQMF, strided form": lambda: strided_copy(ae.pqmf, sound)}
 
 # %% ../nbs/19_cli.ipynb #771010ff
-def interleaved(work: dict,            # name -> function
-                repeats: int = 5,      # rounds that count
-                wait=lambda: None      # called before each look at the clock
-                ) -> dict:             # name -> median seconds
-    "Time functions in turn, round after round, and return medians."
-    from tqdm.auto import tqdm
-    times = {name: [] for name in work}
-    for _ in tqdm(range(repeats + 1), desc="timing", leave=False, disable=None):
-        for name, run in work.items():
-            wait(); started = time.perf_counter(); run(); wait()
-            times[name].append(time.perf_counter() - started)
-    return {name: statistics.median(t[1:]) for name, t in times.items()}
+def interleaved(work: dict,               # name -> function
+                repeats: int = 5,         # rounds that count
+                lap=None,                 # function -> seconds that a call of it takes; None = by the clock on the wall
+                keep: Path | None = None  # file for the laps; a run that broke off goes on from it
+                ) -> dict:                # name -> [repeats] seconds
+    "Time functions in turn, round after round, each once more before its first lap."
+    from tqdm import tqdm
+    from latentspeech.audio import write_atomically
+    from latentspeech.gpu_sampling import _seconds
+    laps, cold = json.loads(keep.read_text()) if keep and keep.exists() else [], set(work)
+    for i in tqdm(range(len(laps), repeats * len(work)), desc="timing", leave=False, disable=None):
+        name = list(work)[i % len(work)]
+        if name in cold: cold.remove(name); work[name]()
+        laps.append(lap(work[name]) if lap else _seconds(work[name], "cpu"))
+        if keep: write_atomically(keep, json.dumps(laps).encode())
+    return {name: laps[k::len(work)] for k, name in enumerate(work)}
 
 # %% ../nbs/19_cli.ipynb #63f0bc8f
 def bench(*, preset: str = "mini",     # tiny, mini, base or paper
@@ -254,13 +261,14 @@ def bench(*, preset: str = "mini",     # tiny, mini, base or paper
     "Measure text to sound, the first sound of a stream, and every stage, with the paper's configuration beside it."
     if min(seconds, repeats, threads, n_steps) <= 0: raise ValueError("seconds, n_steps, repeats and threads must be above 0")
     import torch
-    before, wait = torch.get_num_threads(), torch.cuda.synchronize if torch.device(device).type == "cuda" else lambda: None
+    from latentspeech.gpu_sampling import _seconds
+    before = torch.get_num_threads()
     torch.set_num_threads(threads)
     with torch.no_grad():
         voices = {name: _voice(name, device) for name in filter(None, (preset, against))}
         work = {(name, stage): run for name, voice in voices.items()  # who sees everything cannot begin early
                 for stage, run in stages(voice, seconds, n_steps if name == preset else None).items() if voice.sight[0] < 1000 or "first" not in stage}
-        took = interleaved(work, repeats, wait)
+        took = {name: statistics.median(laps) for name, laps in interleaved(work, repeats, lambda run: _seconds(run, device)).items()}
     torch.set_num_threads(before)
     return dict(preset=preset, against=against, seconds=seconds, device=device, threads=threads, torch=torch.__version__,
                 load=list(getattr(os, "getloadavg", tuple)()),  # of the machine: others' work, too

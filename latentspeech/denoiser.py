@@ -75,12 +75,18 @@ class Denoiser(nn.Module):
                 ) -> Tensor:                        # [B, 16, L], zero on padding
         text = _draws(self.prepare(condition, keep) if prepared is None else prepared, z_t)
         mask = z_t.new_ones(1, 1, 1) if mask is None else _draws(mask, z_t)
-        x, n, exits = self.enter(z_t), len(self.layers), 0
-        steps = self.time(time_features(t, self.step_width)).unflatten(1, (n, -1))[..., None]
-        for i, layer in enumerate(self.layers):
-            x, skip = layer(x, steps[:, i], text.chunk(n, 1)[i], mask.to(x.dtype))
-            if self.paper: exits = exits + skip
-        return self.leave(exits * n ** -0.5 if self.paper else x) * mask
+        steps = self.time(time_features(t, self.step_width)).unflatten(1, (len(self.layers), -1))[..., None]
+        return self.leave(self._through(self.enter(z_t), steps, text, mask)) * mask
+
+# %% ../nbs/11_denoiser.ipynb #dedd63f0
+@patch
+def _through(self: Denoiser, x, steps, text, mask):  # [B, W, L], [B, layers, W, 1], [B or 1, layers x 2 W, L or 1], mask -> [B, W, L]
+    "Send columns through all layers."
+    n, exits = len(self.layers), 0
+    for i, layer in enumerate(self.layers):
+        x, skip = layer(x, steps[:, i], text.chunk(n, 1)[i], mask.to(x.dtype))
+        if self.paper: exits = exits + skip
+    return exits * n ** -0.5 if self.paper else x
 
 # %% ../nbs/11_denoiser.ipynb #6d9278e7
 @patch

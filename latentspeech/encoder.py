@@ -192,10 +192,8 @@ class TextEncoder(nn.Module):
         if config.kind not in ("base", "paper"): raise EncoderError(f"no encoder kind {config.kind!r}; there are: base, paper")
         self.paper, width = config.kind == "paper", config.width
         self.symbol, self.tone, self.speaker = (nn.Embedding(n, width) for n in (n_symbols, n_tones, n_speakers))
-        self.phone_blocks = nn.ModuleList(Block(config) for _ in range(config.phone_blocks))
-        self.style_blocks = nn.ModuleList(Block(config) for _ in range(config.style_blocks))
-        self.fusion, self.prior = Fusion(width, config.rank), nn.Linear(width, channels)
-        self.duration = DurationPredictor(width, 0.5 if self.paper else config.dropout)
+        self.phone_blocks, self.style_blocks = (nn.ModuleList(Block(config) for _ in range(n)) for n in (config.phone_blocks, config.style_blocks))
+        self.fusion, self.prior, self.duration = Fusion(width, config.rank), nn.Linear(width, channels), DurationPredictor(width, 0.5 if self.paper else config.dropout)
         self.position = None if self.paper else nn.Linear(4, width)
         self.frame_blocks = nn.ModuleList(Block(config, attend=self.paper) for _ in range(config.frame_blocks))
         self.norm = nn.Identity() if self.paper else nn.LayerNorm(width)

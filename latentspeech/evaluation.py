@@ -33,12 +33,14 @@ def reconstruct(autoencoder: Autoencoder,
     device = autoencoder.latent_mean.device
     return [autoencoder.decode(autoencoder.encode(a[None, None].to(device)))[0, 0, :len(a)].cpu() for a in sounds]
 
+# %% ../nbs/18b_evaluation.ipynb #53dee476
 def other_texts(sounds: list, utterances: list) -> list:
     "Give each utterance the sound of the next one that says something else."
     n, texts = len(sounds), [u.text for u in utterances]
     step = next((k for k in range(1, n) if all(texts[i] != texts[(i + k) % n] for i in range(n))), 1)
     return [sounds[(i + step) % n] for i in range(n)]
 
+# %% ../nbs/18b_evaluation.ipynb #fee8b6b3
 def recordings(tts: LatentSpeech,
                corpus: Corpus,
                utterances: list  # of `corpus`
@@ -46,7 +48,6 @@ def recordings(tts: LatentSpeech,
     "Return the rows of the results table that no seed changes."
     natural = [corpus.audio(u) for u in utterances]
     return {"natural": natural, "reconstruction": reconstruct(tts.autoencoder, natural), "control: another text": other_texts(natural, utterances)}
-
 
 # %% ../nbs/18b_evaluation.ipynb #9e4ce70c
 def by_speaker(utterances: list,
@@ -108,6 +109,7 @@ def judge_of(tts: LatentSpeech) -> Judge:
     try: return Judge.from_pretrained(tts.preset.name)
     except PretrainedError: return Judge.from_pretrained("mini")
 
+# %% ../nbs/18b_evaluation.ipynb #49f99bec
 def evaluate(preset: str = "mini",            # voice and autoencoder: a name, a folder, or a voice itself
              corpus: Corpus | None = None,    # default: the embedded corpus of the voice's preset
              limit: int | None = None,        # so many test sentences; None = all

@@ -59,8 +59,7 @@ def _tier(take, file):
 def read_textgrid(file: str | Path  # Praat's TextGrid, long or short, UTF-8 or UTF-16
                   ) -> dict:        # tier -> [(start, end, label, line)], in seconds
     "Read the interval tiers of a label file; raises `DamagedCorpus` where they have gaps, overlap or break off."
-    file = Path(file)
-    tokens = _tokens(file)
+    tokens = _tokens(file := Path(file))
     def take(kind):
         found, value, line = next(tokens)
         if found != kind: raise DamagedCorpus(file, line, f"has {value[:40]!r} where a {kind} belongs; label it again")
@@ -161,7 +160,6 @@ def _timed(reading, path, tokens, seconds):
     return symbols, [phones[i][1] for i in kept], [rows[i][0] for i in kept]
 
 # %% ../nbs/07b_readers.ipynb #964d5d06
-_BAKER_VALID, _BAKER_TEST = 8901, 9001
 def _baker_sentence(reading, file, number, id, text, pinyin):
     "Read one sentence of Baker: two lines of text, a sound, and its labels if the corpus has any."
     wave, labels = reading.folder / "Wave" / f"{id}.wav", reading.folder / "PhoneLabeling" / f"{id}.interval"
@@ -174,7 +172,7 @@ def _baker_sentence(reading, file, number, id, text, pinyin):
     if labels.is_file():
         symbols, tones, starts = _timed(reading, labels, tokens, seconds)
         said = syllables_from_phones(symbols, tones)
-    split = "test" if int(id) >= _BAKER_TEST else "valid" if int(id) >= _BAKER_VALID else "train"
+    split = "test" if int(id) > 9000 else "valid" if int(id) > 8900 else "train"
     _keep(reading, file, number, id=id, text=text, pinyin=said, speaker="baker", split=split, path=wave, seconds=seconds, symbols=symbols, tones=tones, starts=starts)
 
 # %% ../nbs/07b_readers.ipynb #f027f4e2

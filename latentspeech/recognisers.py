@@ -8,7 +8,7 @@ import importlib, re, warnings
 import torch
 from .audio import resample
 from .config import SAMPLE_RATE
-from .judge import Judge
+from .judge import Judge, _audible
 from .text import MissingExtra, TextError, to_pinyin
 
 # %% auto #0
@@ -38,7 +38,7 @@ class TextRecogniser:
     def transcribe(self, audio: torch.Tensor, sample_rate: int = SAMPLE_RATE) -> list[str]:
         "Hear sound [T]; silent, empty or non-finite sound gives []. Raises `MissingExtra` without the package."
         audio = torch.as_tensor(audio).detach().cpu().float()
-        if audio.ndim != 1 or not audio.numel() or not bool(torch.isfinite(audio).all()) or float(audio.abs().max()) <= 1e-4: return []
+        if not _audible(audio): return []
         if self.model is None: self.model = self.load()
         return text_to_syllables(self.write(resample(audio, sample_rate, self.rate).numpy()))
 

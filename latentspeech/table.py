@@ -6,7 +6,7 @@
 from __future__ import annotations
 import html, json, math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import date
 from pathlib import Path
 import numpy as np
@@ -61,6 +61,10 @@ def _number(value, unit):
     if value is None: return "–"
     return f"{100 * value:.1f} %" if unit == "%" else f"{value:.2f}{unit and ' ' + unit}"
 
+def _finite(row):
+    "Let a figure that is not finite be null: JSON knows no other."
+    return {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()}
+
 def _cell(row):
     "Write a figure, its interval, n, and how many could not be measured."
     if row is None: return "–"
@@ -93,6 +97,12 @@ class ResultsTable:
     rows: list = field(default_factory=list)
     about: dict = field(default_factory=dict)  # seed, split hash, weights hash, command, captions
 
+    @classmethod
+    def of_record(cls, rows: list, about: dict | None = None, **where):
+        "Make a table of recorded rows, or of those whose further facts are as `where` says."
+        some = [row for row in rows if all(row.get(key) == value for key, value in where.items())]
+        return cls([Row(**{f.name: row[f.name] for f in fields(Row) if f.name in row}) for row in some], about or {})
+
     def shown(self) -> tuple:
         "Return the rows that may be shown, and what `check_ordering` says."
         said = check_ordering(self.rows)
@@ -100,10 +110,8 @@ class ResultsTable:
 
     def to_json(self, path=None) -> str:
         "Return the table as JSON, and write it where a path is given; figures that are not finite become null."
-        clean = lambda value: None if isinstance(value, float) and not math.isfinite(value) else value
         rows, said = self.shown()
-        rows = [{key: clean(value) for key, value in asdict(row).items()} for row in rows]
-        text = json.dumps(dict(self.about, ordering=said or "holds", rows=rows), indent=1, ensure_ascii=False)
+        text = json.dumps(dict(self.about, ordering=said or "holds", rows=[_finite(asdict(row)) for row in rows]), indent=1, ensure_ascii=False)
         if path: Path(path).write_text(text + "\n", "utf8")
         return text
 
@@ -118,13 +126,13 @@ class RecordError(ValueError):
 FIELDS = ("command", "seed", "split_sha256", "weights_sha256", "machine", "date", "rows")
 
 def record(path: str | Path,          # data/results/<notebook>.json
-           rows: list,                # dictionaries of plain values
+           rows: list,                # dictionaries of plain values; figures that are not finite become null
            command: str,              # what makes these rows again
            seed: int, split_sha256: str, weights_sha256: str | dict,
            **more                     # further facts, kept as they are
            ) -> Path:
     "Keep measured rows with all that their repetition needs."
-    facts = dict(command=command, seed=seed, split_sha256=split_sha256, weights_sha256=weights_sha256, machine=machine(), date=str(date.today()), **more, rows=rows)
+    facts = dict(command=command, seed=seed, split_sha256=split_sha256, weights_sha256=weights_sha256, machine=machine(), date=str(date.today()), **more, rows=[_finite(row) for row in rows])
     write_atomically(Path(path), (json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
     return Path(path)
 

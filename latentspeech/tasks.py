@@ -75,13 +75,15 @@ class AutoencoderTask(nn.Module):
         if self.frozen: self.autoencoder.encoder.eval()   # its running statistics are part of what is frozen
         return self
 
-    def go_on(self, weights: str):
-        "Start from trained weights: of the same sizes, with the encoder frozen, so that a voice stays valid; of smaller ones, grown."
-        known, wanted, bfloat16 = Autoencoder.from_pretrained(weights), self.autoencoder.config, self.autoencoder.bfloat16
-        self.frozen = known.config.channels == wanted.channels
-        self.autoencoder = (known if self.frozen else known.grow(wanted)).unfuse()
-        self.autoencoder.config, self.autoencoder.bfloat16 = wanted, bfloat16
-        if self.frozen: self.autoencoder.encoder = Autoencoder.from_pretrained(weights).encoder.requires_grad_(False)
+# %% ../nbs/14b_tasks.ipynb #06a50824
+@patch
+def go_on(self: AutoencoderTask, weights: str):
+    "Start from trained weights: of the same sizes, with the encoder frozen, so that a voice stays valid; of smaller ones, grown."
+    known, wanted, bfloat16 = Autoencoder.from_pretrained(weights), self.autoencoder.config, self.autoencoder.bfloat16
+    self.frozen = known.config.channels == wanted.channels
+    self.autoencoder = (known if self.frozen else known.grow(wanted)).unfuse()
+    self.autoencoder.config, self.autoencoder.bfloat16 = wanted, bfloat16
+    if self.frozen: self.autoencoder.encoder = Autoencoder.from_pretrained(weights).encoder.requires_grad_(False)
 
 # %% ../nbs/14b_tasks.ipynb #91b4346a
 @torch.no_grad()
@@ -149,6 +151,7 @@ def neighbours(weights: Tensor,  # chance of each example, in order of length
     start = min(max(0, middle - window // 2), len(weights) - window)
     return [start + i for i in torch.multinomial(weights[start:start + window], min(size, window), generator=generator).tolist()]
 
+# %% ../nbs/14b_tasks.ipynb #808d93a0
 @patch
 def batch(self: VoiceTask, generator: torch.Generator, size: int) -> dict:
     "Draw `size` neighbours in length, padded, with all the noise that the step will use."
@@ -198,6 +201,7 @@ def thin(history: list,    # `Run.history`
     mean = lambda part, key: round(sum(h.get(key, 0) for h in part) / len(part), 4)
     return [dict(step=p[-1]["step"], seconds=round(p[-1]["seconds"]), **{k: mean(p, k) for k in p[-1] if k not in ("step", "seconds")}) for p in parts]
 
+# %% ../nbs/14b_tasks.ipynb #63a151c5
 def run_card(run: Run, corpus: Corpus,
              **more        # further facts, kept as they are
              ) -> dict:

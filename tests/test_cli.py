@@ -141,6 +141,17 @@ def test_a_damaged_corpus_is_exit_code_1(monkeypatch, capsys):
     assert main(["prepare", "--verify"]) == 1 and "001" in capsys.readouterr().out
 
 
+def test_laps_are_taken_in_turn_and_a_run_that_broke_off_goes_on(tmp_path):
+    order, seconds, keep = [], iter([1.0, 2.0, 3.0, 4.0, 5.0]), tmp_path / "new" / "laps.json"
+    work = {name: lambda name=name: order.append(name) for name in "ab"}
+    lap = lambda run: (run(), next(seconds))[1]
+    laps = cli.interleaved(work, 2, lap, keep)
+    assert laps == {"a": [1.0, 3.0], "b": [2.0, 4.0]} and "".join(order) == "aabbab"     # each once more, before its first lap
+    assert cli.interleaved(work, 2, lap, keep) == laps and len(order) == 6               # kept: nothing ran again
+    keep.write_text(json.dumps(json.loads(keep.read_text())[:-1]))                       # as if it had been killed during the last one
+    assert cli.interleaved(work, 2, lap, keep)["b"] == [2.0, 5.0] and "".join(order[6:]) == "bb"
+
+
 def test_bench_measures_every_stage_beside_another_preset(monkeypatch, capsys):
     from latentspeech.synthesis import LatentSpeech
     monkeypatch.setattr(LatentSpeech, "sight", property(lambda self: (10**5 if self.preset.name == "mini" else 7, 12)))

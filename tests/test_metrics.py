@@ -221,6 +221,14 @@ def test_table_round_trip(tmp_path):
     first = read["rows"][0]
     assert (first["row"], first["metric"], first["value"], first["n"]) == ("natural", "SER (in-house)", 0.01, 20) and read["seed"] == 3
     assert read["rows"][3]["value"] is None and read["rows"][4]["failed"] == 2
+    again = t.ResultsTable.of_record([dict(r, set="b") for r in read["rows"]] + [dict(first, set="a", value=1.0)], {"seed": 3}, set="b")
+    assert again.rows[:3] == table.rows[:3] and again.rows[4] == table.rows[4] and again.to_json() == table.to_json()
+
+
+def test_a_record_takes_what_is_not_finite(tmp_path):
+    path = t.record(tmp_path / "r.json", [dict(row="tts", value=math.inf, low=math.nan, n=2)], "make it", 0, "-", "-")
+    assert json.loads(path.read_text("utf8"), parse_constant=pytest.fail)["rows"] == [dict(row="tts", value=None, low=None, n=2)]
+    with pytest.raises(ValueError): t.record(tmp_path / "r.json", [], "make it", 0, "-", "-", speed=math.inf)
     assert "<script>" not in t.ResultsTable([t.measured("<script>", "x", [1.0])]).to_html()
 
 

@@ -5,7 +5,7 @@ tools/baselines.py --seconds 240 --out data/results/17_baselines.json
 How many steps fit into the seconds is measured first, on this machine, in processor time of one thread, so that other work beside it takes nothing
 away. Run it again to go on where it stopped. The test split is not touched.
 """
-import argparse, json, math, sys, tempfile, time
+import argparse, json, sys, tempfile, time
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -120,12 +120,12 @@ def sentence_by_sentence(values) -> dict:
     return dict(errors=line(errors), totals=line(totals))
 
 
-def marks(title, make, judge, utterances, references, n):
-    "Mark one row: syllables, tones, distance."
+def marks(title, make, judge, utterances, references) -> list:
+    "Mark one row: syllables, tones, distance of the first sentences, as many as there are references."
     sounds, said = make(), [u.pinyin for u in utterances]
     heard = judge.transcribe_batch(sounds)
     found = {"SER (in-house)": syllable_error_rate(said, heard), "tone error": tone_error_rate(said, heard)}
-    if references and title != "natural": found["MCD"] = [mel_cepstral_distortion(a, b) for a, b in zip(references, sounds[:n])]
+    if references and title != "natural": found["MCD"] = [mel_cepstral_distortion(a, b) for a, b in zip(references, sounds)]
     return [asdict(measured(title, metric, values, unit="dB" if metric == "MCD" else "")) | sentence_by_sentence(values) for metric, values in found.items()]
 
 
@@ -144,14 +144,14 @@ def main():
     except MissingExtra as error: references = []; print(error)
     rows = []
     for i, (title, make) in enumerate(systems(preset, corpus, utterances, folder).items()):
-        try: rows += kept(folder / f"row-{i:02d}.json", lambda: marks(title, make, judge, utterances, references, args.n_distance))
+        try: rows += kept(folder / f"row-{i:02d}.json", lambda: marks(title, make, judge, utterances, references))
         except PretrainedError: continue
         shown = lambda value: "none" if value is None else f"{value:.3f}"   # no tone error where no syllable was right
         print(title, *(f"{r['metric']} {shown(r['value'])} [{shown(r['low'])}, {shown(r['high'])}]" for r in rows if r["row"] == title), sep="  ", flush=True)
     cards = {name: json.loads(next(p for p in (folder / name).glob("*.json") if p.with_suffix(".safetensors").exists()).read_text()) for name in args.parts}
     shipped = {part: load_weights("mini", part)[1]["sha256"] for part in ("autoencoder", "voice")}
-    path = record(args.out or folder / "table.json", [{k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in r.items()} for r in rows],
-                  "python tools/baselines.py " + " ".join(sys.argv[1:]), 0, corpus.split_sha256("valid"), {k: c["sha256"] for k, c in cards.items()},
+    path = record(args.out or folder / "table.json", rows, "python tools/baselines.py " + " ".join(sys.argv[1:]), 0,
+                  corpus.split_sha256("valid"), {k: c["sha256"] for k, c in cards.items()},
                   split="valid", sentences=len(utterances), judge_sha256=judge.card["sha256"], shipped_sha256=shipped, preset=args.preset,
                   corpus=f"{corpus.name} {corpus.recipe[:8]}", training_seconds=args.seconds, batch={k: c["batch"] for k, c in cards.items()}, steps=steps, MCD=MCD_CAPTION,
                   costs={name: cost(untrained(name, preset), 4) for name in PARTS if name not in ("autoencoder", "mel_vocoder")})

@@ -19,10 +19,9 @@ import numpy as np
 import torch
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
-from tqdm.auto import tqdm
 from baselines import kept
-from latentspeech.audio import write_atomically
 from latentspeech.baselines import Bands, Voice, baseline_example, untrained
+from latentspeech.cli import interleaved
 from latentspeech.config import FRAME, FRAME_RATE, PRESETS, SAMPLE_RATE, Preset
 from latentspeech.corpora import make_embedded_corpus
 from latentspeech.denoiser import Denoiser
@@ -221,16 +220,9 @@ def lap(run, device: str = "cpu", clock: str = "wall") -> float:
     return time.process_time() - start
 
 
-def laps(jobs: dict, args, name: str = "") -> dict:  # (system, ...) -> [repeats] seconds
-    "Time functions in turn, round after round; with a name, every lap is kept in --folder. A system's first job warms it up, uncounted."
-    path, first = args.folder / "laps" / f"{name}.json" if name else None, {key[0]: run for key, run in reversed(jobs.items())}
-    done = json.loads(path.read_text()) if name and path.exists() else []
-    for i in tqdm(range(len(done), args.repeats * len(jobs)), name, leave=False, disable=not name or None):
-        key = list(jobs)[i % len(jobs)]
-        if key[0] in first: first.pop(key[0])()
-        done.append(lap(jobs[key], args.device, args.clock))
-        if name: write_atomically(path, json.dumps(done).encode())
-    return {key: done[j::len(jobs)] for j, key in enumerate(jobs)}
+def timed(name: str, jobs: dict, args) -> dict:  # (system, seconds, n_steps) -> [repeats] seconds
+    "Time functions in turn; every lap is kept in --folder."
+    return interleaved(jobs, args.repeats, lambda run: lap(run, args.device, args.clock), args.folder / "laps" / f"{name}.json")
 
 
 def short(value): return float(f"{value:.4g}")
@@ -291,13 +283,13 @@ def part_counts(args):
 def part_steps(args):
     voices = systems(args)
     jobs = {(name, args.seconds, n): speaking(voice, args.seconds, n, args.batch) for n in STEPS for name, voice in voices.items()}
-    return time_rows("speaking", laps(jobs, args, "steps"), batch=args.batch)
+    return time_rows("speaking", timed("steps", jobs, args), batch=args.batch)
 
 
 def part_lengths(args):
     voices = systems(args)
     jobs = {(name, s, args.n_steps): speaking(voice, s, args.n_steps, args.batch) for s in LENGTHS for name, voice in voices.items()}
-    times = laps(jobs, args, "lengths")
+    times = timed("lengths", jobs, args)
     fits = [dict(what="exponent of time", system=name, seconds_from=above, n_steps=args.n_steps, **exponents(times, name, above), unit="")
             for name in voices for above in (LENGTHS[0], LENGTHS[len(LENGTHS) // 2 - 1])]
     return time_rows("speaking, by length", times, batch=args.batch) + fits
@@ -306,13 +298,13 @@ def part_lengths(args):
 def part_folds(args):
     voices = systems(args, (*SYSTEMS, *(f"bands x {n}" for n in FOLDS)))
     jobs = {(name, TEN, 8): speaking(voice, TEN, 8, args.batch) for name, voice in voices.items()}
-    return time_rows("speaking, 8 steps", laps(jobs, args, "folds"), batch=args.batch)
+    return time_rows("speaking, 8 steps", timed("folds", jobs, args), batch=args.batch)
 
 
 def part_training(args):
     corpus = corpus_of(args)
     jobs = {name: training(voice, corpus, args.train_batch) for name, voice in systems(args).items()}
-    times = laps({(name, short(seconds), None): step for name, (step, seconds) in jobs.items()}, args, "training")
+    times = timed("training", {(name, short(seconds), None): step for name, (step, seconds) in jobs.items()}, args)
     return time_rows("training", times, "s of sound learned from a second", lambda key, t: key[1] / t, batch=args.train_batch)
 
 

@@ -3,7 +3,7 @@
 
 Three synthesis seeds, every row and column of lesson 18b. Real recordings are not part of this repository.
 """
-import argparse, json, math, sys, time
+import argparse, sys, time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,9 +14,6 @@ from latentspeech.corpora import Corpus
 from latentspeech.evaluation import evaluate
 from latentspeech.synthesis import LatentSpeech
 from latentspeech.table import check_ordering, record
-
-
-def finite(row: dict) -> dict: return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
 
 
 def main() -> int:
@@ -38,7 +35,7 @@ def main() -> int:
         mine = Corpus(corpus.folder, corpus.name, [u for u in corpus.split(options.split) if u.speaker == speaker and u.starts])
         if not len(mine): continue
         table = evaluate(voice, mine, options.limit or None, seed=options.seed, n_seeds=options.seeds, judge=options.judge, n_distance=options.distances, split=options.split)
-        rows += [dict(set=speaker, **finite(asdict(row))) for row in table.rows]
+        rows += [dict(set=speaker, **asdict(row)) for row in table.rows]
         about[speaker] = dict(sentences=table.about["sentences"], split_sha256=table.about["split_sha256"], ordering=check_ordering(table.rows) or "holds")
         print(speaker, table.to_markdown(), sep="\n", flush=True)
     command = f"python tools/evaluate_voice.py --corpus {','.join(Path(c).name for c in options.corpus.split(','))} --voice {Path(options.voice).name} --split {options.split}"

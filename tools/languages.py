@@ -23,7 +23,7 @@ from latentspeech.corpora import Corpus, CorpusError, Utterance, espeak, frame_d
 from latentspeech.distances import MissingExtra, f0_metrics, mel_cepstral_distortion, world, world_copy
 from latentspeech.encoder import TextEncoder
 from latentspeech.evaluation import by_speaker, recordings
-from latentspeech.judge import Judge, JudgeTask
+from latentspeech.judge import Judge, JudgeTask, _audible
 from latentspeech.latents import cache_latents
 from latentspeech.metrics import Rate, align, paired_interval, syllable_error_rate
 from latentspeech.table import measured, record
@@ -231,7 +231,7 @@ class PhoneJudge(Judge):
     @torch.no_grad()
     def transcribe(self, audio: Tensor, sample_rate: int = SAMPLE_RATE) -> list:
         "Hear phones in sound [T]; silent, empty or non-finite sound gives []."
-        if not len(audio) or not torch.isfinite(audio).all() or audio.abs().max() < 1e-4: return []
+        if not _audible(audio): return []
         features = self.eval().features(audio.float(), sample_rate)[None]
         best = self(features, torch.tensor([features.shape[-1]]))[0][0].argmax(-1).unique_consecutive()
         return [self.names[i] for i in best.tolist() if i]
@@ -356,7 +356,7 @@ def measure(corpus: Corpus, preset: Preset, autoencoder: Autoencoder, folder: Pa
     for metric in ("phone error", f"{language.style} error"):
         difference, low, high = paired_interval(totals[without, metric], totals["TTS", metric])
         rows.append(dict(row="withheld less given", metric=metric, value=difference, n=len(test), low=low, high=high, role="", unit="%", failed=0))
-    return dict(rows=[{k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()} | dict(language=language.name) for row in rows],
+    return dict(rows=[row | dict(language=language.name) for row in rows],
                 contours=dict(text=test[0].text, **contours(sounds)), facts=facts(corpus), split=corpus.split_sha256("test"),
                 weights={part: weights_hash(m) for part, m in (("judge", judge), ("voice", voices["TTS"].encoder), ("withheld", voices[without].encoder))})
 

@@ -4,7 +4,7 @@
 Each network, finished weights or a checkpoint of its training, gets its own rows, beside natural speech, natural speech resampled to 16 kHz and back, WORLD's copy and another text; every set of recordings
 is measured whole and on its own. Real recordings are not part of this repository.
 """
-import argparse, hashlib, json, math, sys, time
+import argparse, hashlib, json, sys, time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -21,9 +21,6 @@ from latentspeech.training import read_checkpoint
 def sets_of(utterances: list) -> dict:
     "Name the sets that are measured: one a speaker."
     return {s: [u for u in utterances if u.speaker == s] for s in sorted({u.speaker for u in utterances})}
-
-
-def finite(row: dict) -> dict: return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
 
 
 def load(where: str, preset: str) -> Autoencoder:
@@ -66,7 +63,7 @@ def main() -> int:
     for name, utterances in sets_of(corpus.split(options.split)).items():
         if options.speakers and name not in options.speakers.split(","): continue
         for row in measure(corpus, utterances[:options.limit or None], networks, judge, options.seed):
-            rows.append(dict(set=name, **finite(vars(row)))); print(json.dumps(rows[-1]), flush=True)
+            rows.append(dict(set=name, **vars(row))); print(json.dumps(rows[-1]), flush=True)
     command = f"python tools/measure_reconstruction.py --corpus {','.join(Path(c).name for c in options.corpus.split(','))} --weights {' '.join(name for name, _ in named)} --split {options.split}"
     record(options.out, rows, command, options.seed, corpus.split_sha256(options.split),
            {name: n.card["sha256"] for name, n in networks.items()} | {"judge": judge.card["sha256"]}, split=options.split, note=options.note,

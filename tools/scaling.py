@@ -4,23 +4,22 @@
 `tools/scaling.py` stops and goes on at any time: latents, checkpoints and finished rows are kept in --work. The smaller sets lie inside the larger ones, every
 voice gets the same number of steps and the same decoder, and validation sentences are marked: the test split is not touched.
 """
-import argparse, math, sys
-from dataclasses import asdict, replace
+import argparse, sys
+from dataclasses import replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 import random
 import torch
-from baselines import kept, latent_voice, say, sentence_by_sentence
+from baselines import kept, latent_voice, marks, say
 from latentspeech.autoencoder import Autoencoder
 from latentspeech.config import preset as get_preset
 from latentspeech.corpora import Corpus, make_embedded_corpus
-from latentspeech.distances import MCD_CAPTION, MissingExtra, mel_cepstral_distortion, world
+from latentspeech.distances import MCD_CAPTION, MissingExtra, world
 from latentspeech.judge import Judge
 from latentspeech.latents import cache_latents
-from latentspeech.metrics import syllable_error_rate, tone_error_rate
-from latentspeech.table import measured, record
+from latentspeech.table import record
 from latentspeech.tasks import VoiceTask, run_card, voice_example
 from latentspeech.text import SYMBOLS
 from latentspeech.training import fit
@@ -65,16 +64,6 @@ def train(args, corpus, share, latents) -> Path:
     return folder
 
 
-def mark(title, sounds, judge, utterances, references, **facts) -> list:
-    "Mark one row: syllables, tones, distance, sentence by sentence."
-    said, heard = [u.pinyin for u in utterances], judge.transcribe_batch(sounds)
-    found = {"SER (in-house)": syllable_error_rate(said, heard), "tone error": tone_error_rate(said, heard)}
-    if references: found["MCD"] = [mel_cepstral_distortion(a, b) for a, b in zip(references, sounds)]
-    plain = lambda v: None if isinstance(v, float) and not math.isfinite(v) else v
-    return [{k: plain(v) for k, v in asdict(measured(title, metric, values, unit="dB" if metric == "MCD" else "")).items()} | facts | sentence_by_sentence(values)
-            for metric, values in found.items()]
-
-
 def main():
     args = options(); torch.set_num_threads(1)
     corpus, judge = make_embedded_corpus(config=get_preset(args.preset).corpus, progress=False), Judge.from_pretrained("mini")
@@ -83,14 +72,15 @@ def main():
     try: references = [world(corpus.audio(u)) for u in utterances[:args.n_distance]]
     except MissingExtra as error: references = []; print(error)
     key = f"{args.steps}-{args.seed}-{args.limit}-{args.n_distance}"
-    rows = kept(args.work / f"natural-{key}.json", lambda: mark("natural", [corpus.audio(u) for u in utterances], judge, utterances, []))
+    rows = kept(args.work / f"natural-{key}.json", lambda: marks("natural", lambda: [corpus.audio(u) for u in utterances], judge, utterances, []))
     cards = {}
     for share in sorted(args.shares):
         n, folder = len(subset(corpus, share, args.seed)), train(args, corpus, share, latents)
-        rows += kept(args.work / f"row-{share:g}-{key}.json", lambda: mark(f"{n} sentences", say(latent_voice(folder), utterances), judge, utterances, references, share=share, sentences=n))
+        spoken = lambda: say(latent_voice(folder), utterances)
+        rows += kept(args.work / f"row-{share:g}-{key}.json", lambda: [dict(row, share=share, sentences=n) for row in marks(f"{n} sentences", spoken, judge, utterances, references)])
         cards[f"{n} sentences"] = load_weights(folder, "voice")[1]
         print(f"{n} sentences", *(f"{r['metric']} {r['value']:.3f} [{r['low']:.3f}, {r['high']:.3f}]" if r["value"] is not None else f"{r['metric']} –" for r in rows[-3:]), sep="  ", flush=True)
-    rows += kept(args.work / f"control-{key}.json", lambda: mark("control: another text", [corpus.audio(u) for u in utterances[1:] + utterances[:1]], judge, utterances, references))
+    rows += kept(args.work / f"control-{key}.json", lambda: marks("control: another text", lambda: [corpus.audio(u) for u in utterances[1:] + utterances[:1]], judge, utterances, references))
     print(record(args.out, rows, " ".join(["python tools/scaling.py", *sys.argv[1:]]), args.seed, corpus.split_sha256("valid"), {k: c["sha256"] for k, c in cards.items()},
                  split="valid", judge_sha256=judge.card["sha256"], preset=args.preset, corpus=f"{corpus.name} {corpus.recipe[:8]}", steps=args.steps, batch=args.batch,
                  training_seconds={k: c["training_seconds"] for k, c in cards.items()}, MCD=MCD_CAPTION))
