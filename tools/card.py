@@ -1,13 +1,12 @@
 #!/usr/bin/env python3
 """Put the figures of the shipped weights into their card: `tools/card.py` rewrites what stands between the marks in latentspeech/pretrained/README.md; `--check` only says whether it is up to date."""
 import sys
-from dataclasses import fields
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 from latentspeech.audio import write_atomically
-from latentspeech.table import ResultsTable, Row, recorded
+from latentspeech.table import ResultsTable, recorded
 
 CARD, BEGIN, END = ROOT / "latentspeech/pretrained/README.md", "<!-- figures: made by tools/card.py -->", "<!-- end of figures -->"
 SETS = {"tan": "words by `tan`", "magic": "sentences by `magic`"}
@@ -18,12 +17,12 @@ SMALL = ("natural, resampled once",)         # rows for the full record
 
 def figures() -> str:
     "Write the tables of both records, one for each set of test recordings."
-    parts, known = [], {f.name for f in fields(Row)}
+    parts = []
     for title, (name, metrics) in RECORDS.items():
         found = recorded(ROOT / f"data/results/{name}.json")
         for key, what in SETS.items():
-            rows = [Row(**{k: v for k, v in r.items() if k in known}) for r in found["rows"] if r["set"] == key and r["metric"] in metrics and r["row"] not in SMALL]
-            parts += [f"**{title}, {what}**", ResultsTable(rows).to_markdown().rstrip()]
+            rows = [r for r in found["rows"] if r["metric"] in metrics and r["row"] not in SMALL]
+            parts += [f"**{title}, {what}**", ResultsTable.of_record(rows, set=key).to_markdown().rstrip()]
         parts.append(f"All rows and columns: `data/results/{name}.json`, made by `{found['command']}`.")
     return "\n\n".join(parts)
 
