@@ -387,7 +387,8 @@ def side_by_side(sounds: dict, title: str):
     for column, (language, some) in enumerate(sounds.items()):
         for row, name in enumerate(rows): show_spectrogram(some[name], title=f"{language}, {name}", ax=axes[row, column], f_max=12_000).label_outer()
     fig.suptitle(title, y=1.05)
-    return Player({f"{language}, {name}": match_level(sound, reference) for language, some in sounds.items() for name, sound in some.items()})
+    light = lambda sound: resample(match_level(sound, reference), SAMPLE_RATE, 24_000)   # the picture ends at 12 kHz, too
+    return Player({f"{language}, {name}": light(sound) for language, some in sounds.items() for name, sound in some.items()}, 24_000)
 
 
 def show_errors(rows: list, title: str):
