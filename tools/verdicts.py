@@ -81,8 +81,10 @@ def ordering(rows, metric, *voices) -> list:
                            for r in rows if r.get("metric") == metric and r.get("value") is not None])
 
 
-def change(rows, metric, of, against, wanted=-1) -> Change:
-    "Compare two rows, each a tuple of names of which the first that was measured counts; `wanted` is the sign that the claim needs."
+def change(rows, metric, of, against, wanted=-1, voices=None) -> Change:
+    """Compare two rows, each a tuple of names of which the first that was measured counts; `wanted` is the sign that the claim needs.
+
+    `voices` must stand between natural speech and the controls: both rows, but where one is broken on purpose it is a control itself."""
     a, b = find(rows, metric, *of), find(rows, metric, *against)
     if not (a and b): return Change(of[0], against[0], metric, why=f"{' and '.join(n[0] for n, r in ((of, a), (against, b)) if not r)}: not measured")
     found, pairs = Change(a["row"], b["row"], metric, n=a["n"]), (sentences(a), sentences(b))
@@ -91,7 +93,7 @@ def change(rows, metric, of, against, wanted=-1) -> Change:
     elif b["value"]:
         found.value, low, high = a["value"] / b["value"] - 1, a["low"] / max(b["high"], 1e-9) - 1, a["high"] / max(b["low"], 1e-9) - 1
         found.low, found.high = low, high            # the corners of two intervals: wider than a paired one
-    return judged(found, ordering(rows, metric, a["row"], b["row"]), wanted)
+    return judged(found, ordering(rows, metric, *(voices or (a["row"], b["row"]))), wanted)
 
 
 def judged(found: Change, violated: list, wanted: int) -> Change:
@@ -165,7 +167,7 @@ def compact(folder) -> Verdict:
 def condition(folder) -> Verdict:
     "TTS embeddings guide the denoiser: without them, or with another sentence's, more is wrong."
     rows = rows_of(folder, "23_ablations")
-    changes = [change(rows, SER, (row,), ("full system",), wanted=1) for row in ("no condition", "another sentence's condition")]
+    changes = [change(rows, SER, (row,), ("full system",), wanted=1, voices=("full system",)) for row in ("no condition", "another sentence's condition")]
     return together("condition", "TTS embeddings guide the denoiser", "no figure", "23_ablations", changes)
 
 
