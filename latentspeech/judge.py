@@ -266,18 +266,21 @@ class JudgeTask(nn.Module):
     def __init__(self, preset: Preset, corpus: Corpus, utterances: list, progress: bool = False):
         super().__init__()
         self.judge, rate = Judge(preset.judge), preset.judge.sample_rate
-        sounds = [resample(corpus.audio(u), SAMPLE_RATE, rate).half() for u in tqdm(utterances, "reading the corpus", disable=not progress)]
-        rows = zip(sounds, [encode_pinyin(u.pinyin) for u in utterances], [u.speaker for u in utterances])
+        read = tqdm(utterances, "reading the corpus", disable=not progress)
+        rows = [(resample(corpus.audio(u), SAMPLE_RATE, rate).half(), encode_pinyin(u.pinyin), u.speaker) for u in read]
         self.examples = sorted((e for e in rows if len(e[0]) <= preset.train_judge.seconds * rate), key=lambda e: len(e[0]))
-        self.weights = fair_weights([who for *_, who in self.examples], torch.tensor([float(len(s)) for s, *_ in self.examples]))
+        lengths = torch.tensor([float(len(sound)) for sound, *_ in self.examples])
+        self.weights = fair_weights([who for *_, who in self.examples], lengths)
 
     def batch(self, generator, size):
         sounds, tokens, _ = zip(*(self.examples[i] for i in neighbours(self.weights, size, generator)))
-        sounds, rough, joined = [hurry(s.float(), generator) for s in sounds], *(torch.rand(2, generator=generator) < 0.5).tolist()
-        if joined and size % 2 == 0: sounds, tokens = ([torch.cat(two) for two in zip(some[::2], some[1::2])] for some in (sounds, tokens))
-        pad = lambda rows: nn.utils.rnn.pad_sequence(rows, batch_first=True)
-        return dict(audio=roughen(pad(sounds), generator) if rough else pad(sounds), lengths=torch.tensor([len(s) for s in sounds]),
-                    tokens=pad(tokens), token_lengths=torch.tensor([len(t) for t in tokens]))
+        sounds = [hurry(sound.float(), generator) for sound in sounds]
+        rough, joined = (torch.rand(2, generator=generator) < 0.5).tolist()
+        if joined and size % 2 == 0:
+            sounds, tokens = ([torch.cat(two) for two in zip(some[::2], some[1::2])] for some in (sounds, tokens))
+        lengths, token_lengths = (torch.tensor([len(one) for one in some]) for some in (sounds, tokens))
+        audio, tokens = (nn.utils.rnn.pad_sequence(some, batch_first=True) for some in (sounds, tokens))
+        return dict(audio=roughen(audio, generator) if rough else audio, lengths=lengths, tokens=tokens, token_lengths=token_lengths)
 
     def forward(self, b):
         rate, pad = self.judge.config.sample_rate, nn.utils.rnn.pad_sequence
