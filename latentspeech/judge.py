@@ -50,15 +50,17 @@ def encode_pinyin(pinyin: Sequence[str]  # toned syllables: ["ni2", "hao3"]; pau
     return torch.tensor([_NUMBER[token] for token in tokens], dtype=torch.long)
 
 # %% ../nbs/16_judge.ipynb #caff7926
+_LABIALS, _AFTER_LABIALS = ("b", "p", "m", "f"), {"uo": "o", "ong": "eng"}
 def decode_tokens(tokens: Sequence[int]  # token numbers, blanks and repeats already gone
                   ) -> list[str]:        # toned syllables
-    "Compose syllables; an initial with no final after it is dropped, a final alone is a syllable."
+    "Compose syllables as pinyin spells them; an initial with no final after it is dropped, a final alone is a syllable."
     syllables, initial = [], ""
     for token in (TOKENS[int(number)] for number in tokens):
         if token in INITIALS: initial = token; continue
-        if token != TOKENS[0]:
-            syllables.append(join_syllable(initial, token[:-1], int(token[-1])))
-            initial = ""
+        if token == TOKENS[0]: continue
+        final = _AFTER_LABIALS.get(token[:-1], token[:-1]) if initial in _LABIALS else token[:-1]
+        syllables.append(join_syllable(initial, final, int(token[-1])))
+        initial = ""
     return syllables
 
 # %% ../nbs/16_judge.ipynb #dfe12232
@@ -119,7 +121,7 @@ def mask_features(features: Tensor,  # [B, F, frames], standardised
                   lengths: Tensor,   # [B]
                   generator: torch.Generator | None = None,
                   n_masks: int = 2,  # stripes of each kind
-                  frames: int = 12,  # longest stripe in time
+                  frames: int = 5,   # longest stripe in time
                   bands: int = 12    # widest stripe in frequency
                   ) -> Tensor:
     "Blank random stripes in time and frequency, so that no single frame or band decides (SpecAugment)."
