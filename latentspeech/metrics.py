@@ -149,14 +149,18 @@ def _replicates(parts, n, seed):
         return np.concatenate([[(counts @ e) / (counts @ t) for e, t in parts] for counts in drawn], 1)
 
 # %% ../nbs/15_metrics.ipynb #de7fecdc
+def _middle(replicates, share):
+    "Return the ends of the middle `share` of what is a number; NaN where nothing is."
+    numbers, ends = replicates[~np.isnan(replicates)], [(1 - share) / 2, (1 + share) / 2]
+    return tuple(np.quantile(numbers, ends, method="nearest").tolist()) if len(numbers) else (math.nan, math.nan)
+
 def bootstrap_interval(values,             # a `Rate`, a tuple (errors, totals), or one value an utterance
                        n: int = 10_000,    # replicates
                        seed: int = 0,
                        share: float = 0.95 # of the replicates that lie inside
                        ) -> tuple:         # (low, high)
     "Find where a figure would fall, had other utterances of the same kind been drawn."
-    low, high = np.nanquantile(_replicates([_ratio(values)], n, seed)[0], [(1 - share) / 2, (1 + share) / 2], method="nearest")
-    return float(low), float(high)
+    return _middle(_replicates([_ratio(values)], n, seed)[0], share)
 
 # %% ../nbs/15_metrics.ipynb #0044ff28
 def paired_interval(a, b,                   # as for `bootstrap_interval`, over the same utterances in the same order
@@ -168,5 +172,5 @@ def paired_interval(a, b,                   # as for `bootstrap_interval`, over 
     if parts[0].shape != parts[1].shape: raise MetricError("a paired interval needs the same utterances on both sides")
     change = lambda x, y: (x - y) / (y if relative else 1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        low, high = np.nanquantile(change(*_replicates(parts, n, seed)), [(1 - share) / 2, (1 + share) / 2], method="nearest")
-        return float(change(*(e.sum() / t.sum() for e, t in parts))), float(low), float(high)
+        ends = _middle(change(*_replicates(parts, n, seed)), share)
+        return float(change(*(e.sum() / t.sum() for e, t in parts))), *ends
