@@ -300,7 +300,7 @@ def train_judge(preset: Preset | str = "mini", corpus: Corpus | None = None, fol
     if start: task.judge.load_state_dict(load_weights(start, "judge")[0])
     run = fit(task, config, folder, minutes, device, progress, callback, f"judge ({preset.name})")
     task.load_state_dict(run.average.values)
-    task.judge.save_pretrained(folder, preset.name, run_card(run, corpus))
+    task.judge.save_pretrained(folder, preset.name, run_card(run, corpus, start and load_weights(start, "judge")[1]))
     return run
 
 # %% ../nbs/16_judge.ipynb #3c7b8924

@@ -203,9 +203,11 @@ def thin(history: list,    # `Run.history`
 
 # %% ../nbs/14b_tasks.ipynb #63a151c5
 def run_card(run: Run, corpus: Corpus,
+             before: dict | None = None,  # the card of the weights it went on from
              **more        # further facts, kept as they are
              ) -> dict:
     "Describe how weights were made: data, steps, seconds, machine, final losses."
+    if before: more["went_on_from"] = {k: before[k] for k in ("corpus", "steps", "training_seconds", "machine", "sha256", "went_on_from") if k in before}
     last = {k: v for k, v in run.history[-1].items() if k not in ("step", "seconds")} if run.history else {}
     return dict(corpus=corpus.name, licence="; ".join(LICENCES.get(name, "see the corpus") for name in corpus.name.split(" + ")), utterances=len(corpus.split("train")),
                 steps=run.step, batch=run.config.batch, seed=run.config.seed, training_seconds=round(run.seconds),
@@ -247,7 +249,7 @@ def train_autoencoder(preset: Preset | str = "mini",
     if start: task.go_on(start)
     if task.frozen: config = budget(config, start=start)   # gently; a network that has grown has everything before it
     run = fit(task, config, folder, minutes, device, progress, callback, f"autoencoder ({preset.name})")
-    return _keep_autoencoder(run, corpus, preset.name)
+    return _keep_autoencoder(run, corpus, preset.name, before=start and load_weights(start, "autoencoder")[1])
 
 # %% ../nbs/14b_tasks.ipynb #3e60fb8d
 def _keep_autoencoder(run, corpus, name, **more):
@@ -305,6 +307,6 @@ def train_voice(preset: Preset | str = "mini",
     run = fit(task, config, folder, minutes, device, progress, callback, f"voice ({preset.name})")
     task.load_state_dict(run.average.values)
     save_weights(Path(folder) / f"{preset.name}-voice", task, preset,
-                 run_card(run, corpus, speakers=speakers, symbols=SYMBOLS, heard=sorted({s for u in train for s in u.symbols}),
+                 run_card(run, corpus, start and load_weights(start, "voice")[1], speakers=speakers, symbols=SYMBOLS, heard=sorted({s for u in train for s in u.symbols}),
                           latent_hash=weights_hash(network.encoder)))
     return run
