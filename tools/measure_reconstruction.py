@@ -4,7 +4,7 @@
 Each network, finished weights or a checkpoint of its training, gets its own rows, beside natural speech, natural speech resampled to 16 kHz and back, WORLD's copy and another text; every set of recordings
 is measured whole and on its own. Real recordings are not part of this repository.
 """
-import argparse, hashlib, json, sys, time
+import argparse, hashlib, json, shlex, sys, time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -64,7 +64,9 @@ def main() -> int:
         if options.speakers and name not in options.speakers.split(","): continue
         for row in measure(corpus, utterances[:options.limit or None], networks, judge, options.seed):
             rows.append(dict(set=name, **vars(row))); print(json.dumps(rows[-1]), flush=True)
-    command = f"python tools/measure_reconstruction.py --corpus {','.join(Path(c).name for c in options.corpus.split(','))} --weights {' '.join(name for name, _ in named)} --split {options.split}"
+    command = shlex.join(["python", "tools/measure_reconstruction.py", "--corpus", ",".join(Path(c).name for c in options.corpus.split(",")),
+                          "--weights", *(w if w == name else f"{name}={Path(w).name}" for name, w in named), "--split", options.split,
+                          *(["--speakers", options.speakers] if options.speakers else []), *(["--limit", str(options.limit)] if options.limit else [])])
     record(options.out, rows, command, options.seed, corpus.split_sha256(options.split),
            {name: n.card["sha256"] for name, n in networks.items()} | {"judge": judge.card["sha256"]}, split=options.split, note=options.note,
            training={name: {k: n.card[k] for k in ("corpus", "utterances", "steps", "batch", "training_seconds", "machine") if k in n.card} for name, n in networks.items()},
