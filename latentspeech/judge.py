@@ -85,10 +85,10 @@ class Listener(nn.Module):
 
     def forward(self, audio):  # [..., T] at the judge's own rate -> [..., F, 1 + T // hop]
         mel, pitch = self.mel @ self._power(audio, self.short), self._power(audio, self.long)[..., self.pitch_bins, :]
-        floors, over = ((1e-6, 1e-6), ((-2, -1), (-2, -1))) if self.per_band else ((1e-5, 1e-3), ((-2, -1), -2))
-        parts = [torch.log(p / p.mean(axes, keepdim=True).clamp_min(1e-12) + floor) for p, floor, axes in zip((mel, pitch), floors, over)]
-        if not self.per_band: return torch.cat([(parts[0] + 6) / 3, (parts[1] + 2) / 2], -2)   # about -2 to 2, whatever was said
-        x = torch.cat(parts, -2)
+        level = lambda p, axes, floor: torch.log(p / p.mean(axes, keepdim=True).clamp_min(1e-12) + floor)
+        if not self.per_band:   # about -2 to 2, whatever was said
+            return torch.cat([(level(mel, (-2, -1), 1e-5) + 6) / 3, (level(pitch, -2, 1e-3) + 2) / 2], -2)
+        x = torch.cat([level(p, (-2, -1), 1e-6) for p in (mel, pitch)], -2)
         return (x - x.mean(-1, keepdim=True)) / (x.std(-1, unbiased=False, keepdim=True) + 1e-2)
 
 # %% ../nbs/16_judge.ipynb #d3660159
@@ -297,10 +297,11 @@ def train_judge(preset: Preset | str = "mini", corpus: Corpus | None = None, fol
     "Train the judge on the train split alone and store `<preset>-judge.safetensors` in `folder`; run again to go on."
     preset, corpus, config = begin("judge", preset, corpus, steps, batch, start, progress)
     task = JudgeTask(preset, corpus, [u for u in corpus.split("train") if u.pinyin], progress)
-    if start: task.judge.load_state_dict(load_weights(start, "judge")[0])
+    known, before = load_weights(start, "judge") if start else (None, None)
+    if known: task.judge.load_state_dict(known)
     run = fit(task, config, folder, minutes, device, progress, callback, f"judge ({preset.name})")
     task.load_state_dict(run.average.values)
-    task.judge.save_pretrained(folder, preset.name, run_card(run, corpus, start and load_weights(start, "judge")[1]))
+    task.judge.save_pretrained(folder, preset.name, run_card(run, corpus, before))
     return run
 
 # %% ../nbs/16_judge.ipynb #3c7b8924

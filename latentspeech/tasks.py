@@ -303,10 +303,11 @@ def train_voice(preset: Preset | str = "mini",
     latents = cache_latents(network, corpus, Path(folder) / "latents", device or ("cuda" if on_gpu else "cpu"), progress)
     task = VoiceTask(preset, [voice_example(u, latents[u.id], speakers) for u in train], len(speakers), on_gpu)
     if start: task.load_state_dict(known_voice(start, speakers))
-    if start and load_weights(start, "voice")[1]["latent_hash"] == weights_hash(network.encoder): config = budget(config, start=start)
+    before = load_weights(start, "voice")[1] if start else None
+    if before and before["latent_hash"] == weights_hash(network.encoder): config = budget(config, start=start)
     run = fit(task, config, folder, minutes, device, progress, callback, f"voice ({preset.name})")
     task.load_state_dict(run.average.values)
     save_weights(Path(folder) / f"{preset.name}-voice", task, preset,
-                 run_card(run, corpus, start and load_weights(start, "voice")[1], speakers=speakers, symbols=SYMBOLS, heard=sorted({s for u in train for s in u.symbols}),
+                 run_card(run, corpus, before, speakers=speakers, symbols=SYMBOLS, heard=sorted({s for u in train for s in u.symbols}),
                           latent_hash=weights_hash(network.encoder)))
     return run
