@@ -12,7 +12,6 @@ from typing import Protocol, runtime_checkable
 import numpy as np, torch, torchaudio
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 from .audio import resample
 from .autoencoder import PretrainedError, load_weights, save_weights
 from .config import JudgeConfig, Preset, SAMPLE_RATE, from_dict
@@ -153,12 +152,17 @@ class JudgeNetwork(nn.Module):
         for conv in self.stem:             # zeros behind a short utterance stay zeros: company changes nothing
             x, lengths = F.gelu(conv(x)), (lengths + 1) // 2
             x = x * (torch.arange(x.shape[-1], device=x.device) < lengths[:, None])[:, None]
-        x = pack_padded_sequence(self.drop(x.mT), lengths.cpu(), batch_first=True, enforce_sorted=False)
+        x, steps = self.drop(x.mT), torch.arange(x.shape[-1], device=x.device)
+        from_end = (lengths.to(x.device)[:, None] - 1 - steps).clamp_min(0)[..., None]
+        turn = lambda x: x.gather(1, from_end.expand_as(x))  # each utterance from its own end, its padding still behind it
         for layer, norm in zip(self.layers, self.norms):
-            both = layer(x)[0].data.chunk(2, -1)
-            x = PackedSequence(norm(x.data + self.drop(both[0] + both[1])), *x[1:])
-        x, _ = pad_packed_sequence(x, batch_first=True)
+            forth, back = (self._read(layer, i, way) for i, way in enumerate((x, turn(x))))
+            x = norm(x + self.drop(forth + turn(back)))
         return F.log_softmax(self.head(self.drop(x)), -1), lengths
+
+    def _read(self, layer, direction, x):  # one way at a time: a packed sequence's gradient costs the square of its length
+        weights, zero = list(layer.parameters())[4 * direction:][:4], x.new_zeros(1, len(x), layer.hidden_size)
+        return torch.gru(x, zero, weights, True, 1, 0.0, self.training, False, True)[0]
 
     @property
     def n_parameters(self) -> int:
