@@ -135,6 +135,11 @@ def mask_features(features: Tensor,  # [B, F, frames], standardised
               | stripes(n_frames, lengths, frames)[:, None, :])
     return features.masked_fill(hidden, 0.0)
 
+# %% ../nbs/16_judge.ipynb #e71370e5
+def _one_way(layer, direction, x):  # a bidirectional GRU, 0 or 1, [B, L, D] -> [B, L, D]
+    weights, zero = list(layer.parameters())[4 * direction:][:4], x.new_zeros(1, len(x), layer.hidden_size)
+    return torch.gru(x, zero, weights, True, 1, 0.0, layer.training, False, True)[0]
+
 # %% ../nbs/16_judge.ipynb #12095768
 class JudgeNetwork(nn.Module):
     "Score toned syllables with convolutions and bidirectional GRUs; no language model."
@@ -156,13 +161,9 @@ class JudgeNetwork(nn.Module):
         from_end = (lengths.to(x.device)[:, None] - 1 - steps).clamp_min(0)[..., None]
         turn = lambda x: x.gather(1, from_end.expand_as(x))  # each utterance from its own end, its padding still behind it
         for layer, norm in zip(self.layers, self.norms):
-            forth, back = (self._read(layer, i, way) for i, way in enumerate((x, turn(x))))
+            forth, back = (_one_way(layer, i, way) for i, way in enumerate((x, turn(x))))
             x = norm(x + self.drop(forth + turn(back)))
         return F.log_softmax(self.head(self.drop(x)), -1), lengths
-
-    def _read(self, layer, direction, x):  # one way at a time: a packed sequence's gradient costs the square of its length
-        weights, zero = list(layer.parameters())[4 * direction:][:4], x.new_zeros(1, len(x), layer.hidden_size)
-        return torch.gru(x, zero, weights, True, 1, 0.0, self.training, False, True)[0]
 
     @property
     def n_parameters(self) -> int:
