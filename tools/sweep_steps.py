@@ -68,6 +68,9 @@ def measure(tts, judge, utterances, batches, diffusion, seed, goal) -> dict:
                 away=rounded((torch.cat(latents, 1) - goal).square().mean().sqrt().item()), **marks(judge, utterances, sounds))
 
 
+def _last_names(argument): return ",".join(Path(one).name if "/" in one else one for one in argument.split(","))   # a record names no machine's folders
+
+
 class Rows(list):
     "Rows of a record, each written when it is added; those of an unfinished record of the very same work are there already."
     def __init__(self, path, about):
@@ -78,7 +81,7 @@ class Rows(list):
 
     def add(self, row):
         self.append(row)
-        record(self.path, list(self), " ".join(["python", f"tools/{Path(sys.argv[0]).name}", *sys.argv[1:]]), **self.about)
+        record(self.path, list(self), " ".join(["python", f"tools/{Path(sys.argv[0]).name}", *map(_last_names, sys.argv[1:])]), **self.about)
         print(json.dumps(row), flush=True)
 
 
