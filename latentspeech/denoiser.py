@@ -83,8 +83,8 @@ class Denoiser(nn.Module):
 def _through(self: Denoiser, x, steps, text, mask):  # [B, W, L], [B, layers, W, 1], [B or 1, layers x 2 W, L or 1], mask -> [B, W, L]
     "Send columns through all layers."
     n, exits = len(self.layers), 0
-    for i, layer in enumerate(self.layers):
-        x, skip = layer(x, steps[:, i], text.chunk(n, 1)[i], mask.to(x.dtype))
+    for layer, step, words in zip(self.layers, steps.unbind(1), text.chunk(n, 1)):  # one cut: the gradient of each is as large as its whole
+        x, skip = layer(x, step, words, mask.to(x.dtype))
         if self.paper: exits = exits + skip
     return exits * n ** -0.5 if self.paper else x
 
