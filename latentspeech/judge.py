@@ -140,6 +140,13 @@ def _one_way(layer, direction, x):  # a bidirectional GRU, 0 or 1, [B, L, D] -> 
     weights, zero = list(layer.parameters())[4 * direction:][:4], x.new_zeros(1, len(x), layer.hidden_size)
     return torch.gru(x, zero, weights, True, 1, 0.0, layer.training, False, True)[0]
 
+def _turned(x, lengths):  # [B, L, D], [B] -> each utterance from its own end, its padding still behind it
+    from_end = (lengths.to(x.device)[:, None] - 1 - torch.arange(x.shape[1], device=x.device)).clamp_min(0)
+    return x.gather(1, from_end[..., None].expand_as(x))
+
+def _both_ways(layer, x, lengths):  # the sum of the two directions, [B, L, D]
+    return _one_way(layer, 0, x) + _turned(_one_way(layer, 1, _turned(x, lengths)), lengths)
+
 # %% ../nbs/16_judge.ipynb #12095768
 class JudgeNetwork(nn.Module):
     "Score toned syllables with convolutions and bidirectional GRUs; no language model."
@@ -157,12 +164,8 @@ class JudgeNetwork(nn.Module):
         for conv in self.stem:             # zeros behind a short utterance stay zeros: company changes nothing
             x, lengths = F.gelu(conv(x)), (lengths + 1) // 2
             x = x * (torch.arange(x.shape[-1], device=x.device) < lengths[:, None])[:, None]
-        x, steps = self.drop(x.mT), torch.arange(x.shape[-1], device=x.device)
-        from_end = (lengths.to(x.device)[:, None] - 1 - steps).clamp_min(0)[..., None]
-        turn = lambda x: x.gather(1, from_end.expand_as(x))  # each utterance from its own end, its padding still behind it
-        for layer, norm in zip(self.layers, self.norms):
-            forth, back = (_one_way(layer, i, way) for i, way in enumerate((x, turn(x))))
-            x = norm(x + self.drop(forth + turn(back)))
+        x = self.drop(x.mT)
+        for layer, norm in zip(self.layers, self.norms): x = norm(x + self.drop(_both_ways(layer, x, lengths)))
         return F.log_softmax(self.head(self.drop(x)), -1), lengths
 
     @property

@@ -14,8 +14,9 @@ from latentspeech.cli import _corpus
 from latentspeech.config import preset as get_preset
 from latentspeech.evaluation import ALIGNED, bounds, distances, errors, other_texts, reconstruct
 from latentspeech.judge import Judge
-from latentspeech.table import Row, record
+from latentspeech.table import ResultsTable, record, recorded
 from latentspeech.training import read_checkpoint
+from sweep_steps import last_names
 
 
 def sets_of(utterances: list) -> dict:
@@ -36,11 +37,11 @@ def load(where: str, preset: str) -> Autoencoder:
 HEARD = ("SER (in-house)", "tone error")
 def known_distances(out: Path, networks: dict, **same) -> dict:
     "Return set -> rows of an earlier record that no judge has a say in, where the sounds are the same: another judge doesn't change them."
-    earlier = json.loads(out.read_text()) if out.exists() else {}
+    earlier = recorded(out) if out.exists() else {}
     if any(earlier.get(key) != value for key, value in same.items()): return {}
     new = {name for name, network in networks.items() if earlier["weights_sha256"].get(name) != network.card["sha256"]}
     rows = [row for row in earlier["rows"] if row["metric"] not in HEARD and row["row"] not in new]
-    return {s: [Row(**{k: v for k, v in row.items() if k != "set"}) for row in rows if row["set"] == s] for s in {row["set"] for row in rows}}
+    return {s: ResultsTable.of_record(rows, set=s).rows for s in {row["set"] for row in rows}}
 
 
 def measure(corpus, utterances, networks, judge, seed, known=()):
@@ -79,7 +80,7 @@ def main() -> int:
         if options.speakers and name not in options.speakers.split(","): continue
         for row in measure(corpus, utterances[:options.limit or None], networks, judge, options.seed, known.get(name, ())):
             rows.append(dict(set=name, **vars(row))); print(json.dumps(rows[-1]), flush=True)
-    command = shlex.join(["python", "tools/measure_reconstruction.py", "--corpus", ",".join(Path(c).name for c in options.corpus.split(",")),
+    command = shlex.join(["python", "tools/measure_reconstruction.py", "--corpus", last_names(options.corpus),
                           "--weights", *(w if w == name else f"{name}={Path(w).name}" for name, w in named), "--split", options.split,
                           *(["--speakers", options.speakers] if options.speakers else []), *(["--limit", str(options.limit)] if options.limit else [])])
     record(options.out, rows, command, options.seed, split,

@@ -68,7 +68,9 @@ def measure(tts, judge, utterances, batches, diffusion, seed, goal) -> dict:
                 away=rounded((torch.cat(latents, 1) - goal).square().mean().sqrt().item()), **marks(judge, utterances, sounds))
 
 
-def _last_names(argument): return ",".join(Path(one).name if "/" in one else one for one in argument.split(","))   # a record names no machine's folders
+def last_names(argument: str) -> str:
+    "Leave the last name of each folder in a list with commas: a record names no machine's folders."
+    return ",".join(Path(one).name if "/" in one else one for one in argument.split(","))
 
 
 class Rows(list):
@@ -81,7 +83,7 @@ class Rows(list):
 
     def add(self, row):
         self.append(row)
-        record(self.path, list(self), " ".join(["python", f"tools/{Path(sys.argv[0]).name}", *map(_last_names, sys.argv[1:])]), **self.about)
+        record(self.path, list(self), " ".join(["python", f"tools/{Path(sys.argv[0]).name}", *map(last_names, sys.argv[1:])]), **self.about)
         print(json.dumps(row), flush=True)
 
 
