@@ -206,7 +206,7 @@ def test_the_recorded_table_is_whole():
     ser = {r["row"]: r for r in record["rows"] if r["metric"].startswith("SER")}
     assert all(r["n"] == record["sentences"] >= 60 and r["low"] <= r["value"] <= r["high"] for r in ser.values())
     assert ser["natural"]["value"] < 0.02 and min(ser, key=lambda k: ser[k]["value"]) == "natural"
-    assert {"latentspeech"} < set(record["weights_sha256"]) == set(record["steps"]) <= set(BASELINES) | {"autoencoder", "latentspeech"}
+    assert {"latentspeech"} < set(record["weights_sha256"]) == set(record["steps"]) <= set(BASELINES) | {"autoencoder", "latentspeech", "latentspeech_own"}
     mini = PRESETS["mini"]
     for name in ("latentspeech", "fastspeech"): assert cost(untrained(name, mini), 4) == pytest.approx(record["costs"][name], rel=1e-6)
 
@@ -214,7 +214,7 @@ def test_the_recorded_table_is_whole():
 def test_the_command_makes_a_table_at_small_scale(corpus, made):
     table, u = recorded(made / "table.json"), corpus.split("valid")[0]
     assert table["split_sha256"] == corpus.split_sha256("valid") and table["sentences"] == 1
-    assert set(table["steps"]) == set(table["weights_sha256"]) == set(BASELINES) | {"autoencoder", "latentspeech"}
+    assert set(table["steps"]) == set(table["weights_sha256"]) == set(BASELINES) | {"autoencoder", "latentspeech", "latentspeech_own"}
     heard = Judge.from_pretrained("mini").transcribe(corpus.audio(u))
     natural = [r["value"] for r in table["rows"] if (r["row"], r["metric"]) == ("natural", "SER (in-house)")]
     assert natural == [float(syllable_error_rate([u.pinyin], [heard]))]

@@ -76,7 +76,7 @@ def main():
     cards = {}
     for share in sorted(args.shares):
         n, folder = len(subset(corpus, share, args.seed)), train(args, corpus, share, latents)
-        spoken = lambda: say(latent_voice(folder), utterances)
+        spoken = lambda: say(latent_voice(folder, "mini"), utterances)
         rows += kept(args.work / f"row-{share:g}-{key}.json", lambda: [dict(row, share=share, sentences=n) for row in marks(f"{n} sentences", spoken, judge, utterances, references)])
         cards[f"{n} sentences"] = load_weights(folder, "voice")[1]
         print(f"{n} sentences", *(f"{r['metric']} {r['value']:.3f} [{r['low']:.3f}, {r['high']:.3f}]" if r["value"] is not None else f"{r['metric']} –" for r in rows[-3:]), sep="  ", flush=True)

@@ -35,6 +35,7 @@ def options():
     parser.add_argument("--judge", default="mini", help="name, file or folder")
     parser.add_argument("--second", default="out/second-judge", help="name, file or folder; or whisper:small, paraformer, sensevoice")
     parser.add_argument("--corpus", nargs="+", default=["embedded"], help="folders; embedded = the one made here")
+    parser.add_argument("--speakers", default="", help="in a corpus that has them, only what these said, with commas between")
     parser.add_argument("--voice", default="", help="name or folder; none = natural speech and controls only")
     parser.add_argument("--split", default="test")
     parser.add_argument("--limit", type=int, default=None, help="so many utterances of each corpus, drawn with --seed")
@@ -57,8 +58,9 @@ def train_second(args, corpora):
 
 
 def drawn(corpus, args):
-    "Draw utterances of a split that say what was said in them."
-    some = [u for u in corpus.split(args.split) if u.pinyin]
+    "Draw utterances of a split that say what was said in them, by the speakers that are wanted where the corpus has one."
+    wanted = {s.strip() for s in args.speakers.split(",")} & set(corpus.speakers)
+    some = [u for u in corpus.split(args.split) if u.pinyin and (u.symbols or not args.voice) and (u.speaker in wanted or not wanted)]
     return random.Random(args.seed).sample(some, min(args.limit or len(some), len(some)))
 
 
@@ -149,7 +151,8 @@ def acceptance(rows) -> dict:
 def command(args) -> str:
     "What makes the record again; of a path its last name, since folders differ from machine to machine."
     last = lambda name: name if name.partition(":")[0] in RECOGNISERS else Path(name).name
-    parts = [f"--judge {last(args.judge)} --second {last(args.second)} --corpus {' '.join(map(last, args.corpus))}", f"--voice {last(args.voice)}" if args.voice else "",
+    parts = [f"--judge {last(args.judge)} --second {last(args.second)} --corpus {' '.join(map(last, args.corpus))}",
+             f"--speakers {args.speakers}" if args.speakers else "", f"--voice {last(args.voice)}" if args.voice else "",
              f"--split {args.split} --preset {args.preset} --seed {args.seed}", f"--limit {args.limit}" if args.limit else ""]
     return " ".join(["python tools/second_judge.py", *filter(None, parts)])
 
@@ -165,7 +168,7 @@ def main():
     for name, corpus in corpora.items():
         utterances = drawn(corpus, args)
         said = [[p for p in u.pinyin if p not in ("sil", "sp")] for u in utterances]
-        key = f"{name}-{corpus.split_sha256(args.split)[:8]}-{args.limit}-{args.seed}"
+        key = f"{name}-{corpus.split_sha256(args.split)[:8]}-{args.speakers.replace(',', '+')}-{args.limit}-{args.seed}"
         for row, some in sounds(corpus, utterances, tts):
             made = "" if row == "natural" or row.startswith("control") else "-" + sha["voice"][:8]
             heard = [kept(args.work / f"{key}-{row.replace(' ', '_').replace(':', '')}{made}-{sha[who][:12].replace('/', '_')}.json", lambda: judge.transcribe_batch(some)) for who, judge in judges.items()]
