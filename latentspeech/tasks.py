@@ -221,7 +221,8 @@ def machine(device="cpu") -> str:
     "Name the processor that did the work."
     import platform
     if torch.device(device).type == "cuda": return f"one {torch.cuda.get_device_name(device)}, torch {torch.__version__}"
-    return f"{torch.get_num_threads()} threads of one {platform.machine()} processor, torch {torch.__version__}"
+    count = torch.get_num_threads()
+    return f"{count} thread{'s' if count > 1 else ''} of one {platform.machine()} processor, torch {torch.__version__}"
 
 # %% ../nbs/14b_tasks.ipynb #870b91f6
 def begin(part: str,              # "autoencoder", "decoder", "voice" or "judge"

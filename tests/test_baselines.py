@@ -23,7 +23,10 @@ from latentspeech.text import Phones, front_end
 from latentspeech.training import step_generator
 
 ROOT = Path(__file__).parent.parent
-RECORD = ROOT / "data" / "results" / "17_baselines.json"
+RECORD, PEOPLE = (ROOT / "data" / "results" / f"{name}.json" for name in ("17_baselines", "22_paper_table"))
+RECORDINGS = ROOT.parent / "shared" / "data" / "audio-cmn"
+sys.path.insert(0, str(ROOT / "tools"))
+import baselines as tool
 TINY = PRESETS["tiny"]
 
 
@@ -199,16 +202,52 @@ def test_cost_counts_what_is_there():
     assert cost(untrained("stylespeech", wider), 2)["macs"] - counted["macs"] == pytest.approx(more, rel=1e-6)
 
 
-@pytest.mark.skipif(not RECORD.exists(), reason="no recorded table yet: tools/baselines.py makes it")
 def test_the_recorded_table_is_whole():
     record = recorded(RECORD)
     assert record["split"] == "valid"
     ser = {r["row"]: r for r in record["rows"] if r["metric"].startswith("SER")}
     assert all(r["n"] == record["sentences"] >= 60 and r["low"] <= r["value"] <= r["high"] for r in ser.values())
     assert ser["natural"]["value"] < 0.02 and min(ser, key=lambda k: ser[k]["value"]) == "natural"
-    assert {"latentspeech"} < set(record["weights_sha256"]) == set(record["steps"]) <= set(BASELINES) | {"autoencoder", "latentspeech", "latentspeech_own"}
+    assert {"latentspeech"} < set(record["weights_sha256"]) == set(record["steps"]) <= set(BASELINES) | {"autoencoder", "latentspeech"}
     mini = PRESETS["mini"]
     for name in ("latentspeech", "fastspeech"): assert cost(untrained(name, mini), 4) == pytest.approx(record["costs"][name], rel=1e-6)
+
+
+def test_the_table_of_a_person_s_words_has_every_row():
+    record = recorded(PEOPLE)
+    assert record["split"] == "test" and record["speakers"] == ["tan"] and set(record["steps"]) == set(tool.PARTS)
+    found = {(r["row"], r["metric"]): r for r in record["rows"]}
+    for row in tool.systems(None, [], None, None):
+        assert found[row, "SER (in-house)"]["n"] == record["sentences"] >= 100, row
+        assert row == "natural" or found[row, "MCD"]["n"] >= 24, row
+    assert found["natural", "SER (in-house)"]["value"] < 0.1 < 0.9 < found["control: another text", "SER (in-house)"]["value"]
+
+
+@pytest.mark.skipif(not RECORDINGS.exists(), reason="the recordings are not part of this repository")
+def test_a_person_s_words_are_heard_as_recorded(tmp_path):
+    """Rows that need no training, made again from the recordings themselves for two of the words, agree with the record word by word."""
+    command = [sys.executable, "tools/baselines.py", "--corpus", str(RECORDINGS), "--speakers", "tan", "--split", "test", "--weights", "base", "--limit", "2",
+               "--n-distance", "0", "--folder", str(tmp_path), "--parts"]
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    here, there = recorded(tmp_path / "table.json"), recorded(PEOPLE)
+    assert here["judge_sha256"] == there["judge_sha256"] and here["shipped_sha256"] == there["shipped_sha256"]
+    errors = lambda table, row: next(r["errors"] for r in table["rows"] if r["row"] == row and r["metric"] == "SER (in-house)").split()
+    for row in ("natural", "latents, as shipped", "LatentSpeech, as shipped"):
+        kept = errors(there, row)
+        assert errors(here, row) == [kept[0], kept[len(kept) // 2]], row       # every 150th word of 300, every second
+
+
+def test_sentences_are_taken_from_everywhere(corpus):
+    names = lambda some: [u.id for u in some]
+    valid = corpus.split("valid")
+    assert names(tool.spread(valid[::-1], len(valid))) == names(tool.spread(valid, 100)) == sorted(names(valid))
+    assert names(tool.spread(valid, 2)) == [sorted(names(valid))[i] for i in (0, len(valid) // 2)] and len(tool.spread(valid, 5)) == 5
+
+
+def test_an_unknown_speaker_is_refused(tmp_path):
+    done = subprocess.run([sys.executable, "tools/baselines.py", "--preset", "tiny", "--speakers", "nobody", "--folder", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode != 0 and "nobody" in done.stderr and "female, male" in done.stderr
 
 
 def test_the_command_makes_a_table_at_small_scale(corpus, made):

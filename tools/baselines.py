@@ -25,22 +25,30 @@ from latentspeech.metrics import Rate, syllable_error_rate, tone_error_rate
 from latentspeech.readers import open_corpus
 from latentspeech.table import measured, record
 from latentspeech.tasks import fit_latent_statistics, train_autoencoder, train_voice
+from sweep_steps import last_names
 
 DECODERS = ("autoencoder", "mel_vocoder")         # trained first: a voice may speak through them
 PARTS = (*DECODERS, "latentspeech", "latentspeech_own", "fastspeech", "mel_diffusion", "stylespeech", "band_diffusion")
+
+VOICES = ("LatentSpeech", "FastSpeech", "StyleSpeech", "mel diffusion", "band diffusion")   # what their rows begin with
+
+
+def add_corpus(parser):
+    "Add the options that say whose speech is learned and marked, and by whose weights."
+    parser.add_argument("--corpus", default="embedded", help="a folder; embedded = the one made here")
+    parser.add_argument("--speakers", default="", help="learn and say only what these said, with commas between")
+    parser.add_argument("--split", default="valid", help="what is marked")
+    parser.add_argument("--weights", default="mini", help="of the shipped autoencoder, voice and judge")
 
 
 def options():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--preset", default="mini")
-    parser.add_argument("--corpus", default="embedded", help="a folder; embedded = the one made here")
-    parser.add_argument("--speakers", default="", help="learn and say only what these said, with commas between")
-    parser.add_argument("--weights", default="mini", help="of the shipped autoencoder, voice and judge")
+    add_corpus(parser)
     parser.add_argument("--seconds", type=float, default=240, help="of training, each part")
     parser.add_argument("--decoder-seconds", type=float, default=None, help="the same for the two decoders; none = --seconds")
     parser.add_argument("--parts", nargs="*", default=PARTS, choices=PARTS, help="what to train; rows of what isn't there are left out")
     parser.add_argument("--batch", type=int, default=4, help="sentences a step; decoders keep the preset's crops")
-    parser.add_argument("--split", default="valid")
     parser.add_argument("--limit", type=int, default=60, help="so many of its sentences; 0 = train only")
     parser.add_argument("--n-distance", type=int, default=24, help="of them for MCD")
     parser.add_argument("--folder", type=Path, default=Path("out/baselines"), help="for checkpoints and weights")
@@ -145,7 +153,20 @@ def marks(title, make, judge, utterances, references) -> list:
     heard = judge.transcribe_batch(sounds)
     found = {"SER (in-house)": syllable_error_rate(said, heard), "tone error": tone_error_rate(said, heard)}
     if references and title != "natural": found["MCD"] = [mel_cepstral_distortion(a, b) for a, b in zip(references, sounds)]
-    return [asdict(measured(title, metric, values, unit="dB" if metric == "MCD" else "")) | sentence_by_sentence(values) for metric, values in found.items()]
+    role = {"natural": "natural", "control: another text": "control"}.get(title, "tts" if title.startswith(VOICES) else "")
+    return [asdict(measured(title, metric, values, role if metric.startswith("SER") else "", "dB" if metric == "MCD" else "")) | sentence_by_sentence(values)
+            for metric, values in found.items()]
+
+
+def command() -> str:
+    "What was called, for a record: of a folder outside of the repository its last name."
+    return " ".join([f"python tools/{Path(sys.argv[0]).name}", *(last_names(a) if Path(a).is_absolute() else a for a in sys.argv[1:])])
+
+
+def spread(utterances, limit) -> list:
+    "Take so many utterances, from everywhere in the order of their names: a corpus may be sorted by difficulty."
+    some = sorted(utterances, key=lambda u: u.id)
+    return some[::max(1, len(some) // limit)][:limit]
 
 
 def trained(args, preset, corpus) -> dict:
@@ -165,7 +186,7 @@ def main():
     corpus = opened(args, preset)
     steps = trained(args, preset, corpus)
     if not args.limit: return
-    utterances, judge = corpus.split(args.split)[:args.limit], Judge.from_pretrained(args.weights)
+    utterances, judge = spread(corpus.split(args.split), args.limit), Judge.from_pretrained(args.weights)
     try: references = [world(corpus.audio(u)) for u in utterances[:args.n_distance]]
     except MissingExtra as error: references = []; print(error)
     rows = []
@@ -176,7 +197,7 @@ def main():
         print(title, *(f"{r['metric']} {shown(r['value'])} [{shown(r['low'])}, {shown(r['high'])}]" for r in rows if r["row"] == title), sep="  ", flush=True)
     cards = {name: json.loads(next(p for p in (folder / name).glob("*.json") if p.with_suffix(".safetensors").exists()).read_text()) for name in args.parts}
     shipped = {part: load_weights(args.weights, part)[1]["sha256"] for part in ("autoencoder", "voice")}
-    path = record(args.out or folder / "table.json", rows, "python tools/baselines.py " + " ".join(sys.argv[1:]), 0,
+    path = record(args.out or folder / "table.json", rows, command(), 0,
                   corpus.split_sha256(args.split), {k: c["sha256"] for k, c in cards.items()},
                   split=args.split, sentences=len(utterances), judge_sha256=judge.card["sha256"], shipped=args.weights, shipped_sha256=shipped, preset=args.preset,
                   corpus=f"{corpus.name} {corpus.recipe[:8]}".strip(), speakers=corpus.speakers, training_seconds=args.seconds, decoder_seconds=args.decoder_seconds or args.seconds,

@@ -2,7 +2,7 @@
 """Train a voice from nothing on an eighth, a quarter, half and all of the training sentences, equally long, and mark what each says.
 
 `tools/scaling.py` stops and goes on at any time: latents, checkpoints and finished rows are kept in --work. The smaller sets lie inside the larger ones, every
-voice gets the same number of steps and the same decoder, and validation sentences are marked: the test split is not touched.
+voice gets the same number of steps and the same decoder. `--corpus FOLDER --speakers tan --weights base --split test` asks the same of a person's recordings.
 """
 import argparse, sys
 from dataclasses import replace
@@ -12,10 +12,10 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 import random
 import torch
-from baselines import kept, latent_voice, marks, say
+from baselines import add_corpus, command, kept, latent_voice, marks, opened, say, spread
 from latentspeech.autoencoder import Autoencoder
 from latentspeech.config import preset as get_preset
-from latentspeech.corpora import Corpus, make_embedded_corpus
+from latentspeech.corpora import Corpus
 from latentspeech.distances import MCD_CAPTION, MissingExtra, world
 from latentspeech.judge import Judge
 from latentspeech.latents import cache_latents
@@ -34,7 +34,8 @@ def options():
     parser.add_argument("--shares", type=float, nargs="+", default=SHARES, help="of the training sentences")
     parser.add_argument("--steps", type=int, default=1400, help="of training, the same for all")
     parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--limit", type=int, default=60, help="validation sentences")
+    add_corpus(parser)
+    parser.add_argument("--limit", type=int, default=60, help="so many sentences of the split")
     parser.add_argument("--n-distance", type=int, default=24, help="of them for MCD")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--work", type=Path, default=Path("out/scaling"))
@@ -66,9 +67,9 @@ def train(args, corpus, share, latents) -> Path:
 
 def main():
     args = options(); torch.set_num_threads(1)
-    corpus, judge = make_embedded_corpus(config=get_preset(args.preset).corpus, progress=False), Judge.from_pretrained("mini")
-    latents = cache_latents(Autoencoder.from_pretrained("mini"), Corpus(corpus.folder, corpus.name, corpus.split("train")), args.work / "latents", progress=sys.stderr.isatty())
-    utterances = corpus.split("valid")[:args.limit]
+    corpus, judge = opened(args, get_preset(args.preset)), Judge.from_pretrained(args.weights)
+    latents = cache_latents(Autoencoder.from_pretrained(args.weights), Corpus(corpus.folder, corpus.name, corpus.split("train")), args.work / "latents", progress=sys.stderr.isatty())
+    utterances = spread(corpus.split(args.split), args.limit)
     try: references = [world(corpus.audio(u)) for u in utterances[:args.n_distance]]
     except MissingExtra as error: references = []; print(error)
     key = f"{args.steps}-{args.seed}-{args.limit}-{args.n_distance}"
@@ -76,13 +77,13 @@ def main():
     cards = {}
     for share in sorted(args.shares):
         n, folder = len(subset(corpus, share, args.seed)), train(args, corpus, share, latents)
-        spoken = lambda: say(latent_voice(folder, "mini"), utterances)
+        spoken = lambda: say(latent_voice(folder, args.weights), utterances)
         rows += kept(args.work / f"row-{share:g}-{key}.json", lambda: [dict(row, share=share, sentences=n) for row in marks(f"{n} sentences", spoken, judge, utterances, references)])
         cards[f"{n} sentences"] = load_weights(folder, "voice")[1]
         print(f"{n} sentences", *(f"{r['metric']} {r['value']:.3f} [{r['low']:.3f}, {r['high']:.3f}]" if r["value"] is not None else f"{r['metric']} –" for r in rows[-3:]), sep="  ", flush=True)
     rows += kept(args.work / f"control-{key}.json", lambda: marks("control: another text", lambda: [corpus.audio(u) for u in utterances[1:] + utterances[:1]], judge, utterances, references))
-    print(record(args.out, rows, " ".join(["python tools/scaling.py", *sys.argv[1:]]), args.seed, corpus.split_sha256("valid"), {k: c["sha256"] for k, c in cards.items()},
-                 split="valid", judge_sha256=judge.card["sha256"], preset=args.preset, corpus=f"{corpus.name} {corpus.recipe[:8]}", steps=args.steps, batch=args.batch,
+    print(record(args.out, rows, command(), args.seed, corpus.split_sha256(args.split), {k: c["sha256"] for k, c in cards.items()},
+                 split=args.split, judge_sha256=judge.card["sha256"], weights=args.weights, preset=args.preset, corpus=f"{corpus.name} {corpus.recipe[:8]}".strip(), steps=args.steps, batch=args.batch,
                  training_seconds={k: c["training_seconds"] for k, c in cards.items()}, MCD=MCD_CAPTION))
 
 
