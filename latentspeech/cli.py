@@ -117,22 +117,24 @@ def train(part: str = "all",         # judge, autoencoder, decoder, voice, or al
           seed: int = 0              # same seed, machine and threads: same weights
           ) -> dict:
     "Train the networks of a preset."
-    if from_ not in ("nothing", "pretrained"): _find_start(from_)
     parts = get_preset(preset).parts if part == "all" else (part,)
     if unknown := set(parts) - set(PARTS): raise ValueError(f"no part {unknown.pop()!r}; there are: all, {', '.join(PARTS)}")
+    starts = dict.fromkeys(parts, dict(nothing=None, pretrained=preset).get(from_, from_))
+    if part == "all": starts |= dict(decoder=None, judge=preset if from_ == "pretrained" else None)   # the decoder has the autoencoder of this very run
+    _find_starts({p: starts[p] for p in parts})
     speech, done = _corpus(corpus, preset), {}
-    for part in parts: done[part] = _train_one(part, preset, speech, Path(out or f"out/weights/{preset}"), resume, seed,
-                                               start=dict(nothing=None, pretrained=preset).get(from_, from_), steps=steps or None,
-                                               minutes=minutes or None, device=device)
+    for part in parts: done[part] = _train_one(part, preset, speech, Path(out or f"out/weights/{preset}"), resume, seed, start=starts[part],
+                                               steps=steps or None, minutes=minutes or None, device=device)
     return done
 
 # %% ../nbs/19_cli.ipynb #280874d8
 PARTS = ("judge", "autoencoder", "decoder", "voice")
-def _find_start(name):
-    "Raise `ValueError` where there are no weights to start from."
+def _find_starts(starts):
+    "Raise `ValueError` where there are no weights for a part to start from."
     from latentspeech.weights import PretrainedError, find_weights
-    try: find_weights(name, "autoencoder")
-    except PretrainedError as error: raise ValueError(f"--from takes nothing, pretrained, or the name or folder of weights: {error}") from None
+    for part, name in starts.items():
+        try: name and find_weights(name, "autoencoder" if part == "decoder" else part)
+        except PretrainedError as error: raise ValueError(f"--from takes nothing, pretrained, or the name or folder of weights: {error}") from None
 def _set_aside(folder):
     "Move a run that is there out of the way."
     if not any(folder.glob("step-*.json")): return shutil.rmtree(folder, ignore_errors=True)
@@ -150,8 +152,7 @@ def _train_one(part, name, corpus, out, resume, seed, **options):
     if not resume: _set_aside(folder)
     trained = str(out if (out / f"{name}-autoencoder.json").exists() else name)
     if part == "voice": options["autoencoder"] = trained
-    if part == "decoder": options["start"] = trained
-    if part == "judge" and options["start"] != name: options["start"] = None   # a judge of another corpus has nothing to go on from
+    if part == "decoder": options["start"] = options["start"] or trained
     function = dict(judge=train_judge, autoencoder=train_autoencoder, decoder=train_decoder, voice=train_voice)[part]
     run = function(replace(preset, **config), corpus, folder, **options)
     out.mkdir(parents=True, exist_ok=True)

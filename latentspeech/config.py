@@ -80,6 +80,7 @@ class JudgeConfig:
     layers: int = 2
     per_band: bool = True   # standardise each band over the utterance; False: only the level, which words of one syllable need
     dropout: float = 0.0
+    speeds: tuple = (1.0,)  # at which a sound is heard; where these takes disagree, they vote
 
 # %% ../nbs/00_notation.ipynb #65d9c3bd
 @dataclass(frozen=True)
@@ -153,7 +154,7 @@ _base = Preset("base", parts=("judge", "autoencoder", "decoder", "voice"),
     autoencoder=AutoencoderConfig(channels=(64, 128, 256, 512), residual_units=2, latent_noise=0.05),
     encoder=EncoderConfig(width=160, phone_blocks=3, style_blocks=1, frame_blocks=2),
     denoiser=DenoiserConfig(layers=8, width=160, dilation_cycle=4),
-    judge=JudgeConfig(n_mels=80, width=160, layers=3, per_band=False, dropout=0.1),
+    judge=JudgeConfig(n_mels=80, width=160, layers=3, per_band=False, dropout=0.1, speeds=(1.0, 0.92, 0.96, 1.04, 1.08)),
     train_autoencoder=TrainConfig(steps=60_000, batch=8, seconds=0.34, bfloat16=True),
     train_decoder=TrainConfig(steps=20_000, batch=6, seconds=0.34, learning_rate=2e-4, betas=(0.8, 0.99), bfloat16=True),
     train_judge=TrainConfig(steps=20_000, batch=32, seconds=8.0, learning_rate=1e-3),

@@ -4,7 +4,7 @@
 
 # %% ../nbs/16_judge.ipynb #b7ed76f1
 from __future__ import annotations
-import random
+import itertools, random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +24,8 @@ from tqdm.auto import tqdm
 
 # %% auto #0
 __all__ = ['TOKENS', 'JudgeError', 'encode_pinyin', 'decode_tokens', 'Listener', 'JudgeBatch', 'collate', 'mask_features',
-           'JudgeNetwork', 'Judge', 'Recogniser', 'roughen', 'hurry', 'JudgeTask', 'train_judge', 'plant_errors',
-           'Calibration', 'calibrate']
+           'JudgeNetwork', 'elect', 'Judge', 'Recogniser', 'roughen', 'hurry', 'JudgeTask', 'train_judge',
+           'plant_errors', 'Calibration', 'calibrate']
 
 # %% ../nbs/16_judge.ipynb #8c52b9d2
 TOKENS = ["<blank>", *INITIALS, *(f"{final}{tone}" for final in FINALS for tone in range(1, 6))]
@@ -152,6 +152,7 @@ class JudgeNetwork(nn.Module):
     "Score toned syllables with convolutions and bidirectional GRUs; no language model."
     def __init__(self, config: JudgeConfig = JudgeConfig()):
         super().__init__()
+        if not config.speeds or min(config.speeds) <= 0: raise JudgeError(f"a judge hears a sound at one speed or more, each above 0, not at {config.speeds}")
         self.config, self.listener = config, Listener(config)
         width = config.width
         self.stem = nn.ModuleList([nn.Conv1d(self.listener.width, width, 5, 2, 2), nn.Conv1d(width, width, 5, 2, 2)])
@@ -173,21 +174,36 @@ class JudgeNetwork(nn.Module):
         "Count the trained numbers."
         return sum(weight.numel() for weight in self.parameters())
 
+# %% ../nbs/16_judge.ipynb #edeb12ad
+def elect(takes: Sequence[Tensor]  # log-probabilities of one sound heard several times, each [frames, tokens]
+          ) -> list[int]:          # token numbers, blanks and repeats gone
+    "Let each take propose the reading of its best path, and return the one that all takes together find likeliest."
+    readings = list(dict.fromkeys(tuple(k for k, _ in itertools.groupby(take.argmax(-1).tolist()) if k) for take in takes))
+    if len(readings) == 1: return list(readings[0])
+    nats = lambda take, tokens: F.ctc_loss(take[:, None], torch.tensor(tokens).view(1, -1).long(), (len(take),), (len(tokens),), reduction="sum")
+    return list(min(readings, key=lambda tokens: sum(float(nats(take, tokens)) for take in takes)))
+
 # %% ../nbs/16_judge.ipynb #e8aeecbe
 def _audible(audio):
     return audio.ndim == 1 and audio.numel() > 0 and bool(torch.isfinite(audio).all()) and float(audio.abs().max()) > 1e-4
 
+def _stretch(audio, factor):  # [T] -> [factor x T], all frequencies moved by the same factor
+    return audio if factor == 1 else F.interpolate(audio[None, None], size=max(1, round(len(audio) * factor)), mode="linear")[0, 0]
+
 @torch.no_grad()
 def _hear(judge, audios, sample_rate, size):
     "Return the syllables of each sound; similar lengths share a batch."
-    heard, device = [[] for _ in audios], judge.head.weight.device
+    heard, device, rate = [[] for _ in audios], judge.head.weight.device, judge.config.sample_rate
     audios = [torch.as_tensor(audio).detach().float() for audio in audios]
     good = sorted((i for i, audio in enumerate(audios) if _audible(audio)), key=lambda i: len(audios[i]))
     for some in (good[i:i + size] for i in range(0, len(good), size)):
-        batch = collate([judge.features(audios[i].to(device), sample_rate) for i in some], [[]] * len(some)).to(device)
-        scores, lengths = judge(batch.features, batch.lengths)
-        for i, best, length in zip(some, scores.argmax(-1).cpu(), lengths.tolist()):
-            heard[i] = decode_tokens(torch.unique_consecutive(best[:length]))
+        sounds = [audios[i].to(device) if sample_rate == rate else resample(audios[i].to(device), sample_rate, rate) for i in some]
+        takes = []
+        for speed in judge.config.speeds:
+            batch = collate([judge.features(_stretch(sound, 1 / speed), rate) for sound in sounds], [[]] * len(some)).to(device)
+            scores, lengths = judge(batch.features, batch.lengths)
+            takes.append([of_one[:length] for of_one, length in zip(scores.cpu(), lengths.tolist())])
+        for i, of_one in zip(some, zip(*takes)): heard[i] = decode_tokens(elect(of_one))
     return heard
 
 # %% ../nbs/16_judge.ipynb #81356ff4
@@ -267,8 +283,7 @@ def hurry(audio: Tensor,  # [T]
           most: float = 0.12      # largest change of length, as a share
           ) -> Tensor:            # [T'], all its frequencies moved by the same factor
     "Play a sound faster or slower by a random amount, pitch and all."
-    length = round(len(audio) * (1 + most * (2 * float(torch.rand(1, generator=generator)) - 1)))
-    return F.interpolate(audio[None, None], size=max(1, length), mode="linear")[0, 0]
+    return _stretch(audio, 1 + most * (2 * float(torch.rand(1, generator=generator)) - 1))
 
 # %% ../nbs/16_judge.ipynb #dbccd309
 class JudgeTask(nn.Module):
@@ -306,7 +321,8 @@ def train_judge(preset: Preset | str = "mini", corpus: Corpus | None = None, fol
     preset, corpus, config = begin("judge", preset, corpus, steps, batch, start, progress)
     task = JudgeTask(preset, corpus, [u for u in corpus.split("train") if u.pinyin], progress)
     known, before = load_weights(start, "judge") if start else (None, None)
-    if known: task.judge.load_state_dict(known)
+    try: task.judge.load_state_dict(known or task.judge.state_dict())
+    except RuntimeError: raise PretrainedError(f"{start} is a judge of other sizes than preset {preset.name}'s; train from nothing") from None
     run = fit(task, config, folder, minutes, device, progress, callback, f"judge ({preset.name})")
     task.load_state_dict(run.average.values)
     task.judge.save_pretrained(folder, preset.name, run_card(run, corpus, before))

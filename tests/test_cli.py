@@ -5,6 +5,10 @@ import pytest, torch
 from latentspeech import cli
 from latentspeech.audio import save
 from latentspeech.cli import doctor, main, missing, unfit_extensions
+from latentspeech.config import PRESETS
+from latentspeech.corpora import make_embedded_corpus
+from latentspeech.judge import Judge, train_judge
+from latentspeech.weights import PretrainedError
 
 COMMANDS = ("prepare", "train", "speak", "evaluate", "bench", "doctor")
 
@@ -60,6 +64,31 @@ def test_bad_values_are_one_line(capsys):
     refused(capsys, "bench", "--seconds", "0")
     refused(capsys, "train", "--from", "memory")
     assert "tiny" in refused(capsys, "bench", "--preset", "enormous")
+
+
+def test_each_part_starts_where_it_was_told_to(monkeypatch, tmp_path, capsys):
+    asked = {}
+    monkeypatch.setattr(cli, "_train_one", lambda part, *_, start, **__: asked.update({part: start}))
+    monkeypatch.setattr(cli, "_corpus", lambda *_: None)
+    for part in ("judge", "autoencoder", "decoder", "voice"):
+        cli.train(part, preset="tiny", from_="mini")
+        assert asked.pop(part) == "mini" and not asked
+        assert f"0 sets of {'autoencoder' if part == 'decoder' else part} weights" in refused(capsys, "train", part, "--from", str(tmp_path))
+    cli.train(preset="base", from_="mini")
+    assert asked == dict(judge=None, autoencoder="mini", decoder=None, voice="mini")
+    cli.train(preset="base", from_="pretrained")
+    assert asked == dict(judge="base", autoencoder="base", decoder=None, voice="base")
+
+
+def test_a_judge_goes_on_from_another_of_its_own_sizes(tmp_path):
+    corpus, steps = make_embedded_corpus(config=PRESETS["tiny"].corpus), dict(steps=1, progress=False)
+    first = train_judge("tiny", corpus, tmp_path / "a", **steps)
+    train_judge("tiny", corpus, tmp_path / "b", start=str(tmp_path / "a"), **steps)
+    a, b = (Judge.from_pretrained(tmp_path / name) for name in "ab")
+    assert b.card["went_on_from"]["sha256"] == a.card["sha256"] and first.step == 1
+    near, far = ((next(iter(b.parameters())) - next(iter(j.parameters()))).abs().mean() for j in (a, Judge(PRESETS["tiny"].judge)))
+    assert near < far / 10
+    with pytest.raises(PretrainedError, match="other sizes"): train_judge("tiny", corpus, tmp_path / "c", start="base", **steps)
 
 
 def test_no_traceback_reaches_a_shell():

@@ -75,3 +75,16 @@ def test_the_whole_tool_on_a_few_sentences(tmp_path, monkeypatch, capsys):
     ser = {r["row"]: r["value"] for r in first["rows"] if r["metric"] == "SER (in-house)" and r["judge"] == "first"}
     assert ser["natural"] < 0.05 < 0.5 < ser["control: another text"] and first["acceptance"]["SER on natural speech <= 5%"]
     assert "met" in capsys.readouterr().out and json.loads(out.read_text())["split"] == "test"
+
+
+@pytest.mark.parametrize("name, preset, corpora", [("16_judge", "mini", {"embedded"}), ("16_judge_people", "base", {"real", "embedded"})])
+def test_what_the_records_say_of_the_judges_that_ship(name, preset, corpora, tmp_path, monkeypatch):
+    kept = recorded(tool.ROOT / "data" / "results" / f"{name}.json")
+    assert kept["acceptance"] == tool.acceptance(kept["rows"]) and {r["corpus"] for r in kept["rows"]} == corpora
+    assert kept["weights_sha256"]["first"] == Judge.from_pretrained(preset).card["sha256"] != kept["weights_sha256"]["second"]
+    assert kept["judges"]["first"]["seed"] != kept["judges"]["second"]["seed"]
+    row = lambda rows: next(r for r in rows if (r["corpus"], r["row"], r["judge"], r["metric"]) == ("embedded", "natural", "first", "SER (in-house)"))
+    monkeypatch.setattr(sys, "argv", f"second_judge.py --judge {preset} --second {preset} --preset tiny --limit 3 --work {tmp_path} --out {tmp_path / 'r.json'}".split())
+    tool.main()
+    now = row(recorded(tmp_path / "r.json")["rows"])
+    assert now["n"] == 3 and now["low"] <= row(kept["rows"])["high"] and now["value"] < 0.05
