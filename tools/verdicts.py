@@ -140,7 +140,8 @@ def together(id, claim, paper, record, changes, figure=None) -> Verdict:
 
 # The claims
 
-TABLES = {"17_baselines": "", "22_paper_table": ", on a person's words"}   # the synthesiser's sentences, and recordings
+PEOPLE = ", on a person's words"
+TABLES, CURVES = {"17_baselines": "", "22_paper_table": PEOPLE}, {"22_scaling": "", "22_scaling_people": PEOPLE}   # the synthesiser's sentences, and recordings
 
 
 def better(folder, metric, figure, paper, record="17_baselines") -> Verdict:
@@ -150,13 +151,13 @@ def better(folder, metric, figure, paper, record="17_baselines") -> Verdict:
     return together(f"better, {metric}{where}", f"latent diffusion beats existing models trained on the same data{where}", paper, record, changes, figure)
 
 
-def more_data(folder, metric, figure, paper) -> Verdict:
+def more_data(folder, metric, figure, paper, record="22_scaling") -> Verdict:
     "More data helps it further: the largest training set against the smallest."
-    rows = rows_of(folder, "22_scaling")
+    rows = rows_of(folder, record)
     sizes = sorted({r["sentences"] for r in rows if "sentences" in r})
     names = [f"{n} sentences" for n in (sizes or [0])]
-    found = change(rows, metric, (names[-1],), (names[0],)) if len(names) > 1 else Change("all sentences", "an eighth", metric, why="not measured")
-    return together(f"more data, {metric}", "more data helps it further", paper, "22_scaling", [found], figure)
+    found = change(rows, metric, (names[-1],), (names[0],)) if len(names) > 1 else Change("all sentences", "the fewest", metric, why="not measured")
+    return together(f"more data, {metric}{CURVES[record]}", f"more data helps it further{CURVES[record]}", paper, record, [found], figure)
 
 
 def small(folder) -> Verdict:
@@ -214,8 +215,8 @@ def follow_up(folder) -> list:
 def verdicts(folder: Path = FOLDER) -> list:
     "Judge every claim by the records of a folder."
     gains = [better(folder, metric, figure, paper, record) for record in TABLES for metric, figure, paper in ((SER, -0.25, "WER -25 %"), (MCD, -0.24, "MCD -24 %"))]
-    return [*gains, more_data(folder, SER, -0.495, "WER -49.5 %"),
-            more_data(folder, MCD, -0.26, "MCD -26 %"), small(folder), compact(folder), condition(folder), *steps(folder), *follow_up(folder)]
+    more = [more_data(folder, metric, figure, paper, record) for record in CURVES for metric, figure, paper in ((SER, -0.495, "WER -49.5 %"), (MCD, -0.26, "MCD -26 %"))]
+    return [*gains, *more, small(folder), compact(folder), condition(folder), *steps(folder), *follow_up(folder)]
 
 
 def as_json(found: list, folder: Path = FOLDER) -> dict:
