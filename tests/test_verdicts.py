@@ -125,13 +125,3 @@ def test_the_committed_verdicts_are_those_of_the_committed_records():
         numbers = lambda v: [x for c in v["evidence"] for x in (c["value"], c["low"], c["high"]) if x is not None] + (v["interval"] or [])
         assert (old["id"], old["verdict"], old["paper"]) == (new["id"], new["verdict"], new["paper"]), cure
         assert numbers(old) == pytest.approx(numbers(new), abs=2e-3), cure
-
-
-def test_scaling_draws_sets_inside_one_another():
-    import scaling
-    from latentspeech.config import PRESETS
-    from latentspeech.corpora import make_embedded_corpus
-    corpus = make_embedded_corpus(config=PRESETS["tiny"].corpus, progress=False)
-    sets = [[u.id for u in scaling.subset(corpus, share)] for share in scaling.SHARES]
-    assert all(a == b[:len(a)] for a, b in zip(sets, sets[1:])) and len(sets[-1]) == len(corpus.split("train")) and len(set(map(len, sets))) == 4
-    assert sets[0] != [u.id for u in scaling.subset(corpus, scaling.SHARES[0], seed=1)]

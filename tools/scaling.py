@@ -68,7 +68,8 @@ def train(args, corpus, share, latents) -> Path:
 def main():
     args = options(); torch.set_num_threads(1)
     corpus, judge = opened(args, get_preset(args.preset)), Judge.from_pretrained(args.weights)
-    latents = cache_latents(Autoencoder.from_pretrained(args.weights), Corpus(corpus.folder, corpus.name, corpus.split("train")), args.work / "latents", progress=sys.stderr.isatty())
+    taught = Corpus(corpus.folder, corpus.name, subset(corpus, max(args.shares), args.seed))
+    latents = cache_latents(Autoencoder.from_pretrained(args.weights), taught, args.work / "latents", progress=sys.stderr.isatty())
     utterances = spread(corpus.split(args.split), args.limit)
     try: references = [world(corpus.audio(u)) for u in utterances[:args.n_distance]]
     except MissingExtra as error: references = []; print(error)
