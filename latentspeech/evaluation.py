@@ -105,8 +105,8 @@ def bounds(natural: list,   # sounds [T] at 48 kHz
 
 # %% ../nbs/18b_evaluation.ipynb #0a558cdd
 def judge_of(tts: LatentSpeech) -> Judge:
-    "Load the judge that was trained beside a voice: its preset's, else that of `mini`."
-    try: return Judge.from_pretrained(tts.preset.name)
+    "Load the judge that was trained beside a voice: its preset's, for `paper` that of `base`, else that of `mini`."
+    try: return Judge.from_pretrained({"paper": "base"}.get(tts.preset.name, tts.preset.name))
     except PretrainedError: return Judge.from_pretrained("mini")
 
 # %% ../nbs/18b_evaluation.ipynb #49f99bec
