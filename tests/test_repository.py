@@ -220,6 +220,17 @@ def test_a_wheel_holds_the_code_and_its_data(tmp_path):
     assert wanted <= names, wanted - names
 
 
+def test_jupyterlab_folds_long_lines_unless_told_otherwise(tmp_path):
+    import json, set_up
+    file = set_up.fold_long_lines(tmp_path)
+    (plugin, kept), = json.loads(file.read_text("utf8")).items()
+    extension, name = plugin.split(":")
+    schema = json.loads((Path(sys.prefix) / "share/jupyter/lab/schemas" / extension / f"{name}.json").read_text("utf8"))["properties"]
+    assert kept["codeCellConfig"]["lineWrap"] and set(kept["codeCellConfig"]) == set(schema["codeCellConfig"]["default"])
+    file.write_text("{}")
+    assert set_up.fold_long_lines(tmp_path) == file and file.read_text() == "{}"       # settings of one's own stay
+
+
 def test_makefile_lists_its_targets():
     if not shutil.which("make"): pytest.skip("no make")
     listed = run("make", "help")

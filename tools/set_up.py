@@ -5,7 +5,7 @@ the pinned packages, tries the packages that want a C compiler, and asks the doc
 CUDA beside a torch that is not.
 A torch that is already there (a CUDA set-up, say) is kept: its own version takes the place of the pin.
 """
-import argparse, os, subprocess, sys, time
+import argparse, json, os, subprocess, sys, time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -73,6 +73,15 @@ def install(python: Path, folder: Path):
             "after removing", folder / "ready")
 
 
+def fold_long_lines(folder: Path) -> Path:
+    "Let the JupyterLab of an environment fold long lines of code, unless it has settings of its own; return the file that says so."
+    file = folder / "share/jupyter/lab/settings/overrides.json"    # defaults: what a user sets in the menu goes before
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps({"@jupyterlab/notebook-extension:tracker": {"codeCellConfig": {"lineNumbers": False, "lineWrap": True}}}, indent=1) + "\n")
+    return file
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, nargs="?", default=Path(".venv"), help="the environment to make or to complete")
@@ -80,6 +89,7 @@ def main():
     started = time.time()
     python = make_environment(ROOT / folder)
     install(python, ROOT / folder)
+    fold_long_lines(ROOT / folder)
     run(python.parent / "latentspeech", "doctor", "--mend", check=False)
     (ROOT / folder / "ready").write_text("This file tells make that the set-up is done.\n")
     say(f"ready in {time.time() - started:.0f} s")
