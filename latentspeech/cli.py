@@ -191,14 +191,18 @@ def _heard(said, preset) -> dict:
 def evaluate(*, preset: str = "mini",  # whose weights: a preset, or a folder
              corpus: str = "",      # corpus folders, with commas between; none = the embedded one
              limit: int = 0,           # so many test sentences; 0 = all
+             seeds: int = 3,           # times that each is spoken, from `seed` on
+             distances: int = 24,      # sentences for MCD, PESQ and the like, which take longest; 0 = syllables and tones only
              device: str = "cpu",      # or cuda
              seed: int = 0,            # of the synthesis
              out: str = ""             # also write the table as JSON here
              ) -> dict:
     "Measure a voice on held-out sentences."
     from latentspeech.evaluation import evaluate as measure
-    table = measure(preset, corpus=_corpus(corpus, preset), limit=limit or None, device=device, seed=seed)
-    table.about["command"] = f"latentspeech evaluate --preset {preset} --seed {seed}" + f" --corpus {corpus}" * bool(corpus) + f" --limit {limit}" * bool(limit)
+    if seeds < 1 or min(limit, distances) < 0: raise ValueError(f"--seeds is 1 or more, --limit and --distances 0 or more; not {seeds}, {limit} and {distances}")
+    table = measure(preset, corpus=_corpus(corpus, preset), limit=limit or None, device=device, seed=seed, n_seeds=seeds, n_distance=distances)
+    chosen = dict(corpus=corpus, limit=limit, seeds=seeds * (seeds != 3), distances="" if distances == 24 else str(distances))
+    table.about["command"] = f"latentspeech evaluate --preset {preset} --seed {seed}" + "".join(f" --{name} {value}" for name, value in chosen.items() if value)
     return json.loads(table.to_json(out or None))
 
 # %% ../nbs/19_cli.ipynb #2d7523af

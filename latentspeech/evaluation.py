@@ -116,7 +116,7 @@ def evaluate(preset: str = "mini",            # voice and autoencoder: a name, a
              device: str = "cpu", seed: int = 0,
              n_seeds: int = 3,                # synthesis seeds, from `seed` on
              judge: str | None = None,        # the judge's weights; None = those of the voice's preset, or of "mini" where it has none
-             n_distance: int = 24,            # sentences whose distances are measured, and with which the bounds are made
+             n_distance: int = 24,            # sentences whose distances are measured, and with which the bounds are made; 0 = none of either
              split: str = "test",
              progress: bool = True) -> ResultsTable:
     "Measure a voice on held-out sentences; raises `PretrainedError` where weights are missing."
@@ -132,7 +132,7 @@ def evaluate(preset: str = "mini",            # voice and autoencoder: a name, a
         for row, some in now.items(): heard.setdefault(row, []).append(ear.transcribe_batch(some))
         sounds = now | sounds  # distances are of the first seed
     rows = [row for name in _ORDER if name in heard for row in errors(name, said, heard[name], seed)]
-    rows += distances({row: sounds[row] for row in _ORDER if row in sounds}, n_distance, seed, progress)
+    if n_distance: rows += distances({row: sounds[row] for row in _ORDER if row in sounds}, n_distance, seed, progress)
     return ResultsTable(rows, _about(tts, ear, corpus, split, len(utterances), list(range(seed, seed + n_seeds))))
 
 # %% ../nbs/18b_evaluation.ipynb #6d669d87

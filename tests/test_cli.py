@@ -91,6 +91,19 @@ def test_a_judge_goes_on_from_another_of_its_own_sizes(tmp_path):
     with pytest.raises(PretrainedError, match="other sizes"): train_judge("tiny", corpus, tmp_path / "c", start="base", **steps)
 
 
+def test_evaluate_takes_as_long_as_it_is_asked_to(monkeypatch, capsys, tmp_path):
+    tiny = make_embedded_corpus(config=PRESETS["tiny"].corpus)
+    monkeypatch.setattr(cli, "_corpus", lambda *_: tiny)
+    quick = cli.evaluate(preset="mini", limit=2, seeds=1, distances=0)
+    assert {r["metric"] for r in quick["rows"]} == {"SER (in-house)", "tone error"} and "reconstruction" in {r["row"] for r in quick["rows"]}
+    assert quick["command"] == "latentspeech evaluate --preset mini --seed 0 --limit 2 --seeds 1 --distances 0"
+    whole = cli.evaluate(preset="mini", limit=2, seeds=1, distances=1)
+    same = lambda table: {(r["row"], r["metric"]): r["value"] for r in table["rows"] if (r["row"], r["metric"]) in {(q["row"], q["metric"]) for q in quick["rows"]}}
+    assert same(whole) == same(quick) and len(whole["rows"]) > len(quick["rows"])
+    capsys.readouterr()
+    for wrong in ("--seeds 0", "--limit -1", "--distances -1"): assert "--seeds is 1 or more" in refused(capsys, "evaluate", *wrong.split())
+
+
 def test_no_traceback_reaches_a_shell():
     result = shell("prepare", "/no/such/folder")
     assert (result.returncode, result.stdout) == (2, "") and len(result.stderr.strip().splitlines()) == 1
