@@ -119,9 +119,10 @@ def train(part: str = "all",         # judge, autoencoder, decoder, voice, or al
     "Train the networks of a preset."
     parts = get_preset(preset).parts if part == "all" else (part,)
     if unknown := set(parts) - set(PARTS): raise ValueError(f"no part {unknown.pop()!r}; there are: all, {', '.join(PARTS)}")
-    starts = dict.fromkeys(parts, dict(nothing=None, pretrained=preset).get(from_, from_))
-    if part == "all": starts |= dict(decoder=None, judge=preset if from_ == "pretrained" else None)   # the decoder has the autoencoder of this very run
-    _find_starts({p: starts[p] for p in parts})
+    start = dict(nothing=None, pretrained=preset).get(from_, from_)
+    starts = dict.fromkeys(parts, start)
+    if part == "all": starts |= dict(decoder=None, judge=start if start == preset else None)   # the decoder has this run's autoencoder; another preset's judge is of other sizes
+    _find_starts(starts)
     speech, done = _corpus(corpus, preset), {}
     for part in parts: done[part] = _train_one(part, preset, speech, Path(out or f"out/weights/{preset}"), resume, seed, start=starts[part],
                                                steps=steps or None, minutes=minutes or None, device=device)
@@ -201,8 +202,9 @@ def evaluate(*, preset: str = "mini",  # whose weights: a preset, or a folder
     from latentspeech.evaluation import evaluate as measure
     if seeds < 1 or min(limit, distances) < 0: raise ValueError(f"--seeds is 1 or more, --limit and --distances 0 or more; not {seeds}, {limit} and {distances}")
     table = measure(preset, corpus=_corpus(corpus, preset), limit=limit or None, device=device, seed=seed, n_seeds=seeds, n_distance=distances)
-    chosen = dict(corpus=corpus, limit=limit, seeds=seeds * (seeds != 3), distances="" if distances == 24 else str(distances))
-    table.about["command"] = f"latentspeech evaluate --preset {preset} --seed {seed}" + "".join(f" --{name} {value}" for name, value in chosen.items() if value)
+    chosen = dict(corpus=corpus, limit=limit, seeds=seeds, distances=distances)
+    words = [f" --{name} {value}" for name, value in chosen.items() if value != evaluate.__kwdefaults__[name]]
+    table.about["command"] = f"latentspeech evaluate --preset {preset} --seed {seed}" + "".join(words)
     return json.loads(table.to_json(out or None))
 
 # %% ../nbs/19_cli.ipynb #2d7523af

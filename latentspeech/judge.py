@@ -197,7 +197,7 @@ def _hear(judge, audios, sample_rate, size):
     audios = [torch.as_tensor(audio).detach().float() for audio in audios]
     good = sorted((i for i, audio in enumerate(audios) if _audible(audio)), key=lambda i: len(audios[i]))
     for some in (good[i:i + size] for i in range(0, len(good), size)):
-        sounds = [audios[i].to(device) if sample_rate == rate else resample(audios[i].to(device), sample_rate, rate) for i in some]
+        sounds = [resample(audios[i].to(device), sample_rate, rate) for i in some]
         takes = []
         for speed in judge.config.speeds:
             batch = collate([judge.features(_stretch(sound, 1 / speed), rate) for sound in sounds], [[]] * len(some)).to(device)
@@ -228,8 +228,7 @@ class Judge(_Kept, JudgeNetwork):
     "Recognise toned syllables: `batch` and `loss` to train, `transcribe` to use, `from_pretrained` to load."
     def features(self, audio: Tensor, sample_rate: int = SAMPLE_RATE) -> Tensor:
         "Standardise sound [T] or [B, T] into [F, frames] or [B, F, frames], a frame each 10 ms; level and microphone drop out."
-        if sample_rate != self.config.sample_rate: audio = resample(audio, sample_rate, self.config.sample_rate)
-        return self.listener(audio)
+        return self.listener(resample(audio, sample_rate, self.config.sample_rate))
 
     def batch(self, audios: Sequence[Tensor], pinyin: Sequence[Sequence[str]], sample_rate: int = SAMPLE_RATE) -> JudgeBatch:
         "Make a training batch from sounds, each [T], and the toned syllables that each says."
@@ -321,8 +320,9 @@ def train_judge(preset: Preset | str = "mini", corpus: Corpus | None = None, fol
     preset, corpus, config = begin("judge", preset, corpus, steps, batch, start, progress)
     task = JudgeTask(preset, corpus, [u for u in corpus.split("train") if u.pinyin], progress)
     known, before = load_weights(start, "judge") if start else (None, None)
-    try: task.judge.load_state_dict(known or task.judge.state_dict())
-    except RuntimeError: raise PretrainedError(f"{start} is a judge of other sizes than preset {preset.name}'s; train from nothing") from None
+    if known:
+        try: task.judge.load_state_dict(known)
+        except RuntimeError: raise PretrainedError(f"{start} is a judge of other sizes than preset {preset.name}'s; train from nothing") from None
     run = fit(task, config, folder, minutes, device, progress, callback, f"judge ({preset.name})")
     task.load_state_dict(run.average.values)
     task.judge.save_pretrained(folder, preset.name, run_card(run, corpus, before))

@@ -76,8 +76,9 @@ def test_each_part_starts_where_it_was_told_to(monkeypatch, tmp_path, capsys):
         assert f"0 sets of {'autoencoder' if part == 'decoder' else part} weights" in refused(capsys, "train", part, "--from", str(tmp_path))
     cli.train(preset="base", from_="mini")
     assert asked == dict(judge=None, autoencoder="mini", decoder=None, voice="mini")
-    cli.train(preset="base", from_="pretrained")
-    assert asked == dict(judge="base", autoencoder="base", decoder=None, voice="base")
+    for name in ("pretrained", "base"):
+        cli.train(preset="base", from_=name)
+        assert asked == dict(judge="base", autoencoder="base", decoder=None, voice="base"), name
 
 
 def test_a_judge_goes_on_from_another_of_its_own_sizes(tmp_path):

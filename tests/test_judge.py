@@ -144,3 +144,17 @@ def test_shipped_judge_hears_the_embedded_voice():
     from latentspeech.corpora import speak_espeak
     said = "jin1 tian1 tian1 qi4 zhen1 bu2 cuo4".split()
     assert syllable_error_rate([said] * 2, [judge.transcribe(speak_espeak(said, voice)[0]) for voice in ("female", "male")]) <= 0.15
+
+
+def test_takes_at_several_speeds_are_each_sound_s_own():
+    from dataclasses import replace
+    torch.manual_seed(0)
+    judge = j.Judge(replace(TINY, speeds=(1.0, 0.9, 1.1)))
+    sounds = [vowel(name, tone, seconds, 150, sample_rate=16_000) for name, tone, seconds in (("a", 1, 0.4), ("i", 2, 0.7), ("u", 4, 1.1))] + [torch.zeros(8_000)]
+    alone = [judge.transcribe(sound, 16_000) for sound in sounds]
+    assert judge.transcribe_batch(sounds, 16_000) == alone and alone[0] and alone[-1] == []
+    once = j.Judge(TINY); once.load_state_dict(judge.state_dict())
+    twice = j.Judge(replace(TINY, speeds=(1.0, 1.0))); twice.load_state_dict(judge.state_dict())
+    assert [once.transcribe(s, 16_000) for s in sounds] == [twice.transcribe(s, 16_000) for s in sounds]      # a take that agrees changes nothing
+    for speeds in ((), (0.0,), (1.0, -1.0)):
+        with pytest.raises(j.JudgeError, match="one speed or more"): j.Judge(replace(TINY, speeds=speeds))
