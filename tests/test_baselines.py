@@ -23,7 +23,7 @@ from latentspeech.text import Phones, front_end
 from latentspeech.training import step_generator
 
 ROOT = Path(__file__).parent.parent
-RECORD, PEOPLE = (ROOT / "data" / "results" / f"{name}.json" for name in ("17_baselines", "22_paper_table"))
+RECORD, PEOPLE = (ROOT / "data" / "results" / f"{name}.json" for name in ("61_baselines", "72_paper_table"))
 RECORDINGS = ROOT.parent / "shared" / "data" / "audio-cmn"
 sys.path.insert(0, str(ROOT / "tools"))
 import baselines as tool

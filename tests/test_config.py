@@ -8,7 +8,7 @@ from latentspeech import config as C
 
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = [f.name for f in fields(C.Preset) if f.name not in ("name", "parts")]
-PROSE = "\n".join(c.source for c in nbformat.read(ROOT / "nbs/00_notation.ipynb", 4).cells if c.cell_type == "markdown")
+PROSE = "\n".join(c.source for c in nbformat.read(ROOT / "nbs/01_notation.ipynb", 4).cells if c.cell_type == "markdown")
 
 
 @pytest.mark.parametrize("name", C.PRESETS)

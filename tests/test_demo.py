@@ -156,11 +156,11 @@ def small(tmp_path, stream, **cells):
 
 
 def test_a_demo_runs_three_notebooks_and_leaves_a_page(tmp_path):
-    assert headings_of(ROOT / "nbs" / "00_notation.ipynb")[0]
+    assert headings_of(ROOT / "nbs" / "01_notation.ipynb")[0]
     run = small(tmp_path, stream := io.StringIO())
     assert run.run() == 0, stream.getvalue()
     page, said = (tmp_path / "out" / "index.html").read_text("utf8"), stream.getvalue()
-    assert "The autoencoder" in page and "7 steps" in page and "5.0 %" in page and (tmp_path / "out" / "22_paper_table.html").exists()
+    assert "The autoencoder" in page and "7 steps" in page and "5.0 %" in page and (tmp_path / "out" / "72_paper_table.html").exists()
     assert "1 of 6" in said and "6 of 6" in said and "Open " in said and "\r" not in said
     write_record(tmp_path / "out", tmp_path / "demo.json")
     kept = json.loads((tmp_path / "demo.json").read_text())
@@ -171,8 +171,8 @@ def test_a_notebook_that_fails_is_named_and_the_page_still_written(tmp_path):
     run = small(tmp_path, stream := io.StringIO(), voice="x = 1\nx.nothing <b> 1")
     assert run.run() == 1
     page, said = (tmp_path / "out" / "index.html").read_text("utf8"), stream.getvalue()
-    for text in (said, page): assert "21_train_latentspeech.ipynb" in text and "AttributeError" in text
-    assert "FAILED" in said and "20_train_autoencoder.html" in page and "22_paper_table" not in page and "<b> 1" not in page
+    for text in (said, page): assert "71_train_latentspeech.ipynb" in text and "AttributeError" in text
+    assert "FAILED" in said and "70_train_autoencoder.html" in page and "72_paper_table" not in page and "<b> 1" not in page
 
 
 def test_a_table_that_is_missing_is_said(tmp_path):

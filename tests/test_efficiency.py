@@ -21,7 +21,7 @@ from latentspeech.corpora import make_embedded_corpus
 from latentspeech.encoder import Attention
 from latentspeech.table import recorded
 
-RECORD = ROOT / "data" / "results" / "24_efficiency.json"
+RECORD = ROOT / "data" / "results" / "74_efficiency.json"
 TINY = PRESETS["tiny"]
 SMALL_PAPER = replace(PRESETS["paper"], encoder=replace(PRESETS["paper"].encoder, width=32, expansion=2), denoiser=replace(PRESETS["paper"].denoiser, layers=3, width=16),
                       autoencoder=replace(PRESETS["paper"].autoencoder, channels=(8, 16, 24, 32)))

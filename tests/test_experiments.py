@@ -28,14 +28,14 @@ def probes():
     """Cells of experiment 7, from the three witnesses to the linear probe, with the tiny corpus."""
     space = dict(__name__="experiment", preset=preset("tiny"), corpus=make_embedded_corpus(config=preset("tiny").corpus, progress=False))
     space |= dict(train=space["corpus"].split("train"), test=space["corpus"].split("test"))
-    exec(code_of("26_downstream", "from latentspeech.audio import"), space)
+    exec(code_of("76_downstream", "from latentspeech.audio import"), space)
     space["autoencoder"] = space["Autoencoder"].from_pretrained("mini")
-    exec(code_of("26_downstream", "def latent(", "def principal(", "views = {", "def labels(", "def with_neighbours(", "def probe(", "def probe_errors("), space)
+    exec(code_of("76_downstream", "def latent(", "def principal(", "views = {", "def labels(", "def with_neighbours(", "def probe(", "def probe_errors("), space)
     return space
 
 
 def test_experiment_7_a_line_reads_phones_from_a_mel_more_easily_than_from_a_latent(probes):
-    rows = {r["view"]: r for r in record("26_downstream")["rows"] if r["task"] == "phone of a frame, wrong"}
+    rows = {r["view"]: r for r in record("76_downstream")["rows"] if r["task"] == "phone of a frame, wrong"}
     now = {name: probes["probe_errors"](probes["views"][name], 0) for name in rows}
     order = lambda values: sorted(values, key=values.get)
     assert order({k: float(v) for k, v in now.items()})[-1] == order({k: r["value"] for k, r in rows.items()})[-1] == "latent"
@@ -53,7 +53,7 @@ def tts(): return LatentSpeech.from_pretrained("mini")
 
 
 def test_experiment_8_sentences_last_as_long_as_recorded(tts):
-    kept = record("27_real_time")
+    kept = record("77_real_time")
     if kept["weights_sha256"]["voice"] != load_weights("mini", "voice")[1]["sha256"]: pytest.skip("the record is of another voice: measure it again")
     lengths = sorted(r["audio_seconds"] for r in kept["rows"] if r["what"] == "real-time factor")
     said = [tts.speak("今天天气很好，" * n, seed=0).seconds for n in (1, 2)]
@@ -61,7 +61,7 @@ def test_experiment_8_sentences_last_as_long_as_recorded(tts):
 
 
 def test_experiment_8_the_text_takes_next_to_nothing_beside_steps_and_decoder(tts):
-    part = {r["what"]: r["value"] for r in record("27_real_time")["rows"]}
+    part = {r["what"]: r["value"] for r in record("77_real_time")["rows"]}
     text, z = "今天天气很好，我们一起去。", torch.randn(16, 96, generator=torch.Generator().manual_seed(0))
     def seconds(function):     # of this process alone, whatever else the machine does
         laps = []
@@ -76,7 +76,7 @@ def test_experiment_8_the_text_takes_next_to_nothing_beside_steps_and_decoder(tt
 def test_latents_are_denser_than_mels_as_recorded():
     import compactness
     from latentspeech.autoencoder import Autoencoder
-    kept = {(r["row"], r["metric"]): r for r in record("05_compactness")["rows"]}
+    kept = {(r["row"], r["metric"]): r for r in record("14_compactness")["rows"]}
     rows = {(r["row"], r["metric"]): r for r in compactness.rows_of(Autoencoder.from_pretrained("mini"), [speak_espeak("jin1 tian1 tian1 qi4".split())[0]])}
     assert rows["latent", "sparsity"]["value"] < rows["mel", "sparsity"]["value"] and kept["latent", "sparsity"]["high"] < kept["mel", "sparsity"]["low"]
     for key, row in rows.items(): assert row["value"] == pytest.approx(kept[key]["value"], rel=0.25), key

@@ -16,7 +16,7 @@ from latentspeech.corpora import CorpusError, espeak, frame_durations
 from latentspeech.judge import JudgeConfig
 from latentspeech.table import FIELDS, recorded
 
-SIZES, RECORD = dict(train=8, valid=2, test=4), ROOT / "data/results/25_languages.json"
+SIZES, RECORD = dict(train=8, valid=2, test=4), ROOT / "data/results/75_languages.json"
 
 
 @pytest.fixture(scope="module")

@@ -35,7 +35,7 @@ def test_a_small_curve_from_nothing(tmp_path):
     curve = run(tmp_path, "--shares", "0.25", "1")
     points = {r["row"]: r for r in curve["rows"] if r["metric"] == SER}
     assert list(points) == ["natural", "8 sentences", "32 sentences", "control: another text"]
-    assert points["natural"]["value"] == recorded(ROOT / "data/results/22_scaling.json")["rows"][0]["value"] == 0       # the judge's own row of the record
+    assert points["natural"]["value"] == recorded(ROOT / "data/results/72_scaling.json")["rows"][0]["value"] == 0       # the judge's own row of the record
     cards = {share: json.loads((tmp_path / f"{share}-2-0" / "tiny-voice.json").read_text()) for share in ("0.25", "1")}
     assert [c["utterances"] for c in cards.values()] == [8, 32] and all(c["steps"] == 2 for c in cards.values())
     (tmp_path / "1-2-0" / "tiny-voice.safetensors").unlink()
@@ -47,7 +47,7 @@ def test_a_person_s_words_are_heard_as_recorded():
     parser = argparse.ArgumentParser()
     scaling.add_corpus(parser)
     args = parser.parse_args(["--corpus", str(RECORDINGS), "--speakers", "tan", "--split", "test", "--weights", "base"])
-    corpus, judge, record = scaling.opened(args, PRESETS["mini"]), Judge.from_pretrained(args.weights), recorded(ROOT / "data/results/22_scaling_people.json")
+    corpus, judge, record = scaling.opened(args, PRESETS["mini"]), Judge.from_pretrained(args.weights), recorded(ROOT / "data/results/72_scaling_people.json")
     words = scaling.spread(corpus.split(args.split), 150)[::30]
     here = scaling.marks("natural", lambda: [corpus.audio(u) for u in words], judge, words, [])[0]
     there = next(r for r in record["rows"] if (r["row"], r["metric"]) == ("natural", SER))
@@ -55,7 +55,7 @@ def test_a_person_s_words_are_heard_as_recorded():
     assert [here[k].split() for k in ("errors", "totals")] == [there[k].split()[::30] for k in ("errors", "totals")]
 
 
-@pytest.mark.parametrize("name", ["22_scaling", "22_scaling_people", "22_scaling_people_short"])
+@pytest.mark.parametrize("name", ["72_scaling", "72_scaling_people", "72_scaling_people_short"])
 def test_the_recorded_curves_are_whole(name):
     curve = recorded(ROOT / f"data/results/{name}.json")
     points = [r for r in curve["rows"] if r["metric"] == SER and "sentences" in r]

@@ -77,7 +77,7 @@ def test_the_whole_tool_on_a_few_sentences(tmp_path, monkeypatch, capsys):
     assert "met" in capsys.readouterr().out and json.loads(out.read_text())["split"] == "test"
 
 
-@pytest.mark.parametrize("name, preset, corpora", [("16_judge", "mini", {"embedded"}), ("16_judge_people", "base", {"real", "embedded"})])
+@pytest.mark.parametrize("name, preset, corpora", [("53_judge", "mini", {"embedded"}), ("53_judge_people", "base", {"real", "embedded"})])
 def test_what_the_records_say_of_the_judges_that_ship(name, preset, corpora, tmp_path, monkeypatch):
     kept = recorded(tool.ROOT / "data" / "results" / f"{name}.json")
     assert kept["acceptance"] == tool.acceptance(kept["rows"]) and {r["corpus"] for r in kept["rows"]} == corpora

@@ -28,7 +28,7 @@ def baselines(ours, fast=0.2, style=0.2, mel=0.3, each=True):
 
 
 def better(folder, *args, **how):
-    write(folder, "17_baselines", baselines(*args, **how))
+    write(folder, "61_baselines", baselines(*args, **how))
     return tool.better(folder, tool.SER, -0.25, "WER -25 %")
 
 
@@ -52,7 +52,7 @@ def test_one_lost_comparison_is_enough_to_fail(tmp_path):
 def test_a_rival_is_met_at_its_best(tmp_path):
     """A voice that beats FastSpeech behind a poor vocoder, and not behind a good one, has beaten the vocoder."""
     rows = baselines(0.1, fast=0.05)
-    write(tmp_path, "17_baselines", [*rows[:-1], row("FastSpeech, neural decoder", 0.5), rows[-1]])
+    write(tmp_path, "61_baselines", [*rows[:-1], row("FastSpeech, neural decoder", 0.5), rows[-1]])
     assert tool.better(tmp_path, tool.SER, -0.25, "").verdict == "fails"
 
 
@@ -67,7 +67,7 @@ def test_without_sentences_nothing_holds(tmp_path):
 
 
 def test_a_missing_rival_is_named(tmp_path):
-    write(tmp_path, "17_baselines", [r for r in baselines(0.1) if "Style" not in r["row"]])
+    write(tmp_path, "61_baselines", [r for r in baselines(0.1) if "Style" not in r["row"]])
     found = tool.better(tmp_path, tool.SER, -0.25, "")
     assert found.verdict == "undecided" and "StyleSpeech" in found.why and "not measured" in found.why
 
@@ -75,7 +75,7 @@ def test_a_missing_rival_is_named(tmp_path):
 @pytest.mark.parametrize("natural, control", [(0.15, 0.9), (0.01, 0.05)])
 def test_a_violated_ordering_is_no_proof(tmp_path, natural, control):
     rows = baselines(0.1)
-    write(tmp_path, "17_baselines", [row("natural", natural), *rows[1:-1], row("control: another text", control)])
+    write(tmp_path, "61_baselines", [row("natural", natural), *rows[1:-1], row("control: another text", control)])
     found = tool.better(tmp_path, tool.SER, -0.25, "")
     assert found.verdict == "undecided" and "ORDERING VIOLATED" in found.why
 
@@ -90,7 +90,7 @@ def test_pairing_is_what_decides():
 
 
 def test_more_data_is_the_largest_against_the_smallest(tmp_path):
-    write(tmp_path, "22_scaling", frame(*(row(f"{n} sentences", s, sentences=n) for n, s in ((200, 0.4), (400, 0.3), (1600, 0.2)))))
+    write(tmp_path, "72_scaling", frame(*(row(f"{n} sentences", s, sentences=n) for n, s in ((200, 0.4), (400, 0.3), (1600, 0.2)))))
     found = tool.more_data(tmp_path, tool.SER, -0.495, "")
     assert found.verdict == "holds" and (found.evidence[0].of, found.evidence[0].against) == ("1600 sentences", "200 sentences") and "inside" in found.why
     assert tool.more_data(tmp_path, tool.MCD, -0.26, "").verdict == "undecided"
@@ -99,7 +99,7 @@ def test_more_data_is_the_largest_against_the_smallest(tmp_path):
 def test_ablations_keep_their_metrics_inside_the_row(tmp_path):
     marks = lambda name, share: dict(row=name, marks={tool.SER: {k: v for k, v in row(name, share).items() if k not in ("row", "metric")}})
     full = marks("full system", 0.05)
-    write(tmp_path, "23_ablations", [marks("natural", 0.01), full, marks("no condition", 0.8), marks("another sentence's condition", 0.85),
+    write(tmp_path, "73_ablations", [marks("natural", 0.01), full, marks("no condition", 0.8), marks("another sentence's condition", 0.85),
                                      full | dict(row="50 steps"), marks("1 step", 0.2), marks("control: another text", 0.99)])
     assert tool.condition(tmp_path).verdict == "holds" and tool.condition(tmp_path).interval[0] > 0
     better, slower = tool.steps(tmp_path)
@@ -108,12 +108,12 @@ def test_ablations_keep_their_metrics_inside_the_row(tmp_path):
 
 def test_costs_are_laps_and_counts(tmp_path):
     lap = lambda system, what, middle, spread=0.02, **more: dict(system=system, what=what, n=5, **more, **{f"{k}{end}": middle * f for k in ("ratio", "value") for end, f in (("", 1), ("_low", 1 - spread), ("_high", 1 + spread))})
-    write(tmp_path, "24_efficiency", [lap("LatentSpeech", "speaking", 1.0, n_steps=1), lap("LatentSpeech", "speaking", 20.0, n_steps=50), lap("band diffusion", "speaking, 8 steps", 2.0),
+    write(tmp_path, "74_efficiency", [lap("LatentSpeech", "speaking", 1.0, n_steps=1), lap("LatentSpeech", "speaking", 20.0, n_steps=50), lap("band diffusion", "speaking, 8 steps", 2.0),
                                       lap("mel diffusion", "speaking, 8 steps", 3.0), lap("band diffusion", "weights", 2e6), lap("mel diffusion", "weights", 1.5e6)])
     found = {v.id: v for v in (*tool.follow_up(tmp_path), *tool.steps(tmp_path))}
     assert found["follow-up, time"].verdict == "holds" and found["follow-up, size"].verdict == "fails" and found["steps, slower"].verdict == "holds"
     assert found["follow-up, SER"].verdict == "undecided"
-    write(tmp_path, "24_efficiency", [lap("band diffusion", "speaking, 8 steps", 2.9, 0.1), lap("mel diffusion", "speaking, 8 steps", 3.0, 0.1)])
+    write(tmp_path, "74_efficiency", [lap("band diffusion", "speaking, 8 steps", 2.9, 0.1), lap("mel diffusion", "speaking, 8 steps", 3.0, 0.1)])
     assert tool.follow_up(tmp_path)[0].verdict == "undecided"
 
 

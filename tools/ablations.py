@@ -32,7 +32,7 @@ from latentspeech.tasks import AutoencoderTask, Clips, VoiceTask, fit_latent_sta
 from latentspeech.training import fit
 from latentspeech.weights import weights_hash
 
-RECORD = ROOT / "data/results/23_ablations.json"
+RECORD = ROOT / "data/results/73_ablations.json"
 
 
 @dataclass(frozen=True)

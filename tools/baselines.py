@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Train every system of lesson 17 for the same seconds of work, mark them on sentences they have not seen, and write the table as JSON:
-tools/baselines.py --seconds 240 --out data/results/17_baselines.json
-tools/baselines.py --corpus FOLDER --speakers tan --split test --weights base --seconds 360 --decoder-seconds 720 --batch 16 --out data/results/22_paper_table.json
+"""Train every system of lesson 61 for the same seconds of work, mark them on sentences they have not seen, and write the table as JSON:
+tools/baselines.py --seconds 240 --out data/results/61_baselines.json
+tools/baselines.py --corpus FOLDER --speakers tan --split test --weights base --seconds 360 --decoder-seconds 720 --batch 16 --out data/results/72_paper_table.json
 
 How many steps fit into the seconds is measured first, on this machine, in processor time of one thread, so that other work beside it takes nothing
 away. Run it again to go on where it stopped.

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measure how dense latents and mel spectrograms of the same validation sentences are: `tools/compactness.py` writes data/results/05_compactness.json."""
+"""Measure how dense latents and mel spectrograms of the same validation sentences are: `tools/compactness.py` writes data/results/14_compactness.json."""
 import argparse, sys
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def rows_of(autoencoder, sounds) -> list:
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--limit", type=int, default=40, help="validation sentences")
-    parser.add_argument("--out", type=Path, default=ROOT / "data/results/05_compactness.json")
+    parser.add_argument("--out", type=Path, default=ROOT / "data/results/14_compactness.json")
     args = parser.parse_args(); torch.set_num_threads(1)
     corpus, autoencoder = make_embedded_corpus(config=preset("mini").corpus, progress=False), Autoencoder.from_pretrained("mini")
     rows = rows_of(autoencoder, [corpus.audio(u) for u in corpus.split("valid")[:args.limit]])

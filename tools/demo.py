@@ -13,7 +13,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tools")]
 from demo_page import notebook_page, read_json, write_page
 
 GOING_ON, FROM_NOTHING = (2.5, 2.5), (24.0, 18.0)  # minutes of training: autoencoder, voice
-NOTEBOOKS = {"autoencoder": "20_train_autoencoder", "voice": "21_train_latentspeech", "table": "22_paper_table"}
+NOTEBOOKS = {"autoencoder": "70_train_autoencoder", "voice": "71_train_latentspeech", "table": "72_paper_table"}
 PLAN = dict(corpus=(45, 0), first=(15, 0), autoencoder=(45, 60), voice=(80, 40), table=(240, 0), page=(15, 0))  # seconds before and after training
 MEMORY_GB, DISK_GB = 4, 1                          # what a run of `mini` wants at most
 CELL_MINUTES = 15                                  # most for one cell, beside its training

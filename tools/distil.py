@@ -23,7 +23,7 @@ def taught(args, corpus):
 
 
 def main() -> int:
-    parser = options(__doc__, "14d_distillation.json")
+    parser = options(__doc__, "43_distillation.json")
     parser.add_argument("--preset", default="mini", help="whose budget")
     parser.add_argument("--folder", type=Path, default=Path("out/train/student"), help="for checkpoints and weights of the student")
     parser.add_argument("--minutes", type=float, default=2.0, help="of training in all; 0 = only measure")

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Measure what LatentSpeech, mel diffusion, band diffusion and the paper's configuration cost, and write the figures as JSON:
-tools/efficiency.py --threads 2 --out data/results/24_efficiency.json
+tools/efficiency.py --threads 2 --out data/results/74_efficiency.json
 
 Networks have first weights: what they say is noise, what it costs is the same. Every lap of every part is kept in --folder, so the command goes on
 where it stopped. Times are taken in turns, A B A B; memory is that of one process for each system. With --device cuda, times are taken

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measure a voice on held-out recordings, one table a speaker: `tools/evaluate_voice.py --corpus FOLDERS --voice base`.
 
-Three synthesis seeds, every row and column of lesson 18b. Several voices, `--voice base=FOLDER paper=FOLDER`, are marked on the same recordings; each row then names its own.
+Three synthesis seeds, every row and column of lesson 62. Several voices, `--voice base=FOLDER paper=FOLDER`, are marked on the same recordings; each row then names its own.
 Real recordings are not part of this repository.
 """
 import argparse, sys, time
@@ -29,7 +29,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--speakers", default="", help="only these, with commas between")
-    parser.add_argument("--out", type=Path, default=ROOT / "data/results/21_train_latentspeech.json")
+    parser.add_argument("--out", type=Path, default=ROOT / "data/results/71_train_latentspeech.json")
     parser.add_argument("--note", default="", help="said of the machine or the run")
     options = parser.parse_args()
     named = [v.split("=", 1) if "=" in v else [Path(v).name, v] for v in options.voice]

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Mandarin, Cantonese and English, each as a small corpus by the same recipe: the same networks, the same steps, and what each voice loses without tone or stress.
 
-`tools/languages.py --steps 1000` writes data/results/25_languages.json, a language at a time. It may be stopped whenever you like: trainings keep
+`tools/languages.py --steps 1000` writes data/results/75_languages.json, a language at a time. It may be stopped whenever you like: trainings keep
 checkpoints in --work, and what is measured already is only read. The sounds are espeak-ng's, which knows when each phone starts.
 """
 from __future__ import annotations
@@ -430,7 +430,7 @@ def main():
     parser.add_argument("--limit", type=int, default=None, help="so many test sentences")
     parser.add_argument("--seed", type=int, default=0, help="of sentences, weights and batches")
     parser.add_argument("--work", type=Path, default=ROOT / "out/languages", help="for corpora, checkpoints and measured rows")
-    parser.add_argument("--out", type=Path, default=ROOT / "data/results/25_languages.json")
+    parser.add_argument("--out", type=Path, default=ROOT / "data/results/75_languages.json")
     args = parser.parse_args(); torch.set_num_threads(1)
     preset, autoencoder, found = settled(args.preset, args.steps, args.judge_steps, args.batch, args.seed), Autoencoder.from_pretrained("mini"), {}
     command = (f"python tools/languages.py --steps {preset.train_voice.steps} --judge-steps {preset.train_judge.steps} --batch {args.batch} --seed {args.seed}"

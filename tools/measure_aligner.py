@@ -42,7 +42,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--words", help="folder of recorded words, whose starts tests/data/hand_starts.tsv holds")
     parser.add_argument("--figure", help="PNG to write of those clips")
-    parser.add_argument("--out", default=ROOT / "data/results/08_aligner.json")
+    parser.add_argument("--out", default=ROOT / "data/results/42_aligner.json")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", help="folder where trained aligners are kept")
     options = parser.parse_args()

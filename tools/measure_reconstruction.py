@@ -68,7 +68,7 @@ def main() -> int:
     parser.add_argument("--split", default="test")
     parser.add_argument("--limit", type=int, default=0, help="so many of each set; 0 = all")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=ROOT / "data/results/20_train_autoencoder.json")
+    parser.add_argument("--out", type=Path, default=ROOT / "data/results/70_train_autoencoder.json")
     parser.add_argument("--note", default="", help="said of the machine or the run")
     options = parser.parse_args()
     corpus, judge = _corpus(options.corpus, "base"), Judge.from_pretrained(options.judge)

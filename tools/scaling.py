@@ -39,7 +39,7 @@ def options():
     parser.add_argument("--n-distance", type=int, default=24, help="of them for MCD")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--work", type=Path, default=Path("out/scaling"))
-    parser.add_argument("--out", type=Path, default=ROOT / "data/results/22_scaling.json")
+    parser.add_argument("--out", type=Path, default=ROOT / "data/results/72_scaling.json")
     return parser.parse_args()
 
 

@@ -45,7 +45,7 @@ def options():
     parser.add_argument("--train-batch", type=int, default=None)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--work", type=Path, default=Path("out/second_judge"))
-    parser.add_argument("--out", type=Path, default=ROOT / "data/results/16_judge.json")
+    parser.add_argument("--out", type=Path, default=ROOT / "data/results/53_judge.json")
     return parser.parse_args()
 
 

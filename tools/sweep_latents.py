@@ -60,7 +60,7 @@ def rounded(row): return {k: round(v, 4) if isinstance(v, float) else v for k, v
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=ROOT / "data/results/05_latents.json")
+    parser.add_argument("--out", type=Path, default=ROOT / "data/results/14_latents.json")
     parser.add_argument("--work", type=Path, default=ROOT / "out/sweep_latents")
     parser.add_argument("--preset", default="mini", help="whose corpus and judge")
     parser.add_argument("--widths", type=int, nargs="+", default=[32, 64, 128, 256], help="channels of the small network")

@@ -123,7 +123,7 @@ def add_controls(rows, tts, judge, corpus, utterances):
 
 
 def main() -> int:
-    args = options(__doc__, "18_steps.json").parse_args()
+    args = options(__doc__, "60_steps.json").parse_args()
     tts, judge, corpus, utterances = opened(args)
     rows, batches = Rows(args.out, described(args, tts, judge, corpus, utterances)), encoded(tts, utterances)
     add_controls(rows, tts, judge, corpus, utterances)

@@ -141,17 +141,17 @@ def together(id, claim, paper, record, changes, figure=None) -> Verdict:
 # The claims
 
 PEOPLE = ", on a person's words"
-TABLES, CURVES = {"17_baselines": "", "22_paper_table": PEOPLE}, {"22_scaling": "", "22_scaling_people": PEOPLE}   # the synthesiser's sentences, and recordings
+TABLES, CURVES = {"61_baselines": "", "72_paper_table": PEOPLE}, {"72_scaling": "", "72_scaling_people": PEOPLE}   # the synthesiser's sentences, and recordings
 
 
-def better(folder, metric, figure, paper, record="17_baselines") -> Verdict:
+def better(folder, metric, figure, paper, record="61_baselines") -> Verdict:
     "Latent diffusion beats existing models trained on the same data."
     rows, where = rows_of(folder, record), TABLES[record]
     changes = [change(rows, metric, OURS, strongest(rows, metric, names)) for names in RIVALS.values()]
     return together(f"better, {metric}{where}", f"latent diffusion beats existing models trained on the same data{where}", paper, record, changes, figure)
 
 
-def more_data(folder, metric, figure, paper, record="22_scaling") -> Verdict:
+def more_data(folder, metric, figure, paper, record="72_scaling") -> Verdict:
     "More data helps it further: the largest training set against the smallest."
     rows = rows_of(folder, record)
     sizes = sorted({r["sentences"] for r in rows if "sentences" in r})
@@ -163,32 +163,32 @@ def more_data(folder, metric, figure, paper, record="22_scaling") -> Verdict:
 def small(folder) -> Verdict:
     "The latent is 5 % of a mel spectrogram's numbers: arithmetic, and the record's own count."
     ours, theirs = LATENT_CHANNELS * SAMPLE_RATE / FRAME, 80 * SAMPLE_RATE / 256
-    counted = find(rows_of(folder, "05_compactness"), "numbers a second", "latent")
+    counted = find(rows_of(folder, "14_compactness"), "numbers a second", "latent")
     found = exact("latent", "mel", "numbers a second", ours, theirs)
     found.n, found.why = (counted or {}).get("n", 0), f"{ours:.0f} numbers a second of {theirs:.0f}: {ours / theirs:.1%}"
-    return together("small", "the latent is 5 % of a mel spectrogram", "[16, 469] against [80, 1873]", "05_compactness", [found])
+    return together("small", "the latent is 5 % of a mel spectrogram", "[16, 469] against [80, 1873]", "14_compactness", [found])
 
 
 def compact(folder) -> Verdict:
     "Latents are dense where mel spectrograms are sparse (Hoyer's measure)."
-    return together("compact", "latents are compact where mel spectrograms are sparse", "a figure", "05_compactness", [change(rows_of(folder, "05_compactness"), "sparsity", ("latent",), ("mel",))])
+    return together("compact", "latents are compact where mel spectrograms are sparse", "a figure", "14_compactness", [change(rows_of(folder, "14_compactness"), "sparsity", ("latent",), ("mel",))])
 
 
 def condition(folder) -> Verdict:
     "TTS embeddings guide the denoiser: without them, or with another sentence's, more is wrong."
-    rows = rows_of(folder, "23_ablations")
+    rows = rows_of(folder, "73_ablations")
     changes = [change(rows, SER, (row,), ("full system",), wanted=1, voices=("full system",)) for row in ("no condition", "another sentence's condition")]
-    return together("condition", "TTS embeddings guide the denoiser", "no figure", "23_ablations", changes)
+    return together("condition", "TTS embeddings guide the denoiser", "no figure", "73_ablations", changes)
 
 
 def steps(folder) -> list:
     "More steps are better, and slower."
-    rows = rows_of(folder, "23_ablations")
-    better = together("steps, better", "more steps are better", "no figure", "23_ablations", [change(rows, SER, ("50 steps",), ("1 step",)), change(rows, SER, ("50 steps",), ("full system",))])
+    rows = rows_of(folder, "73_ablations")
+    better = together("steps, better", "more steps are better", "no figure", "73_ablations", [change(rows, SER, ("50 steps",), ("1 step",)), change(rows, SER, ("50 steps",), ("full system",))])
     if better.verdict == "undecided" and better.evidence[0].verdict == "holds": better.why = f"50 steps against one: holds; against eight: {better.evidence[1].why}"
-    times = {r["n_steps"]: r for r in rows_of(folder, "24_efficiency") if r.get("what") == "speaking" and r.get("system") == "LatentSpeech"}
+    times = {r["n_steps"]: r for r in rows_of(folder, "74_efficiency") if r.get("what") == "speaking" and r.get("system") == "LatentSpeech"}
     slower = laps("50 steps", "1 step", "seconds", times.get(50), times.get(1), "value", wanted=1)
-    return [better, together("steps, slower", "more steps are slower", "no figure", "24_efficiency", [slower])]
+    return [better, together("steps, slower", "more steps are slower", "no figure", "74_efficiency", [slower])]
 
 
 def laps(of, against, metric, a, b, key, wanted=-1) -> Change:
@@ -200,15 +200,15 @@ def laps(of, against, metric, a, b, key, wanted=-1) -> Change:
 
 def follow_up(folder) -> list:
     "The follow-up diffuses PQMF bands: less time, a smaller network and fewer errors than mel diffusion."
-    rows, claim = rows_of(folder, "24_efficiency"), "diffusing PQMF bands instead of mels"
+    rows, claim = rows_of(folder, "74_efficiency"), "diffusing PQMF bands instead of mels"
     one = lambda system, what: next((r for r in rows if r.get("system") == system and r.get("what") == what), None)
     time = laps("band diffusion", "mel diffusion", "time", one("band diffusion", "speaking, 8 steps"), one("mel diffusion", "speaking, 8 steps"), "ratio")
     a, b = one("band diffusion", "weights"), one("mel diffusion", "weights")
     size = exact("band diffusion", "mel diffusion", "weights", a["value"], b["value"]) if a and b else Change("band diffusion", "mel diffusion", "weights", why="not measured")
     fewer = lambda record: together(f"follow-up, SER{TABLES[record]}", f"{claim} makes fewer errors{TABLES[record]}", "WER -25 %", record, [
         change(rows_of(folder, record), SER, ("band diffusion",), strongest(rows_of(folder, record), SER, RIVALS["mel diffusion"]))], -0.25)
-    return [together("follow-up, time", f"{claim} takes less time", "-45 %", "24_efficiency", [time], -0.45),
-            together("follow-up, size", f"{claim} needs a smaller network", "-77 %", "24_efficiency", [size], -0.77),
+    return [together("follow-up, time", f"{claim} takes less time", "-45 %", "74_efficiency", [time], -0.45),
+            together("follow-up, size", f"{claim} needs a smaller network", "-77 %", "74_efficiency", [size], -0.77),
             *map(fewer, TABLES)]
 
 
