@@ -13,22 +13,29 @@ def run_notebooks() -> tuple[int, int]:
     tally = (0, 1)
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         for line in process.stdout:
-            if match := LAST.fullmatch(line.strip()): tally = tuple(map(int, match.groups()))
-            else: print(line, end="", flush=True)
+            if match := LAST.fullmatch(line.strip()):
+                tally = tuple(map(int, match.groups()))
+            else:
+                print(line, end="", flush=True)
     return tally if process.returncode == 0 or tally[1] else (tally[0], tally[1] + 1)
 
 
 def run_tests(report: Path) -> tuple[int, int]:
     "Run pytest in two processes; return how many tests passed and failed (a skipped one is neither)."
     command = [sys.executable, "-m", "pytest", "tests", f"--junitxml={report}", "--durations=8", "-p", "no:cacheprovider"]
-    try: import xdist; command += ["-n", str(min(2, os.cpu_count() or 1)), "--dist", "loadfile"]
-    except ImportError: pass
+    try:
+        import xdist
+        command += ["-n", str(min(2, os.cpu_count() or 1)), "--dist", "loadfile"]
+    except ImportError:
+        pass
     code = subprocess.run(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}).returncode
-    if not report.exists(): return 0, 1
+    if not report.exists():
+        return 0, 1
     suites = ElementTree.parse(report).getroot().iter("testsuite")
     total = {k: 0 for k in ("tests", "failures", "errors", "skipped")}
     for suite in suites:
-        for key in total: total[key] += int(suite.get(key, 0))
+        for key in total:
+            total[key] += int(suite.get(key, 0))
     failed = total["failures"] + total["errors"]
     return total["tests"] - failed - total["skipped"], failed or int(code not in (0, 5))
 
@@ -40,7 +47,8 @@ def main() -> int:
     print("notebooks, each whole on a fresh kernel", flush=True)
     tallies.append(run_notebooks())
     print(f"{tallies[0][0]} notebooks passed, {tallies[0][1]} failed, after {time.time() - started:.0f} s", flush=True)
-    with tempfile.TemporaryDirectory() as folder: tallies.append(run_tests(Path(folder) / "report.xml"))
+    with tempfile.TemporaryDirectory() as folder:
+        tallies.append(run_tests(Path(folder) / "report.xml"))
     print(f"all done after {time.time() - started:.0f} s")
     passed, failed = (sum(t[i] for t in tallies) for i in (0, 1))
     failed += passed + failed == 0
@@ -48,4 +56,5 @@ def main() -> int:
     return int(failed > 0)
 
 
-if __name__ == "__main__": sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

@@ -56,7 +56,8 @@ class Result:
     slowest: tuple = (0.0, "")                         # seconds and name of the slowest cell
 
     @property
-    def passed(self) -> bool: return not self.problems
+    def passed(self) -> bool:
+        return not self.problems
 
 
 def cell_name(cell, index: int) -> str:
@@ -98,7 +99,8 @@ def audit(notebook, notes=(), widget_state=None) -> list[str]:
         name = cell_name(cell, index)
         problems += output_problems(cell.outputs, name)
         problems += [f"{name}: {what}" for count, what in notes if count in (number, None) or (number == len(code) and count > number)]
-        if SHELL_LINE.search(cell.source): problems.append(f"{name}: `name = !command` hides whether the command failed; use subprocess")
+        if SHELL_LINE.search(cell.source):
+            problems.append(f"{name}: `name = !command` hides whether the command failed; use subprocess")
         if cell.execution_count != number:
             problems.append(f"{name}: was skipped or ran out of order (execution count {cell.execution_count}, not {number})")
     return problems + widget_problems(widget_state or {})
@@ -134,7 +136,8 @@ def run_notebook(path,                   # the notebook; read, never written
     notebook = nbformat.read(path, as_version=4)
     result = Result(path.stem)
     for cell in notebook.cells:
-        if cell.cell_type == "code": cell.outputs, cell.execution_count = [], None
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
     with tempfile.TemporaryDirectory(prefix="notebook-") as scratch:
         if folder is None:
             # The copy keeps its neighbours in reach: ../data means what it means in the repository.
@@ -144,7 +147,8 @@ def run_notebook(path,                   # the notebook; read, never written
                 if neighbour.name in ("data", "latentspeech", "tests", "tools", "settings.ini", "pyproject.toml"):
                     (Path(scratch) / neighbour.name).symlink_to(neighbour)
         client = Client(notebook, km=_manager(), timeout=timeout, resources={"metadata": {"path": str(folder)}}, allow_errors=False)
-        if listen: client.listen = listen
+        if listen:
+            client.listen = listen
         begun = {}
         code_cells = [i for i, c in enumerate(notebook.cells) if c.cell_type == "code" and c.source.strip()]
 
@@ -166,7 +170,8 @@ def run_notebook(path,                   # the notebook; read, never written
             with client.setup_kernel(cleanup_kc=True, env=environment, stderr=stderr):
                 _evaluate(client, WATCH)
                 try:
-                    for index, cell in enumerate(notebook.cells): client.execute_cell(cell, index)
+                    for index, cell in enumerate(notebook.cells):
+                        client.execute_cell(cell, index)
                 except CellTimeoutError:
                     raised = f"{cell_name(notebook.cells[current()], current())}: ran into the limit of {timeout} s"
                 except CellExecutionError as error:
@@ -180,11 +185,13 @@ def run_notebook(path,                   # the notebook; read, never written
             ran = nbformat.from_dict({**notebook, "cells": notebook.cells[:current() + 1]})
             hidden = [p for p in audit(ran, notes, client.widget_state) if p.split(": ")[0] not in raised]
             result.problems = hidden + [raised]
-        else: result.problems = audit(notebook, notes, client.widget_state)
+        else:
+            result.problems = audit(notebook, notes, client.widget_state)
         stderr.seek(0)
         log = stderr.read()
         stderr.close()
-        if TRACEBACK.search(log): result.problems.append(f"a traceback on the kernel's own stderr: {log.strip().splitlines()[-1][:300]}")
+        if TRACEBACK.search(log):
+            result.problems.append(f"a traceback on the kernel's own stderr: {log.strip().splitlines()[-1][:300]}")
     result.cells = sum(1 for c in notebook.cells if c.cell_type == "code" and c.execution_count)
     result.seconds = round(time.time() - started, 1)
     if save_to:
@@ -203,14 +210,17 @@ def _evaluate(client, code: str, expression: str | None = None) -> str | None:
                                                   output_hook=lambda message: None)
         return reply["content"]
     content = run_sync(ask)()
-    if not expression: return None
+    if not expression:
+        return None
     import ast
     return ast.literal_eval(content["user_expressions"]["answer"]["data"]["text/plain"])
 
 
 def _run_in_process(path: str, options: dict) -> Result:
-    try: return run_notebook(path, **options)
-    except Exception as error: return Result(Path(path).stem, [f"the runner itself failed: {type(error).__name__}: {error}"])
+    try:
+        return run_notebook(path, **options)
+    except Exception as error:
+        return Result(Path(path).stem, [f"the runner itself failed: {type(error).__name__}: {error}"])
 
 
 def run_all(paths, jobs: int = 2, report=print, **options) -> list[Result]:
@@ -224,7 +234,8 @@ def run_all(paths, jobs: int = 2, report=print, **options) -> list[Result]:
             result = results[waiting[done]] = done.result()
             report(f"{'passed' if result.passed else 'FAILED'}  {result.name:24} {result.seconds:6.1f} s  {result.cells:3} cells  "
                    f"{result.peak_mb:5.0f} MB  slowest {result.slowest[0]:5.1f} s")
-            for problem in result.problems: report(f"        {problem}")
+            for problem in result.problems:
+                report(f"        {problem}")
     return [results[p] for p in paths]
 
 
@@ -238,11 +249,13 @@ def main(argv=None) -> int:
     parser.add_argument("--json", help="write what was measured into this file")
     options = parser.parse_args(argv)
     threads = str(max(1, (os.cpu_count() or 1) // options.jobs))
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"): os.environ.setdefault(name, threads)
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(name, threads)
     os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
     paths = [Path(p) for p in options.notebooks] or sorted(options.folder.glob("*.ipynb"))
     results = run_all(paths, options.jobs, lambda line: print(line, flush=True), timeout=options.timeout, save_to=options.save)
-    if not results: print(f"no notebook in {options.folder}")
+    if not results:
+        print(f"no notebook in {options.folder}")
     if options.json:
         Path(options.json).parent.mkdir(parents=True, exist_ok=True)
         Path(options.json).write_text(json.dumps([dict(asdict(r), passed=r.passed) for r in results], indent=1))
@@ -251,4 +264,5 @@ def main(argv=None) -> int:
     return 1 if failed else 0
 
 
-if __name__ == "__main__": sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

@@ -23,19 +23,23 @@ MARKS = ("n", "value", "low", "high", "difference", "difference_low", "differenc
 
 
 @pytest.fixture(scope="module")
-def kept(): return recorded(ablations.RECORD)
+def kept():
+    return recorded(ablations.RECORD)
 
 
 @pytest.fixture(scope="module")
-def rows(kept): return {r["row"]: r for r in kept["rows"]}
+def rows(kept):
+    return {r["row"]: r for r in kept["rows"]}
 
 
 @pytest.fixture(scope="module")
-def voice(): return LatentSpeech.from_pretrained("mini")
+def voice():
+    return LatentSpeech.from_pretrained("mini")
 
 
 @pytest.fixture(scope="module")
-def corpus(): return written(PRESETS["mini"].corpus)
+def corpus():
+    return written(PRESETS["mini"].corpus)
 
 
 def test_the_record_says_how_it_was_made(kept, rows):
@@ -46,13 +50,15 @@ def test_the_record_says_how_it_was_made(kept, rows):
     for row in rows.values():
         assert {"row", "part", "meaning", "command", "machine", "date", "seconds", "marks"} <= set(row) and row["part"] == ABLATIONS[row["row"]].part
         assert {"SER (in-house)", "tone error"} <= set(row["marks"])
-        for mark in row["marks"].values(): assert tuple(mark) == MARKS and mark["n"] == 60 == len(mark["errors"].split()) == len(mark["totals"].split())
+        for mark in row["marks"].values():
+            assert tuple(mark) == MARKS and mark["n"] == 60 == len(mark["errors"].split()) == len(mark["totals"].split())
         if row["part"] in ("voice", "autoencoder"):
             assert row["steps"] > 0 and row["batch"] > 0 and len(row["weights"]) == 16 and (ablations.RECORD.parent / row["sound"]).exists()
 
 
 def test_rows_that_were_trained_got_the_same_budget(rows):
-    for part in ("voice", "autoencoder"): assert len({(r["steps"], r["batch"], r["machine"]) for r in rows.values() if r["part"] == part}) <= 1
+    for part in ("voice", "autoencoder"):
+        assert len({(r["steps"], r["batch"], r["machine"]) for r in rows.values() if r["part"] == part}) <= 1
 
 
 def test_the_commands_of_the_record_are_understood(kept, rows):
@@ -116,7 +122,8 @@ def test_a_borrowed_condition_is_the_others(voice, corpus):
 
 def test_raw_latents_are_what_the_last_convolution_gives(voice):
     network, audio = voice.autoencoder, 0.1 * torch.randn(1, 1, 20 * 1024, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad(): z, raw = network.encode(audio), network.encoder[:-1](network.analyse(audio))
+    with torch.no_grad():
+        z, raw = network.encode(audio), network.encoder[:-1](network.analyse(audio))
     torch.testing.assert_close(to_raw(network, z), raw, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(from_raw(network, raw), z, atol=1e-4, rtol=1e-4)
     assert (raw - z).abs().max() > 1
@@ -126,7 +133,8 @@ def test_the_pretended_start_has_the_papers_signal():
     alpha, sigma = Schedule("flow").alpha_sigma(torch.tensor(ablations.PAPER_END))
     paper = Schedule("linear", 50).alpha_sigma(torch.tensor(1.0))
     assert float(alpha / sigma) == pytest.approx(float(paper[0] / paper[1]), rel=1e-4)
-    late = Late("zero_terminal_snr", 50); late.start = 0.98
+    late = Late("zero_terminal_snr", 50)
+    late.start = 0.98
     assert late.times(8)[0] == pytest.approx(0.98) and late.times(8)[-1] == 0 and float(late.alpha_sigma(late.times(8))[0][0]) > 0
     assert torch.equal(Late("flow").times(8), Schedule("flow").times(8))
 
@@ -148,7 +156,8 @@ def test_variants_start_from_the_same_weights(change):
 def test_without_the_prior_loss_all_else_learns_as_if_it_were_not_there():
     def gradients(change, without_prior=False):
         task = tiny_task(change).eval()
-        with torch.no_grad(): [p.normal_(generator=torch.Generator().manual_seed(5)) for p in task.denoiser.leave[-1].parameters()]
+        with torch.no_grad():
+            [p.normal_(generator=torch.Generator().manual_seed(5)) for p in task.denoiser.leave[-1].parameters()]
         b = task.batch(torch.Generator().manual_seed(0), 2)
         loss = task(b)[0]
         if without_prior:
@@ -158,7 +167,8 @@ def test_without_the_prior_loss_all_else_learns_as_if_it_were_not_there():
         return {n: p.grad for n, p in task.named_parameters() if p.grad is not None and "encoder.prior" not in n}
     mine, by_hand = gradients(dict(layers=("prior",))), gradients({}, True)
     assert mine.keys() == by_hand.keys() and mine
-    for name in mine: torch.testing.assert_close(mine[name], by_hand[name], atol=1e-5, rtol=1e-4)
+    for name in mine:
+        torch.testing.assert_close(mine[name], by_hand[name], atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("row", [a for a in ablations.VOICE if "diffusion" in a.change], ids=lambda a: a.row)

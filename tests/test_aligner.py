@@ -27,15 +27,18 @@ def every_path(n_frames, n_states, optional):
         allowed = all(b == a or b == a + 1 or (b == a + 2 and optional[a + 1]) for a, b in steps)
         begins = path[0] == 0 or (path[0] == 1 and optional[0])
         ends = path[-1] == n_states - 1 or (path[-1] == n_states - 2 and optional[-1])
-        if allowed and begins and ends: yield np.array(path)
+        if allowed and begins and ends:
+            yield np.array(path)
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10 ** 6), st.integers(3, 6), st.integers(2, 4), st.integers(-1, 3))
 def test_viterbi_and_forward_equal_brute_force(seed, n_frames, n_states, which):
     scores, optional = np.random.default_rng(seed).normal(size=(n_frames, n_states)), np.zeros(n_states, bool)
-    if 0 <= which < n_states: optional[which] = True
-    if n_frames < n_states: return
+    if 0 <= which < n_states:
+        optional[which] = True
+    if n_frames < n_states:
+        return
     totals = [scores[np.arange(n_frames), p].sum() for p in every_path(n_frames, n_states, optional)]
     path = viterbi(scores, optional)
     assert any((path == p).all() for p in every_path(n_frames, n_states, optional))
@@ -56,8 +59,10 @@ def test_path_equals_torchaudio_forced_align(seed):
     functional, rng = pytest.importorskip("torchaudio.functional"), np.random.default_rng(seed)
     labels = rng.integers(1, 9, rng.integers(1, 9)).tolist()
     logits = torch.tensor(rng.normal(size=(rng.integers(20, 100), 9)), dtype=torch.float32).log_softmax(1)
-    try: theirs, _ = functional.forced_align(logits[None], torch.tensor([labels], dtype=torch.int32), blank=0)
-    except (RuntimeError, AttributeError, OSError) as error: pytest.skip(f"this torchaudio has no forced_align: {type(error).__name__}")
+    try:
+        theirs, _ = functional.forced_align(logits[None], torch.tensor([labels], dtype=torch.int32), blank=0)
+    except (RuntimeError, AttributeError, OSError) as error:
+        pytest.skip(f"this torchaudio has no forced_align: {type(error).__name__}")
     states, optional = ctc_states(labels)
     assert (states[viterbi(logits[:, states].double().numpy(), optional)] == theirs[0].numpy()).all()
 
@@ -164,18 +169,24 @@ def test_finds_a_hidden_pause_and_drops_none(trained):
 
 def test_errors_are_typed(trained):
     corpus, aligner = trained
-    with pytest.raises(AlignerError, match="can't hold"): aligner.align(torch.randn(2000), ["sil", "a"] * 20)
-    with pytest.raises(AlignerError, match="must pair"): aligner.align(torch.randn(20_000), ["sil", "a"], [0])
-    with pytest.raises(AlignerError, match="no phone"): class_ids(["sil", "Ω"])
-    with pytest.raises(AlignerError, match="no 'test'"): train_aligner(corpus, split="test")
+    with pytest.raises(AlignerError, match="can't hold"):
+        aligner.align(torch.randn(2000), ["sil", "a"] * 20)
+    with pytest.raises(AlignerError, match="must pair"):
+        aligner.align(torch.randn(20_000), ["sil", "a"], [0])
+    with pytest.raises(AlignerError, match="no phone"):
+        class_ids(["sil", "Ω"])
+    with pytest.raises(AlignerError, match="no 'test'"):
+        train_aligner(corpus, split="test")
     assert class_ids(SYMBOLS).max() < len(SYMBOLS)
 
 
 @pytest.fixture(scope="module")
-def english(tmp_path_factory): return english_corpus(tmp_path_factory.mktemp("english"))
+def english(tmp_path_factory):
+    return english_corpus(tmp_path_factory.mktemp("english"))
 
 
-def test_english_phones_are_those_that_espeak_says(english): assert len(english) == 24   # compared where they are made
+def test_english_phones_are_those_that_espeak_says(english):
+    assert len(english) == 24   # compared where they are made
 
 
 @pytest.mark.slow
@@ -193,7 +204,8 @@ def test_aligns_real_words():
     assert len(timed) + len(timed.report) == len(words) and all(u.starts == sorted(u.starts) for u in timed)
 
 
-def spoken(symbols, starts, tones=None): return Alignment(symbols, tones or [0] * len(symbols), starts, starts[-1] + .1, [], 0.)
+def spoken(symbols, starts, tones=None):
+    return Alignment(symbols, tones or [0] * len(symbols), starts, starts[-1] + .1, [], 0.)
 
 
 def test_drift_matches_phones_past_pauses():
@@ -201,7 +213,8 @@ def test_drift_matches_phones_past_pauses():
     assert np.allclose(drift(spoken(known.symbols, [0, .11, .2, .29, .4]), known)[1:], [10, 0, -10, 0])
     fewer = drift(spoken(["sil", "a", "i", "sil"], [0, .1, .3, .42]), known)
     assert np.isnan(fewer[[0, 2]]).all() and np.allclose(fewer[[1, 3, 4]], [0, 0, 20])
-    with pytest.raises(AlignerError, match="two different texts"): drift(spoken(["sil", "o", "i", "sil"], [0, .1, .2, .3]), known)
+    with pytest.raises(AlignerError, match="two different texts"):
+        drift(spoken(["sil", "o", "i", "sil"], [0, .1, .2, .3]), known)
 
 
 def test_syllable_starts():
@@ -216,13 +229,16 @@ def test_viewer_draws_any_corpus(trained):
     axes = show_alignment(audio, aligner.align(audio, u.symbols), u, "title")
     assert len(axes) == 4 and [t.get_text() for t in axes[2].texts] == u.symbols * 2 and len(show_alignment(audio, u)) == 3
     untimed = Corpus(corpus.folder, "untimed", [replace(u, starts=None) for u in corpus])
-    with pytest.raises(AlignerError, match="give an aligner"): browse_alignments(untimed)
+    with pytest.raises(AlignerError, match="give an aligner"):
+        browse_alignments(untimed)
     for box in browse_alignments(corpus), browse_alignments(corpus, aligner), browse_alignments(untimed, aligner):
-        for number in 0, box.children[0].max: box.f(number)   # what the slider calls
+        for number in 0, box.children[0].max:
+            box.f(number)   # what the slider calls
         plt.close("all")
 
 
-def hand_starts(): return [line.split("\t") for line in HAND.read_text("utf8").splitlines()]
+def hand_starts():
+    return [line.split("\t") for line in HAND.read_text("utf8").splitlines()]
 
 
 def test_marks_by_hand_are_whole():
@@ -255,7 +271,8 @@ def test_recorded_errors_are_what_is_promised():
     ("Hello world", "sil HH AH L OW W ER L D sil"), ("water, little bottle", "sil W AO T ER sp L IH T AH L B AA T AH L sil"),
     ("judge church thing this vision", "sil JH AH JH CH ER CH TH IH NG DH IH S V IH ZH AH N sil"), ("voice now my day", "sil V OY S N AW M AY D EY sil"),
     ("25 cars", "sil T W EH N T IY F AY V K AA R Z sil")])
-def test_english_phones(text, phones): assert english_phones(text).symbols == phones.split()
+def test_english_phones(text, phones):
+    assert english_phones(text).symbols == phones.split()
 
 
 def test_english_stress_and_words():
@@ -267,8 +284,10 @@ def test_english_stress_and_words():
 @settings(max_examples=60, deadline=None)
 @given(st.text(max_size=40))
 def test_any_string_gives_english_phones_or_a_typed_error(text):
-    try: said = english_phones(text)
-    except TextError: return
+    try:
+        said = english_phones(text)
+    except TextError:
+        return
     assert set(said.symbols) <= {*ARPABET, *PAUSES} and len(said.symbols) == len(said.tones) == len(said.syllable)
 
 
@@ -304,5 +323,6 @@ def english_corpus(folder, count=24):
 
 def test_viterbi_takes_more_states_than_a_byte_counts():
     scores = np.full((600, 300), -5.0)
-    for s in range(300): scores[2 * s:2 * s + 2, s] = 0
+    for s in range(300):
+        scores[2 * s:2 * s + 2, s] = 0
     assert (viterbi(scores) == np.arange(600) // 2).all()

@@ -16,7 +16,8 @@ def test_files_come_back(tmp_path, suffix, floor):
     again = load(path)
     assert again.dtype == torch.float32 and again.ndim == 1 and abs(len(again) - len(sound)) < 2400
     assert abs(A.level(again) - A.level(sound)) < 0.3
-    if suffix in (".wav", ".flac"): assert (again - sound).abs().max() < 1 / 32000
+    if suffix in (".wav", ".flac"):
+        assert (again - sound).abs().max() < 1 / 32000
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
@@ -55,7 +56,8 @@ def broken_files(folder: Path):
     ("folder.wav", "no file"), ("absent.wav", "no file")])
 def test_broken_files_are_refused_in_one_line(tmp_path, name, says):
     broken_files(tmp_path)
-    with pytest.raises(AudioError) as error: load(tmp_path / name)
+    with pytest.raises(AudioError) as error:
+        load(tmp_path / name)
     assert says in str(error.value) and "\n" not in str(error.value) and name in str(error.value)
 
 
@@ -77,9 +79,11 @@ def test_chunks_before_and_after_the_samples_are_no_cut(tmp_path):
 def test_save_leaves_the_old_file_when_it_fails(tmp_path, monkeypatch, call):
     path = save(tmp_path / "x.wav", noise)
     before = path.read_bytes()
-    def full(*arguments): raise OSError(28, "No space left on device")
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
     monkeypatch.setattr(os, call, full)
-    with pytest.raises(OSError): save(path, noise * 0.5)
+    with pytest.raises(OSError):
+        save(path, noise * 0.5)
     assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
 
 
@@ -92,8 +96,10 @@ def test_a_process_killed_while_it_writes_leaves_the_old_file(tmp_path):
 
 @pytest.mark.parametrize("bad", [torch.zeros(2, 100), torch.full((5,), math.nan), torch.zeros(0), torch.full((5,), 3.0)])
 def test_save_refuses(tmp_path, bad):
-    with pytest.raises(AudioError): save(tmp_path / "x.wav", bad)
-    with pytest.raises(AudioError, match="end the name"): save(tmp_path / "x.txt", noise)
+    with pytest.raises(AudioError):
+        save(tmp_path / "x.wav", bad)
+    with pytest.raises(AudioError, match="end the name"):
+        save(tmp_path / "x.txt", noise)
     assert not list(tmp_path.iterdir())
 
 
@@ -109,7 +115,8 @@ def test_resampling_keeps_a_tone(rate, into):
 
 
 def test_resampling_refuses_awkward_rates():
-    with pytest.raises(AudioError, match="awkward"): A.resample(noise, 44_101, 48_000)
+    with pytest.raises(AudioError, match="awkward"):
+        A.resample(noise, 44_101, 48_000)
 
 
 def test_spectrogram_equals_librosa():
@@ -141,7 +148,8 @@ def test_silence_has_finite_gradients():
 
 
 def test_inference_mode_leaves_no_trap_in_the_cache():
-    with torch.inference_mode(): A.log_mel(noise, n_fft=374, hop=100, n_mels=9)
+    with torch.inference_mode():
+        A.log_mel(noise, n_fft=374, hop=100, n_mels=9)
     x = noise.clone().requires_grad_()
     A.log_mel(x, n_fft=374, hop=100, n_mels=9).sum().backward()
 
@@ -193,11 +201,13 @@ def test_import_has_no_side_effects():
 def test_real_recordings_load(tmp_path):
     folder = Path(__file__).parents[2] / "shared" / "data"
     tars = sorted(folder.rglob("*.tar")) if folder.is_dir() else []
-    if not tars: pytest.skip("no real recordings beside the checkout")
+    if not tars:
+        pytest.skip("no real recordings beside the checkout")
     for tar in tars:
         with tarfile.open(tar) as archive:
             members = [m for m, _ in zip((m for m in archive if m.isfile()), range(3))]
             for member in members:
                 path = tmp_path / Path(member.name).name
                 path.write_bytes(archive.extractfile(member).read())
-                if path.suffix in (".wav", ".flac", ".mp3", ".ogg", ".opus"): assert -70 < A.level(load(path)) < -3
+                if path.suffix in (".wav", ".flac", ".mp3", ".ogg", ".opus"):
+                    assert -70 < A.level(load(path)) < -3

@@ -16,7 +16,8 @@ def make(config=TINY, seed=0):
     return Autoencoder(config).eval()
 
 
-def noise(*shape, seed=1): return 0.1 * torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+def noise(*shape, seed=1):
+    return 0.1 * torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.mark.parametrize("kind", ["base", "paper"])
@@ -34,10 +35,14 @@ def test_any_length(kind, length):
 @torch.inference_mode()
 def test_finite_and_peak_safe(sound):
     audio = torch.zeros(1, 1, 6000)
-    if sound == "click": audio[..., 3000] = 1
-    if sound == "noise": audio = torch.randn(1, 1, 6000).clamp(-1, 1)
-    if sound == "full scale": audio = torch.sign(torch.sin(torch.arange(6000) * 0.05))[None, None]
-    if sound == "offset": audio += 1
+    if sound == "click":
+        audio[..., 3000] = 1
+    if sound == "noise":
+        audio = torch.randn(1, 1, 6000).clamp(-1, 1)
+    if sound == "full scale":
+        audio = torch.sign(torch.sin(torch.arange(6000) * 0.05))[None, None]
+    if sound == "offset":
+        audio += 1
     autoencoder = make()
     latents = autoencoder.encode(audio)
     decoded = autoencoder.decode(100 * latents)
@@ -46,12 +51,14 @@ def test_finite_and_peak_safe(sound):
 
 @pytest.mark.parametrize("shape", [(1, 2, 4000), (4000,), (1, 4000), (1, 1, 0)])
 def test_refuses_other_shapes(shape):
-    with pytest.raises(AutoencoderError): make().encode(torch.zeros(shape))
+    with pytest.raises(AutoencoderError):
+        make().encode(torch.zeros(shape))
 
 
 @pytest.mark.parametrize("shape", [(1, 15, 4), (16, 4), (1, 16, 0)])
 def test_refuses_other_latents(shape):
-    with pytest.raises(AutoencoderError): make().decode(torch.zeros(shape))
+    with pytest.raises(AutoencoderError):
+        make().decode(torch.zeros(shape))
 
 
 @pytest.mark.parametrize("config", [TINY, AutoencoderConfig(channels=(8, 8, 8, 8), residual_units=2), AutoencoderConfig(channels=(8, 8, 8, 8), residual_units=3),
@@ -110,7 +117,8 @@ def test_forward_equals_there_and_back():
     torch.testing.assert_close(autoencoder(audio), autoencoder.reconstruct(audio)[0].clamp(-1, 1), atol=2e-5, rtol=1e-4)
 
 
-def shipped(name="mini"): return Autoencoder.from_pretrained(name)
+def shipped(name="mini"):
+    return Autoencoder.from_pretrained(name)
 
 
 @pytest.mark.parametrize("name", ["mini", "base"])
@@ -122,7 +130,8 @@ def test_shipped_weights_neither_click_nor_hum(name):
     assert max(level(quiet), level(quiet[:1024]), level(quiet[-1024:])) < -60 and quiet.mean().abs() < 1e-4
     voice = torch.cat([vowel("a", 4, 0.6), vowel("i", 2, 0.6)])[9000:-9000]     # cut in the middle of a swing at both ends
     back = autoencoder(voice[None, None])[0, 0]
-    for edge in (slice(0, 480), slice(-480, None)): assert level(back[edge]) < max(level(voice[edge]), level(voice)) + 3
+    for edge in (slice(0, 480), slice(-480, None)):
+        assert level(back[edge]) < max(level(voice[edge]), level(voice)) + 3
     assert (back.mean() - voice.mean()).abs() < 2e-3
 
 
@@ -130,7 +139,8 @@ def test_shipped_weights_neither_click_nor_hum(name):
 @torch.inference_mode()
 def test_shipped_weights_load_fast_and_know_where_a_sound_is(name):
     shipped(name)                                                                 # the first time pays for imports
-    start = time.perf_counter(); autoencoder = shipped(name)
+    start = time.perf_counter()
+    autoencoder = shipped(name)
     assert time.perf_counter() - start < 2
     voice = vowel("a", 3, 0.5)
     back = autoencoder(voice[None, None])[0, 0]
@@ -140,7 +150,8 @@ def test_shipped_weights_load_fast_and_know_where_a_sound_is(name):
 
 def test_weights_of_the_largest_preset_load_in_two_seconds(tmp_path):
     make(preset("base").autoencoder).save_pretrained(tmp_path)
-    start = time.perf_counter(); Autoencoder.from_pretrained(tmp_path)
+    start = time.perf_counter()
+    Autoencoder.from_pretrained(tmp_path)
     assert time.perf_counter() - start < 2
 
 
@@ -149,10 +160,13 @@ def test_looks_equally_far_both_ways():
     "A click moves the latents around its own frame, as far to the left as to the right: no hidden delay."
     autoencoder = make(AutoencoderConfig(channels=(8, 8, 8, 8), residual_units=2))
     silence = torch.zeros(1, 1, FRAME * 41)
-    click = silence.clone(); click[..., FRAME * 20 + FRAME // 2] = 1
+    click = silence.clone()
+    click[..., FRAME * 20 + FRAME // 2] = 1
     moved = (autoencoder.encode(click) - autoencoder.encode(silence)).abs().amax((0, 1)).nonzero().flatten()
     assert moved.min() + moved.max() == 40 and moved.max() - 20 <= autoencoder.context
-    latents = torch.zeros(1, 16, 41); poke = latents.clone(); poke[..., 20] = 1
+    latents = torch.zeros(1, 16, 41)
+    poke = latents.clone()
+    poke[..., 20] = 1
     moved = (autoencoder.decode(poke) - autoencoder.decode(latents)).abs().amax((0, 1)).nonzero().flatten()
     assert abs(moved.min() + moved.max() - (FRAME * 41 - 1)) <= FRAME // 4
     assert moved.max() < FRAME * (21 + autoencoder.context)
@@ -167,8 +181,10 @@ def test_learns_without_a_delay():
     for _ in range(120):
         reconstruction, bands, true_bands, _ = autoencoder.reconstruct(audio)
         (bands - true_bands).square().mean().backward()
-        optimiser.step(); optimiser.zero_grad()
-    with torch.inference_mode(): decoded = autoencoder.eval()(audio)
+        optimiser.step()
+        optimiser.zero_grad()
+    with torch.inference_mode():
+        decoded = autoencoder.eval()(audio)
     a, b = audio[..., 2048:-2048].flatten(0, 1), decoded.flatten(0, 1)
     scores = [(a * b[:, 2048 + lag:6144 + lag]).sum().item() for lag in range(-100, 101)]
     assert abs(scores.index(max(scores)) - 100) <= 2, scores.index(max(scores)) - 100
@@ -184,7 +200,8 @@ def test_parameter_counts():
 
 def test_training_follows_the_statistics():
     autoencoder = make().train()
-    for seed in range(30): _, _, _, latents = autoencoder.reconstruct(noise(4, 1, 8192, seed=seed))
+    for seed in range(30):
+        _, _, _, latents = autoencoder.reconstruct(noise(4, 1, 8192, seed=seed))
     assert latents.mean().abs() < 0.3 and (latents.std() - 1).abs() < 0.3
     norm = autoencoder.encoder[-1]
     assert norm.n_batches == 30 and not norm.std.requires_grad and autoencoder.latent_std.eq(1).all()
@@ -242,7 +259,8 @@ def test_other_config_is_refused(tmp_path):
     card = json.loads(path.with_suffix(".json").read_text())
     card["config"]["channels"] = [8, 8, 8, 8]
     path.with_suffix(".json").write_text(json.dumps(card))
-    with pytest.raises(PretrainedError): Autoencoder.from_pretrained(tmp_path)
+    with pytest.raises(PretrainedError):
+        Autoencoder.from_pretrained(tmp_path)
 
 
 def test_gradients_reach_every_weight():
@@ -263,7 +281,8 @@ def test_a_hash_is_the_same_however_the_weights_came():
 
 def test_the_shipped_voice_knows_its_autoencoder():
     card = Path(module_file).parent / "pretrained" / "mini-voice.json"
-    if not card.exists(): pytest.skip("no voice ships")
+    if not card.exists():
+        pytest.skip("no voice ships")
     assert weights_hash(shipped().encoder) == json.loads(card.read_text())["latent_hash"]
 
 
@@ -272,7 +291,8 @@ def test_a_grown_network_says_what_the_small_one_said():
     "Every new channel is silent at first, with weight norm or without; then training moves the new weights too."
     small, audio = make(), noise(2, 1, 5000)
     wide = AutoencoderConfig(channels=(20, 24, 40, 64), residual_units=1)
-    with torch.inference_mode(False): grown = small.grow(wide)
+    with torch.inference_mode(False):
+        grown = small.grow(wide)
     torch.testing.assert_close(grown(audio), small(audio), atol=1e-6, rtol=1e-4)
     torch.testing.assert_close(grown.unfuse()(audio), small(audio), atol=1e-5, rtol=1e-3)
     with torch.inference_mode(False):
@@ -284,7 +304,8 @@ def test_a_grown_network_says_what_the_small_one_said():
 @pytest.mark.parametrize("config", [AutoencoderConfig(channels=(16, 24, 32, 40), residual_units=1), AutoencoderConfig(channels=(16, 24, 32, 48), residual_units=2),
                                     AutoencoderConfig(channels=(16, 24, 32, 48), residual_units=1, latent_channels=8)])
 def test_a_network_without_room_is_refused(config):
-    with pytest.raises(AutoencoderError, match="no room"): make().grow(config)
+    with pytest.raises(AutoencoderError, match="no room"):
+        make().grow(config)
 
 
 @torch.no_grad()

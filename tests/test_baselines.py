@@ -31,7 +31,8 @@ TINY = PRESETS["tiny"]
 
 
 @pytest.fixture(scope="module")
-def corpus(): return make_embedded_corpus(config=TINY.corpus, progress=False)
+def corpus():
+    return make_embedded_corpus(config=TINY.corpus, progress=False)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,8 @@ def made(tmp_path_factory):
     return folder
 
 
-def phones(u): return Phones(u.symbols, u.tones, [], u.pinyin)
+def phones(u):
+    return Phones(u.symbols, u.tones, [], u.pinyin)
 
 
 def test_mels_are_those_of_torchaudio():
@@ -68,7 +70,8 @@ def test_bands_fold_without_loss_and_in_order(n):
     white = bands.encode(audio)
     assert white.shape == (2, 128, -(-n // 128))
     plain = bands.pqmf(torch.nn.functional.pad(audio, (0, -n % 128)))
-    for band, k in ((0, 0), (3, 5), (15, 7)): assert torch.equal(white[:, 8 * band + k], plain[:, band, k::8])
+    for band, k in ((0, 0), (3, 5), (15, 7)):
+        assert torch.equal(white[:, 8 * band + k], plain[:, band, k::8])
     torch.testing.assert_close(bands.decode(white)[..., :n], audio, atol=2e-4, rtol=0)
 
 
@@ -96,7 +99,9 @@ def test_mean_learns_the_mean_and_hears_no_noise():
     for i in range(300):
         z = torch.tensor([-1.0, 3.0])[torch.randint(2, (64,), generator=step_generator(0, i))][:, None, None].expand(64, 3, 5)
         loss = (mean(z, torch.ones(64), condition) - z).square().mean()
-        optimizer.zero_grad(); loss.backward(); optimizer.step()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
     torch.testing.assert_close(mean(torch.randn(2, 3, 5), torch.rand(2), condition), torch.ones(2, 3, 5), atol=0.5, rtol=0)
     assert torch.equal(mean(torch.zeros(4, 3, 5), torch.ones(4), condition), mean(torch.randn(4, 3, 5), torch.zeros(4), condition))
 
@@ -117,14 +122,16 @@ def test_baselines_differ_from_latentspeech_only_where_said():
         assert replace(mine, encoder=PRESETS["mini"].encoder, diffusion=PRESETS["mini"].diffusion) == PRESETS["mini"]
     fast, style = (baseline_preset(n, PRESETS["mini"]).encoder for n in ("fastspeech", "stylespeech"))
     assert fast.style_blocks == 0 and replace(fast, style_blocks=style.style_blocks, rank=style.rank) == style
-    with pytest.raises(BaselineError, match="mel_vocoder"): train_baseline("tacotron", TINY)
+    with pytest.raises(BaselineError, match="mel_vocoder"):
+        train_baseline("tacotron", TINY)
 
 
 def test_long_utterances_are_left_out_by_seconds(corpus, mels):
     u = corpus.split("train")[0]
     example = baseline_example(u, torch.zeros(80, -(-round(u.seconds * 48_000) // 256)), corpus.speakers, 256)
     shorter = replace(TINY, train_voice=replace(TINY.train_voice, seconds=u.seconds - 0.1))
-    with pytest.raises(RuntimeError, match="raise `seconds`"): BaselineTask("mel_diffusion", shorter, mels, [example], 2)
+    with pytest.raises(RuntimeError, match="raise `seconds`"):
+        BaselineTask("mel_diffusion", shorter, mels, [example], 2)
     assert BaselineTask("mel_diffusion", replace(TINY, train_voice=replace(TINY.train_voice, seconds=u.seconds + 0.1)), mels, [example], 2).examples
 
 
@@ -134,7 +141,8 @@ def test_every_baseline_is_stored_and_speaks(corpus, made):
     for name in BASELINES:
         card = load_weights(made / name, name)[1]
         assert {"sha256", "config", "corpus", "licence", "steps", "seed", "training_seconds", "machine"} <= card.keys()
-        if name == "mel_vocoder": continue
+        if name == "mel_vocoder":
+            continue
         voice = Voice.from_pretrained(name, made / name)
         said = voice.speak_phones([phones(u)], 0, u.speaker, [known])[0]
         assert len(said.audio) == 1024 * int(known.sum()) and torch.isfinite(said.audio).all()
@@ -162,22 +170,27 @@ def test_a_killed_training_goes_on_bit_for_bit(corpus, tmp_path):
     whole = train_baseline("stylespeech", TINY, few, tmp_path / "whole", **options)
     train_baseline("stylespeech", TINY, few, tmp_path / "parts", callback=lambda run, terms: run.step == 2 and os.kill(os.getpid(), signal.SIGINT), **options)
     parts = train_baseline("stylespeech", TINY, few, tmp_path / "parts", **options)
-    for k, v in whole.task.state_dict().items(): assert torch.equal(v, parts.task.state_dict()[k]), k
+    for k, v in whole.task.state_dict().items():
+        assert torch.equal(v, parts.task.state_dict()[k]), k
 
 
 def test_a_vocoder_of_other_mels_is_refused(made):
     assert isinstance(load_vocoder(made / "mel_vocoder"), MelVocoder)
-    with pytest.raises(PretrainedError, match="another corpus"): load_vocoder(made / "mel_vocoder", Mels())
-    with pytest.raises(PretrainedError, match="mel_vocoder"): load_vocoder("nowhere")
+    with pytest.raises(PretrainedError, match="another corpus"):
+        load_vocoder(made / "mel_vocoder", Mels())
+    with pytest.raises(PretrainedError, match="mel_vocoder"):
+        load_vocoder("nowhere")
 
 
 def test_the_vocoder_is_as_big_as_our_decoder_and_keeps_time():
     config = vocoder_config(PRESETS["mini"].autoencoder)
     vocoder, audio = MelVocoder(config).eval(), torch.randn(1, 1, 5000) * 0.1
     white = vocoder.encode(audio)
-    with torch.no_grad(): sound, bands, true, _ = vocoder.reconstruct(audio)
+    with torch.no_grad():
+        sound, bands, true, _ = vocoder.reconstruct(audio)
     assert vocoder.hop == 256 and white.shape == (1, 80, 20) and sound.shape == audio.shape and bands.shape == true.shape[:2] + (320,)
-    with torch.no_grad(): torch.testing.assert_close(vocoder.decode(white, chunk=7), vocoder.decode(white), atol=1e-5, rtol=1e-4)
+    with torch.no_grad():
+        torch.testing.assert_close(vocoder.decode(white, chunk=7), vocoder.decode(white), atol=1e-5, rtol=1e-4)
 
 
 def test_with_an_autoencoder_it_is_latentspeech():
@@ -210,7 +223,8 @@ def test_the_recorded_table_is_whole():
     assert ser["natural"]["value"] < 0.02 and min(ser, key=lambda k: ser[k]["value"]) == "natural"
     assert {"latentspeech"} < set(record["weights_sha256"]) == set(record["steps"]) <= set(BASELINES) | {"autoencoder", "latentspeech"}
     mini = PRESETS["mini"]
-    for name in ("latentspeech", "fastspeech"): assert cost(untrained(name, mini), 4) == pytest.approx(record["costs"][name], rel=1e-6)
+    for name in ("latentspeech", "fastspeech"):
+        assert cost(untrained(name, mini), 4) == pytest.approx(record["costs"][name], rel=1e-6)
 
 
 def test_the_table_of_a_person_s_words_has_every_row():

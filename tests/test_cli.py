@@ -40,7 +40,8 @@ def test_help_is_quick_and_imports_no_torch():
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_every_option(command, capsys):
-    with pytest.raises(SystemExit) as stopped: main([command, "--help"])
+    with pytest.raises(SystemExit) as stopped:
+        main([command, "--help"])
     text = capsys.readouterr().out
     assert stopped.value.code == 0 and "--json" in text
     assert not re.search(r"^  --[\w-]+( [A-Z_]+)?$\n(?= +-|\Z)", text, re.M), "an option without help"
@@ -48,7 +49,8 @@ def test_every_command_explains_every_option(command, capsys):
 
 @pytest.mark.parametrize("words", [[], ["sing"], ["speak"], ["train", "--minutes", "soon"], ["bench", "--no-such"]])
 def test_usage_errors_exit_with_2(words, capsys):
-    with pytest.raises(SystemExit) as stopped: main(words)
+    with pytest.raises(SystemExit) as stopped:
+        main(words)
     assert stopped.value.code == 2 and "Traceback" not in capsys.readouterr().err
 
 
@@ -89,7 +91,8 @@ def test_a_judge_goes_on_from_another_of_its_own_sizes(tmp_path):
     assert b.card["went_on_from"]["sha256"] == a.card["sha256"] and first.step == 1
     near, far = ((next(iter(b.parameters())) - next(iter(j.parameters()))).abs().mean() for j in (a, Judge(PRESETS["tiny"].judge)))
     assert near < far / 10
-    with pytest.raises(PretrainedError, match="other sizes"): train_judge("tiny", corpus, tmp_path / "c", start="base", **steps)
+    with pytest.raises(PretrainedError, match="other sizes"):
+        train_judge("tiny", corpus, tmp_path / "c", start="base", **steps)
 
 
 def test_evaluate_takes_as_long_as_it_is_asked_to(monkeypatch, capsys, tmp_path):
@@ -102,7 +105,8 @@ def test_evaluate_takes_as_long_as_it_is_asked_to(monkeypatch, capsys, tmp_path)
     same = lambda table: {(r["row"], r["metric"]): r["value"] for r in table["rows"] if (r["row"], r["metric"]) in {(q["row"], q["metric"]) for q in quick["rows"]}}
     assert same(whole) == same(quick) and len(whole["rows"]) > len(quick["rows"])
     capsys.readouterr()
-    for wrong in ("--seeds 0", "--limit -1", "--distances -1"): assert "--seeds is 1 or more" in refused(capsys, "evaluate", *wrong.split())
+    for wrong in ("--seeds 0", "--limit -1", "--distances -1"):
+        assert "--seeds is 1 or more" in refused(capsys, "evaluate", *wrong.split())
 
 
 def test_no_traceback_reaches_a_shell():
@@ -118,17 +122,22 @@ def voice(monkeypatch):
 
     class Voice:
         @classmethod
-        def from_pretrained(cls, name, device="cpu"): asked.update(name=name, device=device); return cls()
+        def from_pretrained(cls, name, device="cpu"):
+            asked.update(name=name, device=device)
+            return cls()
         def speak_to(self, path, text, **how):
-            if not text.strip(): raise ValueError("there is nothing to say")
+            if not text.strip():
+                raise ValueError("there is nothing to say")
             asked.update(text=text, **how)
             save(path, torch.zeros(4800))
             return dict(path=str(path), seconds=0.1, syllables=[("ni2", 0.0, 0.05), ("hao3", 0.05, 0.1)], warnings=[])
 
     class Judge:
         @classmethod
-        def from_pretrained(cls, name): return cls()
-        def transcribe(self, audio, sample_rate): return ["ni2", "hao4"]
+        def from_pretrained(cls, name):
+            return cls()
+        def transcribe(self, audio, sample_rate):
+            return ["ni2", "hao4"]
 
     monkeypatch.setitem(sys.modules, "latentspeech.synthesis", types.SimpleNamespace(LatentSpeech=Voice))
     monkeypatch.setitem(sys.modules, "latentspeech.judge", types.SimpleNamespace(Judge=Judge))
@@ -167,19 +176,24 @@ def test_train_makes_all_parts_and_they_speak(monkeypatch, tmp_path, capsys):
 
 
 def test_an_interrupt_is_130_and_a_bug_is_a_traceback(monkeypatch, capsys):
-    def interrupted(*given, **more): raise KeyboardInterrupt
+    def interrupted(*given, **more):
+        raise KeyboardInterrupt
     monkeypatch.setattr(cli, "_corpus", interrupted)
     assert main(["prepare"]) == 130 and "Traceback" not in capsys.readouterr().err
-    def bug(*given, **more): raise KeyError("our own mistake")
+    def bug(*given, **more):
+        raise KeyError("our own mistake")
     monkeypatch.setattr(cli, "_corpus", bug)
-    with pytest.raises(KeyError): main(["prepare"])
+    with pytest.raises(KeyError):
+        main(["prepare"])
 
 
 def test_a_damaged_corpus_is_exit_code_1(monkeypatch, capsys):
     corpus = types.SimpleNamespace(folder="x", name="x", speakers=["a"], recipe="", report=[], verify=lambda: ["001"], split=lambda s: [], split_sha256=lambda s: "0")
     class Corpus(types.SimpleNamespace):
-        def __len__(self): return 0
-        def __iter__(self): return iter(())
+        def __len__(self):
+            return 0
+        def __iter__(self):
+            return iter(())
     monkeypatch.setattr(cli, "_corpus", lambda *a, **more: Corpus(**vars(corpus)))
     assert main(["prepare", "--verify"]) == 1 and "001" in capsys.readouterr().out
 
@@ -213,7 +227,8 @@ def test_bench_alone(capsys):
     assert all(set(r) == {"stage", "seconds", "real_time_factor"} for r in json.loads(capsys.readouterr().out)["rows"])
 
 
-def rows_of(result): return {r["what"]: r for r in result["rows"]}
+def rows_of(result):
+    return {r["what"]: r for r in result["rows"]}
 
 
 def test_the_doctor_finds_the_core_sound(capsys):
@@ -224,7 +239,8 @@ def test_the_doctor_finds_the_core_sound(capsys):
 def test_the_doctor_finds_what_is_gone(monkeypatch):
     real = importlib.metadata.version
     def version(name):
-        if name in ("pesq", "soundfile"): raise importlib.metadata.PackageNotFoundError(name)
+        if name in ("pesq", "soundfile"):
+            raise importlib.metadata.PackageNotFoundError(name)
         return real(name)
     monkeypatch.setattr(importlib.metadata, "version", version)
     monkeypatch.setattr(cli.shutil, "which", lambda name: None)
@@ -252,7 +268,8 @@ def test_a_cuda_torchaudio_is_moved_aside_only_beside_a_cpu_torch(tmp_path, monk
     extension = install(tmp_path, cuda, library)
     monkeypatch.setattr(cli, "_folder", lambda package: tmp_path / package)
     assert bool(unfit_extensions()) is unfit
-    if unfit: assert rows_of(doctor())["torchaudio"] | {"mend": ""} == dict(what="torchaudio", status="broken", mend="", detail=f"{extension} wants CUDA, which this torch has not")
+    if unfit:
+        assert rows_of(doctor())["torchaudio"] | {"mend": ""} == dict(what="torchaudio", status="broken", mend="", detail=f"{extension} wants CUDA, which this torch has not")
     doctor(mend=True)
     assert extension.exists() is not unfit and extension.with_name(extension.name + ".unused").exists() is unfit
     assert ("moved" in capsys.readouterr().err) is unfit and unfit_extensions() == []

@@ -39,18 +39,21 @@ def test_any_values_come_back(channels, rate, kind):
 def test_old_files_may_lack_settings_but_nothing_unknown_is_swallowed():
     assert C.from_dict(C.Preset, {"name": "x", "denoiser": {"layers": 3}}) == C.Preset("x", denoiser=C.DenoiserConfig(layers=3))
     for cls, values in ((C.DenoiserConfig, {"layer": 3}), (C.Preset, {"name": "x", "denoiser": {"layer": 3}}), (C.Preset, {"name": "x", "voice": {}})):
-        with pytest.raises(C.ConfigError, match="knows no"): C.from_dict(cls, values)
+        with pytest.raises(C.ConfigError, match="knows no"):
+            C.from_dict(cls, values)
 
 
 @pytest.mark.parametrize("name", ["huge", "", "Tiny", "../tiny"])
 def test_an_unknown_preset_is_answered_with_those_there_are(name):
-    with pytest.raises(C.ConfigError, match="tiny, mini, base, paper"): C.preset(name)
+    with pytest.raises(C.ConfigError, match="tiny, mini, base, paper"):
+        C.preset(name)
 
 
 def test_nothing_can_be_changed():
     for part in PARTS:
         one = getattr(C.preset("mini"), part)
-        with pytest.raises(FrozenInstanceError): setattr(one, fields(one)[0].name, None)
+        with pytest.raises(FrozenInstanceError):
+            setattr(one, fields(one)[0].name, None)
 
 
 def test_it_imports_nothing_but_the_standard_library():

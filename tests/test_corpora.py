@@ -13,10 +13,12 @@ DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 SMALL = CorpusConfig(utterances=6, valid=1, test=1, seed=3)
 
 @pytest.fixture(scope="module")
-def corpus(tmp_path_factory): return make_embedded_corpus(tmp_path_factory.mktemp("c") / "small", SMALL, progress=False)
+def corpus(tmp_path_factory):
+    return make_embedded_corpus(tmp_path_factory.mktemp("c") / "small", SMALL, progress=False)
 
 @pytest.fixture(scope="module")
-def plan(): return plan_corpus(CorpusConfig())
+def plan():
+    return plan_corpus(CorpusConfig())
 
 # the plan of the whole corpus
 
@@ -48,7 +50,8 @@ def test_no_two_third_tones_meet(plan):
 
 def test_impossible_sizes_are_refused():
     for bad in (CorpusConfig(utterances=10, valid=5, test=5), CorpusConfig(utterances=0), CorpusConfig(valid=-1)):
-        with pytest.raises(CorpusError, match="ask for more"): plan_corpus(bad)
+        with pytest.raises(CorpusError, match="ask for more"):
+            plan_corpus(bad)
 
 # sound and labels
 
@@ -62,11 +65,13 @@ def test_same_bits_in_another_process(corpus, tmp_path):
     assert not load_corpus(tmp_path / "again").verify()
 
 def test_every_common_base_can_be_said():
-    for base in sorted({p[:-1] for p in common_syllables()})[::4] + ["jiong", "qiong", "xiong"]: speak_espeak([base + "4"])
+    for base in sorted({p[:-1] for p in common_syllables()})[::4] + ["jiong", "qiong", "xiong"]:
+        speak_espeak([base + "4"])
 
 @pytest.mark.parametrize("syllable", ["hng5", "m2"])
 def test_what_espeak_reads_as_english_is_refused(syllable):
-    with pytest.raises(CorpusError, match="cannot say"): speak_espeak([syllable])
+    with pytest.raises(CorpusError, match="cannot say"):
+        speak_espeak([syllable])
 
 @pytest.mark.parametrize("voice", ["female", "male"])
 def test_sound_starts_and_ends_where_the_labels_say(voice):
@@ -122,33 +127,47 @@ def test_idempotent_and_damage_is_seen(corpus, tmp_path):
     again = make_embedded_corpus(corpus.folder, SMALL, progress=False)
     assert (corpus.folder / "manifest.json").stat().st_mtime_ns == stamp and again.split_sha256("test") == corpus.split_sha256("test")
     u = again[2]
-    data = bytearray(u.path.read_bytes()); data[len(data) // 2] ^= 1; u.path.write_bytes(data)
-    try: assert again.verify() == [u.id]
-    finally: data[len(data) // 2] ^= 1; u.path.write_bytes(data)
+    data = bytearray(u.path.read_bytes())
+    data[len(data) // 2] ^= 1
+    u.path.write_bytes(data)
+    try:
+        assert again.verify() == [u.id]
+    finally:
+        data[len(data) // 2] ^= 1
+        u.path.write_bytes(data)
     assert again.verify() == []
 
 def test_another_folder_is_never_replaced(tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(CorpusError, match="something else"): make_embedded_corpus(tmp_path, SMALL, progress=False)
+    with pytest.raises(CorpusError, match="something else"):
+        make_embedded_corpus(tmp_path, SMALL, progress=False)
     assert (tmp_path / "thesis.txt").exists()
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", "<html>", '{"utterances": [{}]}', '{"utterances": 3, "name": "x", "recipe": ""}', "cut", "path", "labels"])
 def test_damaged_manifests(corpus, tmp_path, damage):
     text = (corpus.folder / "manifest.json").read_text("utf8")
-    if damage == "cut": damage = text[:len(text) // 2]
-    if damage == "path": damage = text.replace("audio/", "../audio/")
+    if damage == "cut":
+        damage = text[:len(text) // 2]
+    if damage == "path":
+        damage = text.replace("audio/", "../audio/")
     if damage == "labels":
-        manifest = json.loads(text); manifest["utterances"][0]["starts"].pop(); damage = json.dumps(manifest)
+        manifest = json.loads(text)
+        manifest["utterances"][0]["starts"].pop()
+        damage = json.dumps(manifest)
     (tmp_path / "manifest.json").write_text(damage, "utf8")
-    with pytest.raises(CorpusError, match="manifest.json is damaged"): load_corpus(tmp_path)
+    with pytest.raises(CorpusError, match="manifest.json is damaged"):
+        load_corpus(tmp_path)
 
 def test_folder_that_is_none(tmp_path):
-    with pytest.raises(CorpusError, match="no folder"): load_corpus(tmp_path / "none")
-    with pytest.raises(CorpusError, match="is no corpus"): load_corpus(tmp_path)
+    with pytest.raises(CorpusError, match="no folder"):
+        load_corpus(tmp_path / "none")
+    with pytest.raises(CorpusError, match="is no corpus"):
+        load_corpus(tmp_path)
 
 def test_missing_espeak_names_what_to_install(monkeypatch):
     monkeypatch.setenv("ESPEAK_LIBRARY", "/no/such/libespeak.so")
-    with pytest.raises(CorpusError, match="apt install espeak-ng"): espeak("ni3", "cmn-latn-pinyin")
+    with pytest.raises(CorpusError, match="apt install espeak-ng"):
+        espeak("ni3", "cmn-latn-pinyin")
 
 # corpora of other makers
 
@@ -156,10 +175,13 @@ ROWS = ["id\ttext\tpinyin\tspeaker\tseconds\tsplit", "a1\t你好#1，世界#4。
 
 def write(folder, rows=ROWS, ids=("a1", "a2"), archive=True, suffix="flac", encoding="utf8", end="\n", rate=24_000):
     (folder / "sounds.tsv").write_bytes(end.join(rows).encode(encoding))
-    for i in ids: soundfile.write(folder / f"{i}.{suffix}", 0.3 * np.sin(np.arange(rate // 2) / 9), rate)
+    for i in ids:
+        soundfile.write(folder / f"{i}.{suffix}", 0.3 * np.sin(np.arange(rate // 2) / 9), rate)
     if archive:
         with tarfile.open(folder / "sounds.tar", "w") as tar:
-            for i in ids: tar.add(folder / f"{i}.{suffix}", f"{i}.{suffix}"); (folder / f"{i}.{suffix}").unlink()
+            for i in ids:
+                tar.add(folder / f"{i}.{suffix}", f"{i}.{suffix}")
+                (folder / f"{i}.{suffix}").unlink()
     return folder
 
 @pytest.mark.parametrize("archive", [True, False])
@@ -178,23 +200,29 @@ def test_tables_round_trip(tmp_path, archive, form):
     (3, "a2\t再见。", "line 3 has 2 columns"), (3, ROWS[1], "line 3 has id a1 again"), (2, ROWS[1].replace("a1", "../a1"), "line 2 has id '../a1'"),
     (2, ROWS[1].replace("train", "dev"), "line 2 has split 'dev'"), (1, "name\twords", "line 1 must name the columns"), (3, "", "line 3 has 1 columns")])
 def test_tables_damage(tmp_path, line, text, message):
-    rows = list(ROWS) + ["a3\t好。\thao3\tann\t0.5\ttrain"]; rows[line - 1] = text
-    with pytest.raises(CorpusError, match=message): load_corpus(write(tmp_path, rows))
+    rows = list(ROWS) + ["a3\t好。\thao3\tann\t0.5\ttrain"]
+    rows[line - 1] = text
+    with pytest.raises(CorpusError, match=message):
+        load_corpus(write(tmp_path, rows))
 
 def test_table_not_utf8(tmp_path):
-    with pytest.raises(CorpusError, match="line 2 isn't UTF-8"): load_corpus(write(tmp_path, encoding="gb18030"))
+    with pytest.raises(CorpusError, match="line 2 isn't UTF-8"):
+        load_corpus(write(tmp_path, encoding="gb18030"))
 
 @pytest.mark.parametrize("kind", ["parent", "link", "doubled", "text", "cut"])
 def test_hostile_archives(tmp_path, kind):
     write(tmp_path)
     if kind == "cut":
-        data = (tmp_path / "sounds.tar").read_bytes(); (tmp_path / "sounds.tar").write_bytes(data[:2000])
+        data = (tmp_path / "sounds.tar").read_bytes()
+        (tmp_path / "sounds.tar").write_bytes(data[:2000])
     else:
         with tarfile.open(tmp_path / "sounds.tar", "a") as tar:
             info = tarfile.TarInfo({"parent": "../x.flac", "link": "b.flac", "doubled": "a1.flac", "text": "readme.txt"}[kind])
-            if kind == "link": info.type, info.linkname = tarfile.SYMTYPE, "/etc/passwd"
+            if kind == "link":
+                info.type, info.linkname = tarfile.SYMTYPE, "/etc/passwd"
             tar.addfile(info)
-    with pytest.raises(CorpusError, match="sounds.tar"): load_corpus(tmp_path)
+    with pytest.raises(CorpusError, match="sounds.tar"):
+        load_corpus(tmp_path)
 
 def test_rows_may_be_kept_for_their_sound_alone(tmp_path):
     rows = ROWS + ["a3\tVIP\t/ V IY1 /\tann\t0.5\ttrain", "a4\t一…也…\t\tann\t0.5\ttrain"]
@@ -211,9 +239,12 @@ def test_rows_left_out_are_reported(tmp_path):
     assert [any(x in line for line in corpus.report) for x in ("English", "hao9", "no sound", "b9")] == [True] * 4
 
 def test_link_out_of_the_folder_is_refused(tmp_path):
-    (tmp_path / "c").mkdir(); write(tmp_path / "c", archive=False)
-    (tmp_path / "secret.wav").write_bytes(b"x"); (tmp_path / "c" / "a3.wav").symlink_to(tmp_path / "secret.wav")
-    with pytest.raises(CorpusError, match="leads out"): load_corpus(tmp_path / "c")
+    (tmp_path / "c").mkdir()
+    write(tmp_path / "c", archive=False)
+    (tmp_path / "secret.wav").write_bytes(b"x")
+    (tmp_path / "c" / "a3.wav").symlink_to(tmp_path / "secret.wav")
+    with pytest.raises(CorpusError, match="leads out"):
+        load_corpus(tmp_path / "c")
 
 @pytest.mark.skipif(not (DATA / "magicdata-cs").is_dir(), reason="the real recordings of magicdata-cs aren't on this machine")
 def test_magicdata():
@@ -238,6 +269,7 @@ def test_two_makers_at_once_agree(tmp_path):
 def test_a_failing_worker_says_why(tmp_path):
     from latentspeech.corpora import _share
     class Bar:
-        def update(self): pass
+        def update(self):
+            pass
     with pytest.raises(CorpusError, match="espeak's process failed.*cannot say"):
         _share([dict(tokens=["hng5"], speaker="male", speed=200, pitch=50, silence=(0.1, 0.1), seed=0, id="a")], tmp_path, Bar())

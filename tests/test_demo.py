@@ -14,7 +14,8 @@ def fabricate(folder):
     "Write a small but whole demo folder."
     (folder / "samples").mkdir(parents=True)
     tone = 0.1 * np.sin(np.arange(24_000) * 0.05)
-    for name in ("a-natural.wav", "a-speech.wav"): soundfile.write(folder / "samples" / name, tone, 48_000)
+    for name in ("a-natural.wav", "a-speech.wav"):
+        soundfile.write(folder / "samples" / name, tone, 48_000)
     keep = lambda name, what: (folder / name).write_text(json.dumps(what), "utf8")
     keep("samples.json", [dict(id="a", text="你好<b>&", pinyin=["ni2", "hao3"], heard=dict(natural=["ni2", "hao3"], speech=["ni3"]),
                                sounds=dict(natural="samples/a-natural.wav", speech="a-speech.wav", reconstruction="samples/lost.wav"))])
@@ -39,7 +40,8 @@ def page(tmp_path_factory):
 def test_the_page_shows_what_there_is(page):
     assert page.count("<audio") == 2 and page.count("data:image/png") == 2 and page.count("data:image/svg+xml") == 2
     for text in ("nǐ", "not there", "6.2 %", "n = 150", "3.1 % to 12.4 %", "holds", "14 min 12 s", "2.0 GB", "1 min 06 s", "40 minutes of training in place of 5",
-                 "9,000 steps in 60 min 00 s", "a ruler that changes with each run", "make speak"): assert text in page, text
+                 "9,000 steps in 60 min 00 s", "a ruler that changes with each run", "make speak"):
+        assert text in page, text
 
 
 def test_the_page_escapes_what_it_did_not_write(page):
@@ -54,17 +56,23 @@ def test_the_page_stands_alone(page):
 def test_tags_are_balanced(page):
     from html.parser import HTMLParser
     class Checker(HTMLParser):
-        def __init__(self): super().__init__(); self.open = []
+        def __init__(self):
+            super().__init__()
+            self.open = []
         def handle_starttag(self, tag, attributes):
-            if tag not in ("meta", "img", "br"): self.open.append(tag)
-        def handle_endtag(self, tag): assert self.open.pop() == tag
-    checker = Checker(); checker.feed(page)
+            if tag not in ("meta", "img", "br"):
+                self.open.append(tag)
+        def handle_endtag(self, tag):
+            assert self.open.pop() == tag
+    checker = Checker()
+    checker.feed(page)
     assert not checker.open
 
 
 def test_an_empty_folder_gives_a_page_that_says_so(tmp_path):
     text = write_page(tmp_path).read_text("utf8")
-    for piece in ("samples.json is missing", "table.json is missing", "autoencoder/history.json is missing", "No notebook was run"): assert piece in text
+    for piece in ("samples.json is missing", "table.json is missing", "autoencoder/history.json is missing", "No notebook was run"):
+        assert piece in text
 
 
 @pytest.mark.parametrize("name", ["samples.json", "table.json", "demo.json", "voice/history.json", "samples/a-speech.wav"])
@@ -110,7 +118,8 @@ def test_what_is_left_is_never_nothing_and_never_all():
     assert stage.plan == 210 and estimate(stage, 0) == (0, 210)
     assert estimate(stage, 100, dict(left=80.0)) == pytest.approx((100 / 210, 110))
     assert estimate(stage, 500)[1] >= 150 and estimate(stage, 190, dict(left=0.0), trained=185)[1] == 25
-    for elapsed in (0, 10, 300, 9000): assert 0 <= estimate(stage, elapsed, dict(left=-5), trained=1)[0] < 1
+    for elapsed in (0, 10, 300, 9000):
+        assert 0 <= estimate(stage, elapsed, dict(left=-5), trained=1)[0] < 1
     line = progress_line(4, 6, stage, 0.5, 75, 700, "step 10, error 1.2")
     assert all(part in line for part in ("4 of 6", "50%", "75 s left", "whole demo 12 min", "step 10")) and len(line) < 140
     assert (clock(5), clock(95), clock(3600)) == ("5 s", "1:35 min", "60 min") and sum(s.plan for s in plan_stages(demo.FROM_NOTHING)) < 3600
@@ -118,7 +127,8 @@ def test_what_is_left_is_never_nothing_and_never_all():
 
 def test_memory_of_children_counts():
     before, child = resident_gb(), subprocess.Popen([sys.executable, "-c", "x = b'x' * 200_000_000; print(1, flush=True); input()"], stdin=-1, stdout=-1)
-    if not before: pytest.skip("/proc does not tell here")
+    if not before:
+        pytest.skip("/proc does not tell here")
     child.stdout.readline()
     assert 0.15 < resident_gb() - before < 0.5
     child.communicate(b"\n")
@@ -126,8 +136,12 @@ def test_memory_of_children_counts():
 
 class Small(Demo):
     "Run three small notebooks in place of the real ones, and make no corpus."
-    def make_corpus(self): self.watcher.begin("corpus"); self.watcher.end()
-    def speak_first(self): self.watcher.begin("first"); self.watcher.end("skipped", "not in a test")
+    def make_corpus(self):
+        self.watcher.begin("corpus")
+        self.watcher.end()
+    def speak_first(self):
+        self.watcher.begin("first")
+        self.watcher.end("skipped", "not in a test")
 
 
 TRAIN = """import json, os
@@ -171,7 +185,8 @@ def test_a_notebook_that_fails_is_named_and_the_page_still_written(tmp_path):
     run = small(tmp_path, stream := io.StringIO(), voice="x = 1\nx.nothing <b> 1")
     assert run.run() == 1
     page, said = (tmp_path / "out" / "index.html").read_text("utf8"), stream.getvalue()
-    for text in (said, page): assert "71_train_latentspeech.ipynb" in text and "AttributeError" in text
+    for text in (said, page):
+        assert "71_train_latentspeech.ipynb" in text and "AttributeError" in text
     assert "FAILED" in said and "70_train_autoencoder.html" in page and "72_paper_table" not in page and "<b> 1" not in page
 
 
@@ -181,8 +196,10 @@ def test_a_table_that_is_missing_is_said(tmp_path):
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path):
-    (tmp_path / "out").mkdir(); (tmp_path / "out" / "thesis.txt").write_text("dear")
-    with pytest.raises(demo.Failed, match="something else"): small(tmp_path, io.StringIO()).run()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("dear")
+    with pytest.raises(demo.Failed, match="something else"):
+        small(tmp_path, io.StringIO()).run()
     assert (tmp_path / "out" / "thesis.txt").exists()
 
 
@@ -201,12 +218,15 @@ def test_ctrl_c_ends_the_kernel_too(tmp_path):
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     for _ in range(300):
-        if (tmp_path / "pid").exists() and (pid := (tmp_path / "pid").read_text()): break
+        if (tmp_path / "pid").exists() and (pid := (tmp_path / "pid").read_text()):
+            break
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     said, complaints = process.communicate(timeout=40)
     assert process.returncode == 130 and "Interrupted after" in said and "Traceback" not in said + complaints, said + complaints
     for _ in range(50):
-        if not Path(f"/proc/{pid}").exists(): break
+        if not Path(f"/proc/{pid}").exists():
+            break
         time.sleep(0.1)
-    else: raise AssertionError("the kernel lives on")
+    else:
+        raise AssertionError("the kernel lives on")

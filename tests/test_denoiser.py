@@ -13,7 +13,8 @@ from latentspeech.denoiser import Denoiser, DenoiserError, GatedLayer, time_feat
 def make(name="tiny", width=24, seed=0):
     torch.manual_seed(seed)
     denoiser = Denoiser(preset(name).denoiser, width).eval()
-    nn.init.normal_(denoiser.leave[-1].weight); nn.init.normal_(denoiser.null)
+    nn.init.normal_(denoiser.leave[-1].weight)
+    nn.init.normal_(denoiser.null)
     return denoiser
 
 
@@ -83,7 +84,8 @@ def test_noise_draws_side_by_side():
         a = denoiser(draws, times, h, mask)
         b = denoiser(draws, times, h.repeat_interleave(2, 0), mask.repeat_interleave(2, 0))
     torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
-    with pytest.raises(DenoiserError, match="multiple"): denoiser(draws[:5], times[:5], h)
+    with pytest.raises(DenoiserError, match="multiple"):
+        denoiser(draws[:5], times[:5], h)
 
 
 def test_null_is_learned_only_from_dropped_examples():
@@ -115,12 +117,14 @@ def test_bfloat16_autocast_stays_close():
     mask = torch.ones(3, 1, 40)
     with torch.no_grad():
         exact = denoiser(z, t, h, mask)
-        with torch.autocast("cpu", torch.bfloat16): half = denoiser(z, t, h, mask)
+        with torch.autocast("cpu", torch.bfloat16):
+            half = denoiser(z, t, h, mask)
     assert (half.float() - exact).norm() / exact.norm() < .05
 
 
 def test_unknown_condition_is_refused():
-    with pytest.raises(DenoiserError, match="hidden, bottleneck"): Denoiser(DenoiserConfig(condition="mel"), 24)
+    with pytest.raises(DenoiserError, match="hidden, bottleneck"):
+        Denoiser(DenoiserConfig(condition="mel"), 24)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
@@ -130,9 +134,12 @@ def test_cuda_graph_equals_eager():
     with torch.no_grad():
         prepared = denoiser.prepare(h)
         stream = torch.cuda.Stream()
-        with torch.cuda.stream(stream): eager = denoiser(z, t, prepared=prepared).clone()
+        with torch.cuda.stream(stream):
+            eager = denoiser(z, t, prepared=prepared).clone()
         torch.cuda.synchronize()
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph): out = denoiser(z, t, prepared=prepared)
-        graph.replay(); torch.cuda.synchronize()
+        with torch.cuda.graph(graph):
+            out = denoiser(z, t, prepared=prepared)
+        graph.replay()
+        torch.cuda.synchronize()
     torch.testing.assert_close(out, eager, atol=1e-4, rtol=1e-3)

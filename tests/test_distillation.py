@@ -22,7 +22,8 @@ seeded = lambda seed=0: torch.Generator().manual_seed(seed)
 
 
 @pytest.fixture(scope="module")
-def corpus(): return make_embedded_corpus(config=TINY.corpus, progress=False)
+def corpus():
+    return make_embedded_corpus(config=TINY.corpus, progress=False)
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +97,8 @@ def test_a_student_that_knows_its_pairs_has_no_loss(kind):
 
 def test_at_the_start_the_loss_is_how_far_the_jump_misses_and_padding_counts_for_nothing():
     noise, z_0 = torch.randn(2, 2, 3, 8, generator=seeded(), **double)
-    mask = torch.ones(2, 1, 8, **double); mask[1, :, 3:] = 0
+    mask = torch.ones(2, 1, 8, **double)
+    mask[1, :, 3:] = 0
     guess = lambda z, t: z.tanh()
     jump = sample(guess, noise, flow, n_steps=1)
     expected = torch.stack([(jump[0] - z_0[0]).square().mean(), (jump[1] - z_0[1])[:, :3].square().mean()]).mean()
@@ -155,17 +157,21 @@ def test_lessons_bring_a_single_step_nearer_to_the_teacher(teacher, corpus):
     task = task_of(teacher, corpus, 1)
     unseen = [task.batch(step_generator(1, k), 8) for k in range(4)]
     def missed():
-        with torch.no_grad(): return sum(task(b)[0].item() for b in unseen)
+        with torch.no_grad():
+            return sum(task(b)[0].item() for b in unseen)
     before, optimizer = missed(), torch.optim.AdamW(task.denoiser.parameters(), 2e-3)
     for k in range(40):
         loss, _ = task(task.batch(step_generator(0, k), 4))
-        optimizer.zero_grad(); loss.backward(); optimizer.step()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
     assert missed() < 0.6 * before, (before, missed())
 
 
 @pytest.mark.parametrize("diffusion", (dict(schedule="linear", n_train_steps=50, target="epsilon"), dict(start="uniform")))
 def test_a_sampler_that_starts_from_something_else_is_refused(teacher, corpus, diffusion):
-    with pytest.raises(TrainingError, match="pure Gaussian noise"): task_of(teacher, corpus, **diffusion)
+    with pytest.raises(TrainingError, match="pure Gaussian noise"):
+        task_of(teacher, corpus, **diffusion)
 
 
 # ------------------------------------------------------------------ the command
@@ -187,7 +193,8 @@ def test_the_students_voice_speaks_in_its_own_number_of_steps(teacher, corpus, t
 def test_guidance_is_learned_and_then_off(teacher, corpus, tmp_path):
     state, card = load_weights(teacher, "voice")
     guided = replace(TINY, diffusion=replace(TINY.diffusion, guidance=2.0))
-    strong = tmp_path / "strong"; strong.mkdir()
+    strong = tmp_path / "strong"
+    strong.mkdir()
     tts = LatentSpeech.from_pretrained(teacher)
     save_weights(strong / "tiny-voice", nn.ModuleDict(dict(encoder=tts.encoder, denoiser=tts.denoiser)), guided, {k: v for k, v in card.items() if k not in ("sha256", "config")})
     distil(strong, corpus, tmp_path / "student", steps=2)
@@ -199,8 +206,10 @@ def test_an_interrupted_student_ends_bit_identical(teacher, corpus, tmp_path):
     often = replace(TINY, train_voice=replace(TINY.train_voice, save_every=2))
     whole = distil(teacher, corpus, tmp_path / "whole", often, steps=7)
     def power_cut(run, terms):
-        if run.step == 5: raise KeyboardInterrupt
-    with pytest.raises(KeyboardInterrupt): distil(teacher, corpus, tmp_path / "parts", often, steps=7, callback=power_cut)
+        if run.step == 5:
+            raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        distil(teacher, corpus, tmp_path / "parts", often, steps=7, callback=power_cut)
     seen = []
     parts = distil(teacher, corpus, tmp_path / "parts", often, steps=7, callback=lambda run, terms: seen.append(run.step))
     read = lambda folder: (folder / "tiny-voice.safetensors").read_bytes()
@@ -212,4 +221,5 @@ def test_an_interrupted_student_ends_bit_identical(teacher, corpus, tmp_path):
 
 def test_a_corpus_of_strangers_is_refused(teacher, corpus, tmp_path):
     strangers = Corpus(corpus.folder, "strangers", [replace(u, speaker="tan") for u in corpus.utterances])
-    with pytest.raises(TrainingError, match="nobody in strangers.*female, male"): distil(teacher, strangers, tmp_path, steps=1)
+    with pytest.raises(TrainingError, match="nobody in strangers.*female, male"):
+        distil(teacher, strangers, tmp_path, steps=1)

@@ -42,7 +42,8 @@ def test_attention_grows_with_the_square():
     attention = Attention(8, 2)
     net = nn.ModuleDict({"attention": attention})
     def macs(n):
-        with counted(net) as seen: attention(torch.randn(2, n, 8), torch.ones(2, n, dtype=torch.bool))
+        with counted(net) as seen:
+            attention(torch.randn(2, n, 8), torch.ones(2, n, dtype=torch.bool))
         return seen["attention"]
     projections = lambda n: 2 * n * (8 * 24 + 8 * 8)
     assert [macs(n) - projections(n) for n in (5, 10)] == [2 * 2 * 25 * 8, 2 * 2 * 100 * 8]
@@ -52,14 +53,16 @@ def test_attention_grows_with_the_square():
                          ids=["latents", "mels", "bands", "bands x 32", "the paper's kind"])
 def test_the_counter_agrees_with_torch(name, preset):
     voice, seconds, n_steps = build(name, preset), 6.0, 3           # longer than the decoder's pieces of 256 frames
-    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH): speaking(voice, seconds, n_steps)()
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        speaking(voice, seconds, n_steps)()
     mine = sum(once + n_steps * step for once, step in work(voice, seconds).values()) * round(seconds * 46.875) / 46.875
     assert mine == pytest.approx(counter.get_total_flops() / 2, rel=1e-9)
 
 
 def test_counting_leaves_nothing_behind():
     voice = build(OURS, TINY)
-    with counted(voice) as seen: first = speaking(voice, 0.5, 1)()
+    with counted(voice) as seen:
+        first = speaking(voice, 0.5, 1)()
     before = dict(seen)
     assert torch.equal(first, speaking(voice, 0.5, 1)()) and dict(seen) == before and set(before) == {"autoencoder", "encoder", "denoiser"}
 
@@ -117,7 +120,8 @@ def test_fits_find_what_was_planted():
 
 def test_memory_is_counted_to_the_byte():
     def hold():
-        first = torch.ones(1000); second = torch.ones(2000)
+        first = torch.ones(1000)
+        second = torch.ones(2000)
         del first
         return second + torch.ones(500).sum()
     assert 16_000 <= tensor_peak(hold) <= 16_000 + 2048 and tensor_peak(lambda: torch.ones(10 ** 6)) == pytest.approx(4e6, rel=1e-3)
@@ -133,7 +137,8 @@ def test_the_record_is_whole_and_its_counts_can_be_repeated():
         assert all(any(r["system"] == name and r["what"].startswith(what) for r in record["rows"]) for what in ("speaking, by length", "training", "memory, speak", "memory, train", "tensors"))
         assert {r["n_steps"] for r in record["rows"] if (r["what"], r["system"]) == ("speaking", name)} == set(STEPS)
     for r in record["rows"]:
-        if r["what"].startswith(("speaking", "training")): assert r["n"] >= 5 and r["value_low"] <= r["value"] <= r["value_high"] and r["ratio_low"] <= r["ratio"] <= r["ratio_high"]
+        if r["what"].startswith(("speaking", "training")):
+            assert r["n"] >= 5 and r["value_low"] <= r["value"] <= r["value_high"] and r["ratio_low"] <= r["ratio"] <= r["ratio_high"]
     for name in SYSTEMS[:3]:
         for again in count(name, build(name)):
             kept = rows[again["what"], name, again.get("seconds"), again.get("n_steps")]
@@ -142,12 +147,15 @@ def test_the_record_is_whole_and_its_counts_can_be_repeated():
 
 def run(monkeypatch, capsys, *options):
     "Run the command in this process, at the smallest scale, and return what it printed."
-    for name, value in dict(STEPS=(1, 2), LENGTHS=(0.5, 1, 2), TEN=1.0, FOLDS=(), SYSTEMS=SYSTEMS[:2]).items(): monkeypatch.setattr(efficiency, name, value)
+    for name, value in dict(STEPS=(1, 2), LENGTHS=(0.5, 1, 2), TEN=1.0, FOLDS=(), SYSTEMS=SYSTEMS[:2]).items():
+        monkeypatch.setattr(efficiency, name, value)
     monkeypatch.setattr(efficiency, "held_alone", lambda name, what, args: dict(whole=3e8, added=1e8))
     monkeypatch.setattr(sys, "argv", ["efficiency.py", "--preset", "tiny", "--threads", "1", "--seconds", "0.5", "--repeats", "1", *options])
     threads = torch.get_num_threads()
-    try: efficiency.main()
-    finally: torch.set_num_threads(threads)
+    try:
+        efficiency.main()
+    finally:
+        torch.set_num_threads(threads)
     return capsys.readouterr().out
 
 
@@ -155,7 +163,8 @@ def test_the_command_makes_a_record_in_pieces(monkeypatch, capsys, tmp_path):
     parts, table = tmp_path / "parts", tmp_path / "table.json"
     assert "still to be measured: counts, folds, training, memory, tensors" in run(monkeypatch, capsys, "--folder", str(parts), "--only", "steps", "lengths")
     first = (parts / "steps.json").read_bytes()
-    with pytest.raises(SystemExit, match="other options"): run(monkeypatch, capsys, "--folder", str(parts), "--seconds", "0.4")
+    with pytest.raises(SystemExit, match="other options"):
+        run(monkeypatch, capsys, "--folder", str(parts), "--seconds", "0.4")
     assert str(table) in run(monkeypatch, capsys, "--folder", str(parts), "--out", str(table))
     assert set(PIECES) == {p.stem for p in parts.glob("*.json")} - {"options"} and first == (parts / "steps.json").read_bytes()
     rows = recorded(table)["rows"]
@@ -167,4 +176,5 @@ def test_memory_is_that_of_a_process_of_its_own():
     args = SimpleNamespace(device="cpu", threads=1, preset="tiny", batch=1, train_batch=2, corpus="tiny")
     found = efficiency.held_alone("mel diffusion", "speak", args)
     assert found["whole"] > found["added"] > 10 * 15_000 * 4     # at least what it says
-    with pytest.raises(RuntimeError, match="no such"): efficiency.held_alone("no such", "speak", args)
+    with pytest.raises(RuntimeError, match="no such"):
+        efficiency.held_alone("no such", "speak", args)

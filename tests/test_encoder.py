@@ -47,7 +47,8 @@ def test_rotary_keeps_length_and_depends_on_distance():
     y = rotary(x)
     torch.testing.assert_close(y.norm(dim=-1), x.norm(dim=-1))
     products = y[0] @ y[0].T
-    for k in range(5): torch.testing.assert_close(products.diagonal(k), products[0, k].expand(20 - k), atol=1e-4, rtol=1e-4)
+    for k in range(5):
+        torch.testing.assert_close(products.diagonal(k), products[0, k].expand(20 - k), atol=1e-4, rtol=1e-4)
 
 
 def test_attention_equals_pytorch_multihead():
@@ -102,12 +103,14 @@ def test_rounded_durations_keep_the_total(frames, pace):
     wanted = torch.tensor([frames])
     rounded = round_durations(wanted.log1p(), torch.ones_like(wanted, dtype=torch.bool), pace)
     assert rounded.min() >= 1
-    if min(frames) / pace >= 1.5: assert abs(rounded.sum() - wanted.sum() / pace) <= 1
+    if min(frames) / pace >= 1.5:
+        assert abs(rounded.sum() - wanted.sum() / pace) <= 1
 
 
 def test_pace_may_differ_by_phone():
     encoder, (symbols, tones, speakers, lengths) = make(), batch()
-    pace = torch.ones(4, 12); pace[:, 3] = .1
+    pace = torch.ones(4, 12)
+    pace[:, 3] = .1
     encoder.duration.output.bias.data.fill_(1.)
     usual, slow = encoder(symbols, tones, speakers, lengths), encoder(symbols, tones, speakers, lengths, pace=pace)
     assert slow.durations[1, 3] > 5 * usual.durations[1, 3] and (slow.durations[1, :3] == usual.durations[1, :3]).all()
@@ -146,11 +149,16 @@ def test_low_rank_fusion_has_its_rank():
 
 def test_errors_are_typed():
     encoder, (symbols, tones, speakers, lengths) = make(), batch()
-    with pytest.raises(EncoderError, match="kind"): TextEncoder(EncoderConfig(kind="big"), 30)
-    with pytest.raises(EncoderError, match="multiple"): Attention(30, 4)
-    with pytest.raises(EncoderError, match="must match"): encoder(symbols, tones, speakers, lengths, torch.ones(4, 3, dtype=torch.long))
-    with pytest.raises(EncoderError, match="N > 0"): encoder(symbols[:, :0], tones[:, :0])
-    with pytest.raises(EncoderError, match="both"): encoder(symbols, tones[:, :3])
+    with pytest.raises(EncoderError, match="kind"):
+        TextEncoder(EncoderConfig(kind="big"), 30)
+    with pytest.raises(EncoderError, match="multiple"):
+        Attention(30, 4)
+    with pytest.raises(EncoderError, match="must match"):
+        encoder(symbols, tones, speakers, lengths, torch.ones(4, 3, dtype=torch.long))
+    with pytest.raises(EncoderError, match="N > 0"):
+        encoder(symbols[:, :0], tones[:, :0])
+    with pytest.raises(EncoderError, match="both"):
+        encoder(symbols, tones[:, :3])
 
 
 def test_runs_under_bfloat16_autocast():
@@ -158,7 +166,8 @@ def test_runs_under_bfloat16_autocast():
     durations = torch.randint(1, 5, (4, 12))
     with torch.no_grad():
         exact = encoder(symbols, tones, speakers, lengths, durations).hidden
-        with torch.autocast("cpu", torch.bfloat16): half = encoder(symbols, tones, speakers, lengths, durations).hidden
+        with torch.autocast("cpu", torch.bfloat16):
+            half = encoder(symbols, tones, speakers, lengths, durations).hidden
     assert (half.float() - exact).abs().mean() < .05
 
 
@@ -175,9 +184,12 @@ def test_cuda_graph_with_known_durations():
     with torch.no_grad():
         run = lambda: encoder(symbols, tones, speakers, lengths, durations, n_frames=64).hidden
         stream = torch.cuda.Stream()
-        with torch.cuda.stream(stream): eager = run().clone()
+        with torch.cuda.stream(stream):
+            eager = run().clone()
         torch.cuda.synchronize()
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph): out = run()
-        graph.replay(); torch.cuda.synchronize()
+        with torch.cuda.graph(graph):
+            out = run()
+        graph.replay()
+        torch.cuda.synchronize()
     torch.testing.assert_close(out, eager, atol=1e-4, rtol=1e-3)

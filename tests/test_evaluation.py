@@ -16,11 +16,13 @@ BOUNDS = {"natural, resampled once", "WORLD copy-synthesis", "control: 0 dB nois
 
 
 @pytest.fixture(scope="module")
-def tts(): return LatentSpeech.from_pretrained("mini")
+def tts():
+    return LatentSpeech.from_pretrained("mini")
 
 
 @pytest.fixture(scope="module")
-def corpus(): return make_embedded_corpus(config=PRESETS["tiny"].corpus, progress=False)
+def corpus():
+    return make_embedded_corpus(config=PRESETS["tiny"].corpus, progress=False)
 
 
 def test_the_judge_hears_espeak_through_the_whole_chain(tts, corpus):
@@ -51,7 +53,8 @@ def test_rows_that_no_seed_changes_are_made_once(tts, corpus, monkeypatch):
     test, calls = corpus.split("test")[:2], []
     a, b = renditions(tts, corpus, test, 0), renditions(tts, corpus, test, 1)
     assert list(a) == ["natural", "reconstruction", "TTS, true durations", "TTS", "control: another text"]
-    for row in a: assert all(torch.equal(x, y) for x, y in zip(a[row], b[row])) == (not row.startswith("TTS"))
+    for row in a:
+        assert all(torch.equal(x, y) for x, y in zip(a[row], b[row])) == (not row.startswith("TTS"))
     plain = type(tts.autoencoder).encode
     monkeypatch.setattr(type(tts.autoencoder), "encode", lambda *args, **how: calls.append(1) or plain(*args, **how))
     evaluate("mini", corpus, limit=2, n_seeds=3, n_distance=0, progress=False)

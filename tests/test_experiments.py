@@ -14,7 +14,8 @@ from latentspeech.synthesis import LatentSpeech
 from latentspeech.table import recorded
 
 
-def record(name): return recorded(ROOT / "data/results" / f"{name}.json")
+def record(name):
+    return recorded(ROOT / "data/results" / f"{name}.json")
 
 
 def code_of(notebook, *marks):
@@ -49,12 +50,14 @@ def test_experiment_7_witnesses_have_the_sizes_that_it_says(probes):
 
 
 @pytest.fixture(scope="module")
-def tts(): return LatentSpeech.from_pretrained("mini")
+def tts():
+    return LatentSpeech.from_pretrained("mini")
 
 
 def test_experiment_8_sentences_last_as_long_as_recorded(tts):
     kept = record("77_real_time")
-    if kept["weights_sha256"]["voice"] != load_weights("mini", "voice")[1]["sha256"]: pytest.skip("the record is of another voice: measure it again")
+    if kept["weights_sha256"]["voice"] != load_weights("mini", "voice")[1]["sha256"]:
+        pytest.skip("the record is of another voice: measure it again")
     lengths = sorted(r["audio_seconds"] for r in kept["rows"] if r["what"] == "real-time factor")
     said = [tts.speak("今天天气很好，" * n, seed=0).seconds for n in (1, 2)]
     assert said == pytest.approx(lengths[:2], abs=0.03)      # one frame
@@ -65,11 +68,15 @@ def test_experiment_8_the_text_takes_next_to_nothing_beside_steps_and_decoder(tt
     text, z = "今天天气很好，我们一起去。", torch.randn(16, 96, generator=torch.Generator().manual_seed(0))
     def seconds(function):     # of this process alone, whatever else the machine does
         laps = []
-        for _ in range(4): start = time.process_time(); function(); laps.append(time.process_time() - start)
+        for _ in range(4):
+            start = time.process_time()
+            function()
+            laps.append(time.process_time() - start)
         return median(laps[1:])
     phones = tts.plan(text)
     say = lambda n: seconds(lambda: tts.latents([r[1] for r in phones.rows], [0] * len(phones.rows), [0] * len(phones.rows), diffusion=tts.diffusion(n)))
-    with torch.no_grad(): now = {"text": seconds(lambda: tts.phones(text)), "8 steps": say(9) - say(1), "decoder": seconds(lambda: tts.autoencoder.decode(z[None]))}
+    with torch.no_grad():
+        now = {"text": seconds(lambda: tts.phones(text)), "8 steps": say(9) - say(1), "decoder": seconds(lambda: tts.autoencoder.decode(z[None]))}
     assert part["text"] < 0.1 * min(part["8 steps"], part["decoder"]) and now["text"] < 0.5 * min(now["8 steps"], now["decoder"])
 
 
@@ -79,12 +86,14 @@ def test_latents_are_denser_than_mels_as_recorded():
     kept = {(r["row"], r["metric"]): r for r in record("14_compactness")["rows"]}
     rows = {(r["row"], r["metric"]): r for r in compactness.rows_of(Autoencoder.from_pretrained("mini"), [speak_espeak("jin1 tian1 tian1 qi4".split())[0]])}
     assert rows["latent", "sparsity"]["value"] < rows["mel", "sparsity"]["value"] and kept["latent", "sparsity"]["high"] < kept["mel", "sparsity"]["low"]
-    for key, row in rows.items(): assert row["value"] == pytest.approx(kept[key]["value"], rel=0.25), key
+    for key, row in rows.items():
+        assert row["value"] == pytest.approx(kept[key]["value"], rel=0.25), key
 
 
 def test_records_that_keep_sentences_add_up():
     for path in (ROOT / "data/results").glob("*.json"):
         for row in json.loads(path.read_text("utf8")).get("rows", []):
-            if not row.get("errors") or row.get("value") is None: continue
+            if not row.get("errors") or row.get("value") is None:
+                continue
             errors, totals = ([float(x) for x in row[key].split()] for key in ("errors", "totals"))
             assert sum(errors) / sum(totals) == pytest.approx(row["value"], rel=1e-3, abs=1e-6) and len(errors) == len(totals) == row["n"], (path.name, row["row"])

@@ -27,8 +27,10 @@ def test_schedule_runs_from_data_to_noise(kind, n):
     alpha, sigma = schedule.alpha_sigma(torch.linspace(0, 1, 1001, **double))
     assert alpha[0] == 1 and sigma[0] == 0
     assert (alpha.diff() < 0).all() and (sigma.diff() > -1e-12).all()
-    if kind != "flow": torch.testing.assert_close(alpha ** 2 + sigma ** 2, torch.ones_like(alpha))
-    if kind in ("zero_terminal_snr", "flow"): assert alpha[-1] == 0 and sigma[-1] == 1
+    if kind != "flow":
+        torch.testing.assert_close(alpha ** 2 + sigma ** 2, torch.ones_like(alpha))
+    if kind in ("zero_terminal_snr", "flow"):
+        assert alpha[-1] == 0 and sigma[-1] == 1
     snr = schedule.log_snr(torch.linspace(0, 1, 11, **double))
     assert snr[0] == math.inf and (snr[1:-1].diff() < 0).all()
 
@@ -86,7 +88,8 @@ def test_times():
         assert torch.allclose(on_grid, on_grid.round(), atol=1e-12) and (on_grid.diff() < 0).all()
     shifted = Schedule("flow").times(10, shift=3.0)
     assert shifted[0] == 1 and shifted[-1] == 0 and (shifted[1:-1] > Schedule("flow").times(10)[1:-1]).all()
-    with pytest.raises(DiffusionError, match="at least 1"): Schedule("flow").times(0)
+    with pytest.raises(DiffusionError, match="at least 1"):
+        Schedule("flow").times(0)
 
 
 def test_time_samplers():
@@ -125,4 +128,5 @@ def test_unknown_names_say_what_there_is():
     z = torch.zeros(2, 3)
     for call in (lambda: Schedule("exotic"), lambda: target("score", z, z, 1., 0.), lambda: to_z0("score", z, z, 1., 0.),
                  lambda: sample_times(2, "normal")):
-        with pytest.raises(DiffusionError, match="there are: "): call()
+        with pytest.raises(DiffusionError, match="there are: "):
+            call()

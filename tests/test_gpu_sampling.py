@@ -62,18 +62,21 @@ def test_hoisted_predicts_what_the_denoiser_predicts(config):
 
 
 def test_onnx_says_what_the_networks_say(tmp_path):
-    for package in ("onnx", "onnxscript", "onnxruntime"): pytest.importorskip(package)
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package)
     denoiser, autoencoder, diffusion = random_system("tiny")
     paths = export_onnx(denoiser, autoencoder, tmp_path)
     for frames in (2, 33, 90):  # none of them the length that was exported
         hidden, z_T, _ = random_inputs(denoiser, [frames])
-        with torch.no_grad(): z = sample(lambda z, t: denoiser(z, t, hidden), z_T, Schedule("flow"))
+        with torch.no_grad():
+            z = sample(lambda z, t: denoiser(z, t, hidden), z_T, Schedule("flow"))
         torch.testing.assert_close(sample_onnx(paths, hidden, z_T, diffusion, threads=1), autoencoder.decode(z), rtol=0, atol=1e-5)
 
 
 def test_onnx_missing_is_one_line(monkeypatch, tmp_path):
     monkeypatch.setattr("latentspeech.gpu_sampling.find_spec", lambda name: None)
-    with pytest.raises(MissingExtra, match=r"latentspeech\[onnx\]"): export_onnx(*random_system("tiny")[:2], tmp_path)
+    with pytest.raises(MissingExtra, match=r"latentspeech\[onnx\]"):
+        export_onnx(*random_system("tiny")[:2], tmp_path)
 
 
 @pytest.mark.parametrize("bucket", (1, 16, 64))

@@ -24,20 +24,24 @@ def tones():
 
 def test_every_syllable_goes_there_and_back():
     from latentspeech.corpora import common_syllables
-    for syllable in common_syllables(): assert j.decode_tokens(j.encode_pinyin([syllable])) == [syllable]
+    for syllable in common_syllables():
+        assert j.decode_tokens(j.encode_pinyin([syllable])) == [syllable]
 
 
 def test_any_tokens_decode_to_something():
     generator = torch.Generator().manual_seed(0)
-    for _ in range(50): j.decode_tokens(torch.randint(len(j.TOKENS), (30,), generator=generator))
-    for initial, final in itertools.product(["", *INITIALS], FINALS): join_syllable(initial, final, 1)
+    for _ in range(50):
+        j.decode_tokens(torch.randint(len(j.TOKENS), (30,), generator=generator))
+    for initial, final in itertools.product(["", *INITIALS], FINALS):
+        join_syllable(initial, final, 1)
 
 
 def test_strays_and_pauses():
     b, a = j.encode_pinyin(["ba1"])
     assert j.decode_tokens([b]) == [] and j.decode_tokens([b, b, a]) == ["ba1"] and j.decode_tokens([a, b]) == ["a1"]
     assert j.encode_pinyin(["sil", "ni3", "sp", "hao3", "sil"]).tolist() == j.encode_pinyin(["ni3", "hao3"]).tolist()
-    with pytest.raises(j.JudgeError, match="nope1"): j.encode_pinyin(["nope1"])
+    with pytest.raises(j.JudgeError, match="nope1"):
+        j.encode_pinyin(["nope1"])
 
 
 def test_level_and_delay_of_the_window_drop_out(judge):
@@ -59,7 +63,8 @@ def test_company_changes_nothing(judge):
 def test_loss_is_the_sum_over_all_paths(judge):
     sound, said = tones()[:2400], ["ma1"]
     batch = judge.batch([sound], [said], 16_000)
-    with torch.no_grad(): scores, lengths = judge(batch.features, batch.lengths)
+    with torch.no_grad():
+        scores, lengths = judge(batch.features, batch.lengths)
     p, target = scores[0].double().exp(), batch.tokens[0].tolist()
     some = [0, *target]                       # every path that reads as the target uses only these tokens
     paths = [path for path in itertools.product(some, repeat=int(lengths[0])) if [k for k, _ in itertools.groupby(path) if k] == target]
@@ -99,7 +104,9 @@ def test_it_learns_four_sounds():
     sounds = [vowel("a", tone, 0.4, 150, sample_rate=16_000) for tone in (1, 2, 3, 4)]
     batch, optimizer = judge.batch(sounds, said, 16_000), torch.optim.AdamW(judge.parameters(), 0.02)
     for _ in range(70):
-        optimizer.zero_grad(); judge.loss(batch).backward(); optimizer.step()
+        optimizer.zero_grad()
+        judge.loss(batch).backward()
+        optimizer.step()
     assert judge.transcribe_batch(sounds, 16_000) == said
 
 
@@ -115,8 +122,10 @@ def test_weights_and_card_come_back(judge, tmp_path):
     assert again.transcribe(tones(), 16_000) == j.Judge.from_pretrained(path).transcribe(tones(), 16_000)
     card = json.loads(path.with_suffix(".json").read_text("utf8"))
     path.with_suffix(".json").write_text(json.dumps(card | {"tokens": card["tokens"][:-1]}))
-    with pytest.raises(PretrainedError, match="tokens"): j.Judge.from_pretrained(path)
-    with pytest.raises(PretrainedError): j.Judge.from_pretrained("no-such-judge")
+    with pytest.raises(PretrainedError, match="tokens"):
+        j.Judge.from_pretrained(path)
+    with pytest.raises(PretrainedError):
+        j.Judge.from_pretrained("no-such-judge")
 
 
 @pytest.mark.parametrize("share", [0, 0.05, 0.1, 0.2, 0.4])
@@ -139,8 +148,10 @@ def test_calibration_of_a_judge_that_errs_by_itself():
 
 
 def test_shipped_judge_hears_the_embedded_voice():
-    try: judge = j.Judge.from_pretrained("mini")
-    except PretrainedError as error: pytest.skip(str(error))
+    try:
+        judge = j.Judge.from_pretrained("mini")
+    except PretrainedError as error:
+        pytest.skip(str(error))
     from latentspeech.corpora import speak_espeak
     said = "jin1 tian1 tian1 qi4 zhen1 bu2 cuo4".split()
     assert syllable_error_rate([said] * 2, [judge.transcribe(speak_espeak(said, voice)[0]) for voice in ("female", "male")]) <= 0.15
@@ -153,8 +164,11 @@ def test_takes_at_several_speeds_are_each_sound_s_own():
     sounds = [vowel(name, tone, seconds, 150, sample_rate=16_000) for name, tone, seconds in (("a", 1, 0.4), ("i", 2, 0.7), ("u", 4, 1.1))] + [torch.zeros(8_000)]
     alone = [judge.transcribe(sound, 16_000) for sound in sounds]
     assert judge.transcribe_batch(sounds, 16_000) == alone and alone[0] and alone[-1] == []
-    once = j.Judge(TINY); once.load_state_dict(judge.state_dict())
-    twice = j.Judge(replace(TINY, speeds=(1.0, 1.0))); twice.load_state_dict(judge.state_dict())
+    once = j.Judge(TINY)
+    once.load_state_dict(judge.state_dict())
+    twice = j.Judge(replace(TINY, speeds=(1.0, 1.0)))
+    twice.load_state_dict(judge.state_dict())
     assert [once.transcribe(s, 16_000) for s in sounds] == [twice.transcribe(s, 16_000) for s in sounds]      # a take that agrees changes nothing
     for speeds in ((), (0.0,), (1.0, -1.0)):
-        with pytest.raises(j.JudgeError, match="one speed or more"): j.Judge(replace(TINY, speeds=speeds))
+        with pytest.raises(j.JudgeError, match="one speed or more"):
+            j.Judge(replace(TINY, speeds=speeds))

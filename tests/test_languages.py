@@ -53,7 +53,8 @@ def test_starts_ascend_and_every_phone_is_known(corpora):
 
 def test_tones_are_those_of_the_text(corpora):
     for name in "Mandarin", "Cantonese":
-        for u in corpora[name]: assert [s for s in u.tones if s] == [int(p[-1]) for p in u.pinyin]   # one phone of each syllable carries its tone
+        for u in corpora[name]:
+            assert [s for s in u.tones if s] == [int(p[-1]) for p in u.pinyin]   # one phone of each syllable carries its tone
     stresses = [s for u in corpora["English"] for s in u.tones if s]
     assert {1, 3} <= set(stresses)
 
@@ -92,7 +93,8 @@ def test_events_become_phones():
     ([("(en)", 0), ("t", 1), ("_:", 2)], None, "language"), ([("a", 0), ("_|", 5), ("_:", 6)], [1, 2], "1 syllables of 2"),
     ([("a", 0), ("_|", 5), ("a", 6), ("_|", 9), ("_:", 9)], [1], "more syllables"), ([("_:", 0)], None, "nothing")])
 def test_events_that_do_not_fit_are_refused(events, tones, message):
-    with pytest.raises(CorpusError, match=message): read_events(events, tones)
+    with pytest.raises(CorpusError, match=message):
+        read_events(events, tones)
 
 
 def test_word_lists_are_sound():
@@ -101,7 +103,8 @@ def test_word_lists_are_sound():
         assert slots == set(lists["words"]) and len(set(lists["templates"])) == len(lists["templates"])
         for slot, words in lists["words"].items():
             assert len(words.split()) == len(set(words.split())) >= 6, slot
-            if name == "english": assert words.isascii()
+            if name == "english":
+                assert words.isascii()
     cantonese = languages.word_lists()["cantonese"]
     pairs = [w for words in [*cantonese["words"].values(), *cantonese["templates"]] for w in words.split() if "/" in w]
     for w in pairs:
@@ -160,7 +163,8 @@ def test_judge_answers_every_20_ms_and_hears_nothing_in_silence():
     features = judge.features(torch.randn(16_000), 16_000)[None]
     scores, lengths = judge(features, torch.tensor([features.shape[-1]]))
     assert scores.shape == (1, 51, 3) and lengths.tolist() == [51]
-    for bad in torch.zeros(48_000), torch.zeros(0), torch.full((4800,), math.nan): assert judge.transcribe(bad) == []
+    for bad in torch.zeros(48_000), torch.zeros(0), torch.full((4800,), math.nan):
+        assert judge.transcribe(bad) == []
     assert set(judge.transcribe(torch.randn(48_000))) <= {"a1", "b0"}
 
 
@@ -197,7 +201,8 @@ def test_the_record():
     assert all(re.fullmatch("[0-9a-f]{64}", kept["splits"][name]) and kept["corpora"][name]["unseen_triples"] < 0.5 for name in kept["languages"])
     for r in kept["rows"]:
         assert r["language"] in kept["languages"] and r["n"] > 0
-        if r["value"] is not None: assert r["low"] <= r["value"] <= r["high"], r
+        if r["value"] is not None:
+            assert r["low"] <= r["value"] <= r["high"], r
     at = {(r["language"], r["row"], r["metric"]): r["value"] for r in kept["rows"]}
     for name in kept["languages"]:
         assert at[name, "natural", "phone error"] < at[name, "TTS", "phone error"] < at[name, "control: another text", "phone error"]

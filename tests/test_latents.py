@@ -10,12 +10,15 @@ from latentspeech.latents import LatentError, cache_latents, entropy, latent_sta
 SMALL = AutoencoderConfig(channels=(8, 8, 8, 8), residual_units=0)
 
 
-def noise(*shape, seed=0): return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+def noise(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def corpus(n=3, length=5000):
     sounds, calls = {f"u{i}": 0.1 * noise(length + i, seed=i) for i in range(n)}, []
-    def audio(utterance): calls.append(utterance.id); return sounds[utterance.id]
+    def audio(utterance):
+        calls.append(utterance.id)
+        return sounds[utterance.id]
     return SimpleNamespace(utterances=[SimpleNamespace(id=k, seconds=len(v) / 48_000) for k, v in sounds.items()], audio=audio, calls=calls)
 
 
@@ -28,7 +31,8 @@ def test_statistics_weigh_frames_not_utterances():
     a, b = noise(16, 10), 5 + 3 * noise(16, 990, seed=1)
     mean, std = latent_statistics([a, b])
     whole = torch.cat([a, b], 1)
-    torch.testing.assert_close(mean, whole.mean(1)); torch.testing.assert_close(std, whole.std(1, unbiased=False))
+    torch.testing.assert_close(mean, whole.mean(1))
+    torch.testing.assert_close(std, whole.std(1, unbiased=False))
     torch.testing.assert_close(unwhiten(whiten(whole, mean, std), mean, std), whole)
     assert whiten(whole.expand(2, 3, 16, 1000), mean, std).shape == (2, 3, 16, 1000)
 
@@ -61,8 +65,10 @@ def test_entropy_in_closed_form(step):
 
 @pytest.mark.parametrize("bad", [[], None])
 def test_nothing_to_measure(bad):
-    with pytest.raises(LatentError): latent_statistics(bad or [])
-    with pytest.raises(LatentError): sparsity(torch.zeros(9))
+    with pytest.raises(LatentError):
+        latent_statistics(bad or [])
+    with pytest.raises(LatentError):
+        sparsity(torch.zeros(9))
 
 
 def test_a_twentieth_of_a_mel_spectrogram():
@@ -74,7 +80,8 @@ def test_cache_equals_encoding(tmp_path):
     cache = cache_latents(autoencoder, data, tmp_path, progress=False)
     assert list(cache) == ["u0", "u1", "u2"] and data.calls == ["u0", "u1", "u2"]
     for u in data.utterances:
-        with torch.no_grad(): whole = autoencoder.encode(data.audio(u)[None, None])[0]
+        with torch.no_grad():
+            whole = autoencoder.encode(data.audio(u)[None, None])[0]
         torch.testing.assert_close(cache[u.id], whole)
         assert cache[u.id].shape == (16, -(-len(data.audio(u)) // FRAME)) and cache[u.id].dtype == torch.float32
 
@@ -102,9 +109,13 @@ def test_other_weights_statistics_or_corpus_are_encoded_anew(tmp_path):
 def test_damaged_cache_is_made_again(tmp_path, how):
     good = cache_latents(make(), corpus(), tmp_path, progress=False)
     data = bytearray(good.path.read_bytes())
-    if how == "bit": data[-3] ^= 4; good.path.write_bytes(data)
-    if how == "short": good.path.write_bytes(data[:-9])
-    if how == "no card": good.path.with_suffix(".json").unlink()
+    if how == "bit":
+        data[-3] ^= 4
+        good.path.write_bytes(data)
+    if how == "short":
+        good.path.write_bytes(data[:-9])
+    if how == "no card":
+        good.path.with_suffix(".json").unlink()
     source = corpus()
     again = cache_latents(make(), source, tmp_path, progress=False)
     assert len(source.calls) == 3 and all(torch.equal(good[k], again[k]) for k in good)

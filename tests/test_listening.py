@@ -42,7 +42,8 @@ def test_scores_hide_reference_and_bad_control_once_a_sentence():
 
 @pytest.mark.parametrize("how", [dict(systems=["a"]), dict(n_items=0), dict(kind="stars"), dict(systems=["a", "bad"])])
 def test_an_impossible_plan_is_refused(how):
-    with pytest.raises(l.ListeningError): l.plan_test(**{"systems": SYSTEMS, "n_items": 3} | how)
+    with pytest.raises(l.ListeningError):
+        l.plan_test(**{"systems": SYSTEMS, "n_items": 3} | how)
 
 
 # ---- answers
@@ -55,30 +56,35 @@ def test_the_file_is_blind_and_the_test_goes_on(tmp_path):
         l.record_answer(sheet, number % 2)
         assert not any(name in path.read_text() for name in WORTH)
     assert l.Sheet(plan, path).next is None
-    with pytest.raises(l.ListeningError, match="all questions"): l.record_answer(l.Sheet(plan, path), 0)
+    with pytest.raises(l.ListeningError, match="all questions"):
+        l.record_answer(l.Sheet(plan, path), 0)
 
 
 def test_a_crash_while_writing_loses_nothing(tmp_path, monkeypatch):
     sheet = l.Sheet(l.plan_test(SYSTEMS, 3), tmp_path / "a.json")
     l.record_answer(sheet, 1)
     before = sheet.path.read_bytes()
-    def crash(*paths): raise OSError("the disk is full")
+    def crash(*paths):
+        raise OSError("the disk is full")
     monkeypatch.setattr(os, "replace", crash)
-    with pytest.raises(OSError): l.record_answer(sheet, 0)
+    with pytest.raises(OSError):
+        l.record_answer(sheet, 0)
     assert sheet.path.read_bytes() == before and sheet.answers == [1] and os.listdir(tmp_path) == ["a.json"]
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"plan": "x"}', b"\xff\xfe", b'{"plan": "other", "answers": [1]}'])
 def test_a_file_of_something_else_is_refused_and_left_alone(tmp_path, content):
     (tmp_path / "a.json").write_bytes(content)
-    with pytest.raises(l.ListeningError, match="another"): l.Sheet(l.plan_test(SYSTEMS, 3), tmp_path / "a.json")
+    with pytest.raises(l.ListeningError, match="another"):
+        l.Sheet(l.plan_test(SYSTEMS, 3), tmp_path / "a.json")
     assert (tmp_path / "a.json").read_bytes() == content
 
 
 @pytest.mark.parametrize("answer", [2, -1, 6, "A", None, 0.5])
 def test_what_is_no_answer_is_refused(answer):
     sheet = l.Sheet(l.plan_test(SYSTEMS, 3))
-    with pytest.raises(l.ListeningError, match="no answer"): l.record_answer(sheet, answer)
+    with pytest.raises(l.ListeningError, match="no answer"):
+        l.record_answer(sheet, answer)
     assert sheet.answers == []
 
 
@@ -108,7 +114,8 @@ def test_without_widgets_the_page_is_text(monkeypatch):
 
 
 def test_a_page_needs_all_sounds():
-    with pytest.raises(l.ListeningError, match="bad"): l.ListeningPage(l.Sheet(l.plan_test(SYSTEMS, 2)), {k: SOUNDS[k] for k in ("voice", "baseline", "natural")})
+    with pytest.raises(l.ListeningError, match="bad"):
+        l.ListeningPage(l.Sheet(l.plan_test(SYSTEMS, 2)), {k: SOUNDS[k] for k in ("voice", "baseline", "natural")})
 
 
 def test_the_bad_control_is_bad():
@@ -131,12 +138,15 @@ def test_careless_listeners_are_left_out_and_named():
 
 def test_nobody_left_is_an_error_and_no_controls_is_no_attention():
     group = sheets(3, 4)
-    with pytest.raises(l.ListeningError, match="no listener passed"): l.analyse(group)
+    with pytest.raises(l.ListeningError, match="no listener passed"):
+        l.analyse(group)
     assert all(math.isnan(l.attention(s)) for s in group)
     asleep = sheets(1, 4, n_controls=10)
-    for trial in asleep[0].trials: l.record_answer(asleep[0], 1 - trial.systems.index("natural") if trial.control else 0)
+    for trial in asleep[0].trials:
+        l.record_answer(asleep[0], 1 - trial.systems.index("natural") if trial.control else 0)
     assert l.attention(asleep[0]) == 0
-    with pytest.raises(l.ListeningError): l.analyse(asleep)
+    with pytest.raises(l.ListeningError):
+        l.analyse(asleep)
 
 
 # ---- figures
@@ -144,7 +154,8 @@ def test_nobody_left_is_an_error_and_no_controls_is_no_attention():
 def test_answers_are_laid_out_whatever_the_side():
     group = sheets(4, 6)
     for sheet in group:
-        for trial in sheet.trials[:-1]: l.record_answer(sheet, trial.systems.index("voice") if "voice" in trial.systems else 0)
+        for trial in sheet.trials[:-1]:
+            l.record_answer(sheet, trial.systems.index("voice") if "voice" in trial.systems else 0)
     table = l.answer_table(group, "voice", "baseline")
     assert np.nanmin(table) == 1 and np.isnan(table).sum() == sum(not s.trials[-1].control for s in group)
     assert np.array_equal(l.answer_table(group, "baseline", "voice"), 1 - table, equal_nan=True)

@@ -6,7 +6,8 @@ from latentspeech.losses import (FLOOR, WINDOWS, LossError, MultiPeriodDiscrimin
                                  paper_loss, spectral_convergence, stft_distance)
 
 
-def noise(*shape, seed=0): return 0.1 * torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+def noise(*shape, seed=0):
+    return 0.1 * torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 DISTANCES = [mel_distance, spectral_convergence, stft_distance]
@@ -63,8 +64,10 @@ def test_only_the_band_term_hears_phase():
 @pytest.mark.parametrize("target", ("silence", "click", "full scale"))
 def test_finite_with_finite_gradients(length, target):
     true = torch.zeros(2, 1, length)
-    if target == "click": true[..., length // 2] = 1
-    if target == "full scale": true += 1
+    if target == "click":
+        true[..., length // 2] = 1
+    if target == "full scale":
+        true += 1
     for start in (torch.zeros(2, 1, length), noise(2, 1, length)):
         prediction = start.clone().requires_grad_()
         loss, terms = ReconstructionLoss()(prediction, true, prediction, true)
@@ -83,19 +86,22 @@ def test_sum_of_terms_and_shared_spectra():
 
 @pytest.mark.parametrize("distance", DISTANCES + [band_distance, ReconstructionLoss()])
 def test_shapes_must_match(distance):
-    with pytest.raises(LossError): distance(torch.zeros(1, 1, 100), torch.zeros(1, 1, 101))
+    with pytest.raises(LossError):
+        distance(torch.zeros(1, 1, 100), torch.zeros(1, 1, 101))
 
 
 def test_autocast_changes_nothing():
     a, b = noise(2, 1, 9000), noise(2, 1, 9000, seed=1)
     plain = ReconstructionLoss()(a, b, a, b)[0]
-    with torch.autocast("cpu", torch.bfloat16): torch.testing.assert_close(ReconstructionLoss()(a, b, a, b)[0], plain)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(ReconstructionLoss()(a, b, a, b)[0], plain)
     assert ReconstructionLoss()(a.bfloat16(), b.bfloat16(), a, b)[0].dtype == torch.float32
 
 
 def test_first_use_in_inference_mode_does_not_poison_training():
     "Windows and filters are cached: made under inference_mode they could never be used in a backward pass."
-    with torch.inference_mode(): ReconstructionLoss((768, 384))(noise(1, 1, 3000), noise(1, 1, 3000, seed=1))
+    with torch.inference_mode():
+        ReconstructionLoss((768, 384))(noise(1, 1, 3000), noise(1, 1, 3000, seed=1))
     prediction = noise(1, 1, 3000).requires_grad_()
     ReconstructionLoss((768, 384))(prediction, noise(1, 1, 3000, seed=1))[0].backward()
     assert prediction.grad.isfinite().all()
@@ -131,7 +137,8 @@ def test_phases_of_a_period_are_judged_on_their_own():
     "A change of every 7th sample moves the scores of one column only."
     torch.manual_seed(0)
     judge, audio = MultiPeriodDiscriminator((7,)), noise(1, 1, 7 * 400)
-    other = audio.clone(); other[..., 3::7] += 0.1
+    other = audio.clone()
+    other[..., 3::7] += 0.1
     (before, seen), (after, seen_then) = judge(audio)[0], judge(other)[0]
     for a, b in zip([before, *seen], [after, *seen_then]):
         assert [i for i in range(7) if not torch.equal(a[..., i], b[..., i])] == [3]
@@ -150,8 +157,11 @@ def test_true_and_false_part_after_a_few_steps(make):
         return 0.1 * true / true.std(), 0.1 * torch.randn(4, 1, 4096, generator=draw)
     for step in range(15):
         true, false = sounds(step)
-        discriminator_loss(judge(true), judge(false)).backward(); optimiser.step(); optimiser.zero_grad()
-    with torch.no_grad(): true, false = (torch.stack([s.mean() for s, _ in judge(x)]).mean() for x in sounds(99))
+        discriminator_loss(judge(true), judge(false)).backward()
+        optimiser.step()
+        optimiser.zero_grad()
+    with torch.no_grad():
+        true, false = (torch.stack([s.mean() for s, _ in judge(x)]).mean() for x in sounds(99))
     assert true > false + 0.2
 
 

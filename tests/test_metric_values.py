@@ -16,11 +16,13 @@ GOLDEN = json.loads(tool.FILE.read_text("utf8"))
 
 
 @pytest.fixture(scope="module")
-def sounds(): return tool.damages()
+def sounds():
+    return tool.damages()
 
 
 @pytest.fixture(scope="module")
-def found(sounds): return tool.values(sounds)
+def found(sounds):
+    return tool.values(sounds)
 
 
 @pytest.mark.parametrize("name", GOLDEN)
@@ -32,7 +34,8 @@ def test_figures_are_those_of_the_golden_file(found, name):
         assert found[name][metric] == (value if value is None else pytest.approx(value, **NEAR[metric])), metric
 
 
-def test_the_golden_file_knows_every_damage(sounds): assert list(GOLDEN) == list(sounds)[1:]
+def test_the_golden_file_knows_every_damage(sounds):
+    assert list(GOLDEN) == list(sounds)[1:]
 
 
 def test_level_changes_nothing_but_the_level(found):
@@ -48,7 +51,8 @@ def test_silence_hardly_counts(found, name):
 
 def test_tempo_counts_little_and_the_length_ratio_tells(found):
     assert found["a tenth faster"]["length_ratio"] < 1 < found["a quarter slower"]["length_ratio"]
-    for name in ("a tenth faster", "a quarter slower"): assert 0 < found[name]["mcd"] < 0.3 * found["other vowels"]["mcd"]
+    for name in ("a tenth faster", "a quarter slower"):
+        assert 0 < found[name]["mcd"] < 0.3 * found["other vowels"]["mcd"]
 
 
 def test_more_noise_is_more_distance_and_less_opinion(found):
@@ -56,19 +60,23 @@ def test_more_noise_is_more_distance_and_less_opinion(found):
     rising = [r["mcd"] for r in rows]
     assert rising == sorted(rising) and rising[0] > 0
     for metric in PACKAGE:
-        if metric in rows[0]: assert (falling := [r[metric] for r in rows]) == sorted(falling, reverse=True)
+        if metric in rows[0]:
+            assert (falling := [r[metric] for r in rows]) == sorted(falling, reverse=True)
 
 
 def test_a_missing_octave_is_heard(found):
     rows = [found[f"nothing above {f} Hz"] for f in (6000, 4000, 2000)]
     assert 0 < rows[0]["mcd"] < rows[1]["mcd"] < rows[2]["mcd"] and all(r["f0_rmse"] < 0.5 for r in rows)
-    if "stoi" in rows[0]: assert rows[0]["stoi"] > 0.99 > 0.95 > rows[2]["stoi"]
+    if "stoi" in rows[0]:
+        assert rows[0]["stoi"] > 0.99 > 0.95 > rows[2]["stoi"]
 
 
-def test_silence_has_no_figure(found): assert {m for m, v in found["silence"].items() if v is not None} == {"length_ratio"}
+def test_silence_has_no_figure(found):
+    assert {m for m, v in found["silence"].items() if v is not None} == {"length_ratio"}
 
 
-def sentence(): return speak_espeak("jin1 tian1 tian1 qi4 zhen1 bu2 cuo4".split())[0]
+def sentence():
+    return speak_espeak("jin1 tian1 tian1 qi4 zhen1 bu2 cuo4".split())[0]
 
 
 def test_flattened_tones_move_mcd_by_a_few_tenths_and_f0_by_semitones():
@@ -90,7 +98,8 @@ def test_mcd_of_speech_is_within_two_per_cent_of_pysptk_and_pyworld():
     b = tool.noisy(a, 15)[4800:]
     x, y = frames(a), frames(b)
     cost = np.linalg.norm(x[:, None] - y[None], axis=-1)
-    total = np.full((len(x) + 1, len(y) + 1), math.inf); total[0, 0] = 0
+    total = np.full((len(x) + 1, len(y) + 1), math.inf)
+    total[0, 0] = 0
     steps = np.zeros((len(x) + 1, len(y) + 1), int)
     for i in range(len(x)):                                            # the plain definition, cell by cell
         for j in range(len(y)):

@@ -44,7 +44,8 @@ def test_a_failed_output_is_all_wrong(measure):
     assert measure(said, said) == 0
     assert measure(said, [None, []]) == 1
     assert measure(said, [said[0], None]) == 0.5
-    with pytest.raises(m.MetricError): measure(said, said[:1])
+    with pytest.raises(m.MetricError):
+        measure(said, said[:1])
 
 
 def test_the_three_rates_separate_sound_and_tone():
@@ -110,7 +111,8 @@ def test_paired_interval_is_narrower_and_signed():
     assert high - low < alone[1] - alone[0]
     assert m.paired_interval(a / 10, b / 10, relative=True)[0] == pytest.approx(a.sum() / b.sum() - 1)
     assert m.paired_interval(b, b) == (0, 0, 0)
-    with pytest.raises(m.MetricError): m.paired_interval([1.0], [1.0, 2.0])
+    with pytest.raises(m.MetricError):
+        m.paired_interval([1.0], [1.0, 2.0])
 
 
 # ---- distances
@@ -146,8 +148,10 @@ def test_mcd_invariances():
     assert mcd(torch.cat([torch.zeros(9600), a])) < 0.6 and mcd(torch.cat([a, torch.zeros(9600)])) < 0.6
     levels = [mcd(noise(a, snr)) for snr in (40, 30, 20, 10, 0)]
     assert levels == sorted(levels) and levels[0] > 0
-    for failed in (torch.zeros(9600), torch.zeros(0), torch.full((9600,), math.nan)): assert mcd(failed) == math.inf
-    with pytest.raises(m.MetricError): d.mel_cepstral_distortion(torch.zeros(9600), a)
+    for failed in (torch.zeros(9600), torch.zeros(0), torch.full((9600,), math.nan)):
+        assert mcd(failed) == math.inf
+    with pytest.raises(m.MetricError):
+        d.mel_cepstral_distortion(torch.zeros(9600), a)
 
 
 def test_mcd_is_blind_to_tone_and_f0_is_not():
@@ -188,7 +192,8 @@ def test_pesq_and_stoi_only_for_aligned_pairs():
     assert d.stoi(a, b) == pytest.approx(pystoi.stoi(x, y, 16_000), abs=1e-3)
     assert d.pesq_wb(a, 3 * b) == pytest.approx(d.pesq_wb(a, b), abs=0.01)
     for measure in (d.pesq_wb, d.stoi):
-        with pytest.raises(m.MetricError, match="time-aligned"): measure(a, a[:-9600])
+        with pytest.raises(m.MetricError, match="time-aligned"):
+            measure(a, a[:-9600])
         assert math.isnan(measure(a, torch.zeros_like(a))) and math.isnan(measure(a[:900], a[:900]))
 
 
@@ -196,7 +201,8 @@ def test_pesq_and_stoi_only_for_aligned_pairs():
                                            ("pystoi", lambda a: d.stoi(a, a)), ("pyworld", lambda a: d.f0_metrics(a, a))])
 def test_a_missing_extra_names_the_cure(monkeypatch, package, call):
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(d.MissingExtra, match=r"pip install latentspeech\[eval\]"): call(speech())
+    with pytest.raises(d.MissingExtra, match=r"pip install latentspeech\[eval\]"):
+        call(speech())
 
 
 # ---- the table
@@ -228,7 +234,8 @@ def test_table_round_trip(tmp_path):
 def test_a_record_takes_what_is_not_finite(tmp_path):
     path = t.record(tmp_path / "r.json", [dict(row="tts", value=math.inf, low=math.nan, n=2)], "make it", 0, "-", "-")
     assert json.loads(path.read_text("utf8"), parse_constant=pytest.fail)["rows"] == [dict(row="tts", value=None, low=None, n=2)]
-    with pytest.raises(ValueError): t.record(tmp_path / "r.json", [], "make it", 0, "-", "-", speed=math.inf)
+    with pytest.raises(ValueError):
+        t.record(tmp_path / "r.json", [], "make it", 0, "-", "-", speed=math.inf)
     assert "<script>" not in t.ResultsTable([t.measured("<script>", "x", [1.0])]).to_html()
 
 

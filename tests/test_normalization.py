@@ -24,11 +24,13 @@ def test_the_table_is_large_and_has_every_kind():
 @pytest.mark.parametrize("text, warned", [("你好😀😀", "'😀' (GRINNING FACE), 2 times"), ("好*", "'*' (ASTERISK)")])
 def test_nothing_is_dropped_in_silence(text, warned):
     assert N.explain_normalization(text).warnings == [f"not said: {warned}"]
-    with pytest.warns(UserWarning): assert N.normalize(text) in ("你好", "好")
+    with pytest.warns(UserWarning):
+        assert N.normalize(text) in ("你好", "好")
 
 @pytest.mark.parametrize("bad, said", [("ひらがな", "HIRAGANA"), ("Жук", "CYRILLIC"), ("한국", "HANGUL"), ("\ue000", "U\\+E000"), (None, "must be a string"), (b"3", "must be a string")])
 def test_typed_errors(bad, said):
-    with pytest.raises(N.TextError, match=said) as error: N.normalize(bad)
+    with pytest.raises(N.TextError, match=said) as error:
+        N.normalize(bad)
     assert "\n" not in str(error.value)
 
 def test_changes_are_named_and_escaped():
@@ -42,9 +44,11 @@ def test_numbers_against_python():
     def parse(said):
         for unit, size in (("亿", 10**8), ("万", 10**4), ("千", 1000), ("百", 100), ("十", 10)):
             high, found, low = said.rpartition(unit) if unit in "亿万" else said.partition(unit)
-            if found: return (parse(high) if high.strip("零") else 1) * size + parse(low)
+            if found:
+                return (parse(high) if high.strip("零") else 1) * size + parse(low)
         return value[said.strip("零")] if said.strip("零") else 0
-    for n in [*range(2500), *(7**k for k in range(18)), *(10**k + 10**(k // 2) for k in range(2, 16))]: assert parse(N.read_number(str(n))) == n, N.read_number(str(n))
+    for n in [*range(2500), *(7**k for k in range(18)), *(10**k + 10**(k // 2) for k in range(2, 16))]:
+        assert parse(N.read_number(str(n))) == n, N.read_number(str(n))
 
 def test_traditional_characters_keep_their_place():
     text = "後來，他們乾脆聽著音樂，看著乾坤著作。甚至沒說甚麼，明瞭瞭望臺。"
@@ -59,8 +63,10 @@ def test_marks_are_never_read():
 
 @pytest.mark.parametrize("text", ["1" * 10_000, "1-" * 5000, "2025-09-28，" * 900, "3:2/1.5%" * 1250, "1+" * 5000 + "=1", "¥2-3kg×" * 1400])
 def test_ten_thousand_characters_in_a_second(text):
-    N.normalize("热身"); start = time.process_time()
-    N.normalize(text); assert time.process_time() - start < 1
+    N.normalize("热身")
+    start = time.process_time()
+    N.normalize(text)
+    assert time.process_time() - start < 1
 
 ANYTHING = st.text(st.one_of(st.characters(), st.sampled_from("0123456789-.:/%,年月日个两一儿地行 AaMkg°C¥$()#12345+×=~，。·\u200b😀")), max_size=40)
 
@@ -69,8 +75,12 @@ ANYTHING = st.text(st.one_of(st.characters(), st.sampled_from("0123456789-.:/%,�
 def test_any_string_is_normalised_once_and_for_all(text):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        try: once = N.normalize(text)
-        except N.TextError as error: assert "\n" not in str(error); return
+        try:
+            once = N.normalize(text)
+        except N.TextError as error:
+            assert "\n" not in str(error)
+            return
         assert N.normalize(once) == once
 
-def test_text_still_offers_it(): assert T.normalize is N.normalize and T.TextError is N.TextError
+def test_text_still_offers_it():
+    assert T.normalize is N.normalize and T.TextError is N.TextError

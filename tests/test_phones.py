@@ -22,20 +22,23 @@ def test_split_agrees_with_pypinyin():
     from pypinyin.contrib.tone_convert import to_finals, to_initials
     for s in common_syllables():
         initial, final, tone = P.split_syllable(s)
-        if final in ("mm", "nn", "ng", "eh", "io"): continue  # pypinyin has o for yo
+        if final in ("mm", "nn", "ng", "eh", "io"):
+            continue  # pypinyin has o for yo
         assert initial == to_initials(s, strict=True), s
         assert re.sub("^i+$", "i", final) == to_finals(s, strict=True, v_to_u=False).replace("ü", "v"), s
 
 def test_curled_finals_round_trip():
     for s in common_syllables():
         initial, final, tone = P.split_syllable(s)
-        if final in ("er", "mm", "nn", "ng", "eh") or (not initial and final == "e"): continue
+        if final in ("er", "mm", "nn", "ng", "eh") or (not initial and final == "e"):
+            continue
         curled = s[:-1] + "r" + s[-1]
         assert P.join_syllable(*P.split_syllable(curled)) == curled
 
 @pytest.mark.parametrize("bad", ["", "hao", "hao0", "hao6", "jv4", "HAO3", "xyz1", "r5", "hao33", "hǎo"])
 def test_split_refuses(bad):
-    with pytest.raises(P.TextError): P.split_syllable(bad)
+    with pytest.raises(P.TextError):
+        P.split_syllable(bad)
 
 def test_symbols():
     assert P.SYMBOLS[0] == "<pad>" and P.SYMBOLS[1:3] == ["sil", "sp"] and len(P.SYMBOLS) == len(set(P.SYMBOLS)) == 104

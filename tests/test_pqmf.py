@@ -6,8 +6,10 @@ from latentspeech.audio import signal_to_noise, vowel
 from latentspeech.pqmf import (PQMF, PQMFError, cosine_filters, kaiser_prototype, least_squares_prototype, low_pass, overlaps, stop_band,
                                stream_audio, stream_bands, strided_copy)
 
-def randn(*shape, seed=0): return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-def there_and_back(pqmf, x): return pqmf.inverse(pqmf(x))[..., :x.shape[-1]]
+def randn(*shape, seed=0):
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+def there_and_back(pqmf, x):
+    return pqmf.inverse(pqmf(x))[..., :x.shape[-1]]
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -116,7 +118,8 @@ def test_any_length(length, n_bands):
 
 def test_gradients_are_true():
     pqmf = PQMF(4, 32).double()
-    for length in (10, 50): assert torch.autograd.gradcheck(pqmf, randn(2, 1, length).requires_grad_())
+    for length in (10, 50):
+        assert torch.autograd.gradcheck(pqmf, randn(2, 1, length).requires_grad_())
     assert torch.autograd.gradcheck(pqmf.inverse, randn(2, 4, 9).requires_grad_())
 
 
@@ -125,7 +128,8 @@ def test_streams_equal_the_whole(cuts):
     pqmf, x = PQMF().double(), randn(2, 1, 4801)
     bands = torch.cat(list(stream_bands(pqmf, x.split(cuts, 2))), 2)
     assert torch.allclose(bands, pqmf(x), atol=1e-12)
-    for size in (1, 7, 64, 400): assert torch.allclose(torch.cat(list(stream_audio(pqmf, bands.split(size, 2))), 2), pqmf.inverse(bands), atol=1e-12)
+    for size in (1, 7, 64, 400):
+        assert torch.allclose(torch.cat(list(stream_audio(pqmf, bands.split(size, 2))), 2), pqmf.inverse(bands), atol=1e-12)
 
 
 @pytest.mark.parametrize("length", [1, 15, 100, 191, 192, 193, 384])
@@ -143,14 +147,18 @@ def test_streams_hold_little_back():
 
 @pytest.mark.parametrize("bad", [torch.zeros(1, 2, 100), torch.zeros(100), torch.zeros(1, 100), torch.zeros(1, 1, 0), torch.zeros(0, 1, 10)])
 def test_wrong_shapes_are_refused(bad):
-    with pytest.raises(PQMFError, match="not .batch, 1, samples"): PQMF()(bad)
+    with pytest.raises(PQMFError, match="not .batch, 1, samples"):
+        PQMF()(bad)
 
 
 def test_wrong_bands_and_designs_are_refused():
-    with pytest.raises(PQMFError, match="16, frames"): PQMF().inverse(torch.zeros(1, 8, 10))
+    with pytest.raises(PQMFError, match="16, frames"):
+        PQMF().inverse(torch.zeros(1, 8, 10))
     for arguments in ((16, 385), (1, 48), (0, 0), (16, 16), (16, 384, "best")):
-        with pytest.raises(PQMFError): PQMF(*arguments)
-    with pytest.raises(PQMFError, match="24|96"): PQMF(4, 384)
+        with pytest.raises(PQMFError):
+            PQMF(*arguments)
+    with pytest.raises(PQMFError, match="24|96"):
+        PQMF(4, 384)
 
 
 @pytest.mark.parametrize("dtype, floor", [(torch.float16, 40), (torch.bfloat16, 25), (torch.float32, 95), (torch.float64, 100)])
@@ -170,7 +178,8 @@ def test_synthesis_is_the_transposed_convolution():
 
 def test_mixed_precision_does_not_spoil_it():
     x = randn(1, 1, 9600).float()
-    with torch.autocast("cpu", dtype=torch.bfloat16): y = there_and_back(PQMF(), x)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y = there_and_back(PQMF(), x)
     assert y.dtype == torch.float32 and signal_to_noise(x, y) > 95
 
 
@@ -180,7 +189,8 @@ def test_nothing_is_stored_with_the_weights_and_designs_repeat():
 
 
 def test_inference_mode_and_bounded_values():
-    with torch.inference_mode(): bands = PQMF()(torch.ones(1, 1, 960))
+    with torch.inference_mode():
+        bands = PQMF()(torch.ones(1, 1, 960))
     assert bands.isfinite().all() and bands.abs().max() < 2
 
 
@@ -188,12 +198,15 @@ def test_inference_mode_and_bounded_values():
 def test_gpu_is_exact_and_can_be_captured():
     pqmf, x = PQMF().cuda(), randn(4, 1, 48_000).float().cuda()
     assert signal_to_noise(x.cpu(), there_and_back(pqmf, x).cpu()) > 95
-    with torch.autocast("cuda", dtype=torch.bfloat16): assert signal_to_noise(x.cpu(), there_and_back(pqmf, x).cpu()) > 95
+    with torch.autocast("cuda", dtype=torch.bfloat16):
+        assert signal_to_noise(x.cpu(), there_and_back(pqmf, x).cpu()) > 95
     bands, graph, stream = pqmf(x), torch.cuda.CUDAGraph(), torch.cuda.Stream()
     with torch.cuda.stream(stream), torch.no_grad():
-        for _ in range(3): pqmf.inverse(bands)
+        for _ in range(3):
+            pqmf.inverse(bands)
     torch.cuda.synchronize()
-    with torch.no_grad(), torch.cuda.graph(graph): out = pqmf.inverse(pqmf(x))
+    with torch.no_grad(), torch.cuda.graph(graph):
+        out = pqmf.inverse(pqmf(x))
     x.copy_(x.roll(7, 2))
     graph.replay()
     assert signal_to_noise(x.cpu(), out[..., :48_000].cpu()) > 95

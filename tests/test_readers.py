@@ -48,7 +48,8 @@ def write_interval(file, symbols, tones, starts, end, encoding="utf8", newline="
     file.write_bytes(text.replace("\n", newline).encode(encoding))
 
 def write_baker(folder, encoding="utf8", newline="\n", label_encoding="utf8", long=False):
-    for name in ("Wave", "ProsodyLabeling", "PhoneLabeling"): (folder / name).mkdir(parents=True)
+    for name in ("Wave", "ProsodyLabeling", "PhoneLabeling"):
+        (folder / name).mkdir(parents=True)
     lines, truth = [], {}
     for id, (text, written, read) in SENTENCES.items():
         lines += [f"{id}\t{text}", f"\t{written}"]
@@ -89,7 +90,8 @@ def test_baker_with_the_sound_of_espeak(tmp_path):
     assert np.allclose(u.starts, starts, atol=1e-5) and u.symbols == phones.symbols
 
 def test_baker_without_labels_leaves_the_starts_to_an_aligner(tmp_path):
-    write_baker(tmp_path / "b"); shutil.rmtree(tmp_path / "b/PhoneLabeling")
+    write_baker(tmp_path / "b")
+    shutil.rmtree(tmp_path / "b/PhoneLabeling")
     corpus = open_corpus(tmp_path / "b")
     assert "no PhoneLabeling" in corpus.report[0] and len(corpus) == 5 and all(u.starts is None for u in corpus) and corpus["000003"].pinyin == "wo3 xiang2 ni3 ta1 ye2 xiang2 ni3".split()
 
@@ -98,7 +100,8 @@ def test_baker_without_labels_leaves_the_starts_to_an_aligner(tmp_path):
     (lambda t: t.replace('"k"', '"pl"'), 4, "the label 'pl'"), (lambda t: t.replace('"ai1"', '"ng9"'), 4, "the label 'ng9'"),
     (lambda t: t.replace('"ai1"', '"ai4"'), 5, "kept, but its labels say ai4 where its pinyin says ai1")])
 def test_labels_and_text_that_differ_are_told(tmp_path, change, count, message):
-    write_baker(tmp_path); file = tmp_path / "PhoneLabeling/000002.interval"
+    write_baker(tmp_path)
+    file = tmp_path / "PhoneLabeling/000002.interval"
     file.write_text(change(file.read_text()))
     corpus = open_corpus(tmp_path)
     line, = [line for line in corpus.report if message in line]
@@ -107,7 +110,8 @@ def test_labels_and_text_that_differ_are_told(tmp_path, change, count, message):
 @pytest.mark.parametrize("merged, separate", [("huar1", "hua1 er5"), ("ger4", "ge4 er5"), ("huir4", "hui4 er5"), ("zher4", "zhe4 er5"), ("shir4", "shi4 er5")])
 def test_separate_and_merged_erhua_agree(tmp_path, merged, separate):
     for written, said in ((separate, merged), (merged, separate), (merged, merged)):
-        write_baker(tmp_path / f"{written} {said}"); folder = tmp_path / f"{written} {said}"
+        write_baker(tmp_path / f"{written} {said}")
+        folder = tmp_path / f"{written} {said}"
         phones = to_phones(["sil", *said.split(), "kai1", "le5", "sil"])
         samples, starts = sound(phones.symbols)
         soundfile.write(folder / "Wave/000002.wav", samples, SAMPLE_RATE)
@@ -126,22 +130,34 @@ def test_labels_that_stop_early_are_told(tmp_path):
 # damage: a function that does it, then what the refusal must say; {line} numbers are those of the damaged file
 
 TEXT = "ProsodyLabeling/000001-010000.txt"
-def lines_of(file): return file.read_text("utf8").split("\n")
+def lines_of(file):
+    return file.read_text("utf8").split("\n")
 def edit(name, change):
     "Make damage that edits the lines of a text file."
-    def damage(folder): (folder / name).write_text("\n".join(change(lines_of(folder / name))), "utf8")
+    def damage(folder):
+        (folder / name).write_text("\n".join(change(lines_of(folder / name))), "utf8")
     return damage
-def replace_line(name, number, line): return edit(name, lambda lines: [*lines[:number - 1], line, *lines[number:]])
-def drop_line(name, number): return edit(name, lambda lines: [*lines[:number - 1], *lines[number:]])
-def insert_line(name, number, line): return edit(name, lambda lines: [*lines[:number - 1], line, *lines[number - 1:]])
-def write(name, content): return lambda folder: (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
-def remove(name): return lambda folder: (folder / name).unlink()
-def recode(name, encoding): return lambda folder: (folder / name).write_bytes((folder / name).read_text("utf8").encode(encoding))
+def replace_line(name, number, line):
+    return edit(name, lambda lines: [*lines[:number - 1], line, *lines[number:]])
+def drop_line(name, number):
+    return edit(name, lambda lines: [*lines[:number - 1], *lines[number:]])
+def insert_line(name, number, line):
+    return edit(name, lambda lines: [*lines[:number - 1], line, *lines[number - 1:]])
+def write(name, content):
+    return lambda folder: (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
+def remove(name):
+    return lambda folder: (folder / name).unlink()
+def recode(name, encoding):
+    return lambda folder: (folder / name).write_bytes((folder / name).read_text("utf8").encode(encoding))
 def link_out(name):
-    def damage(folder): shutil.move(folder / name, folder.parent / "outside.wav"); (folder / name).symlink_to(folder.parent / "outside.wav")
+    def damage(folder):
+        shutil.move(folder / name, folder.parent / "outside.wav")
+        (folder / name).symlink_to(folder.parent / "outside.wav")
     return damage
 def cut_sound(name):
-    def damage(folder): samples, rate = soundfile.read(folder / name); soundfile.write(folder / name, samples[:len(samples) // 2], rate)
+    def damage(folder):
+        samples, rate = soundfile.read(folder / name)
+        soundfile.write(folder / name, samples[:len(samples) // 2], rate)
     return damage
 HTML = "<!DOCTYPE html><html><body>404 not found</body></html>"
 
@@ -220,7 +236,8 @@ LJ = ['LJ001-0001|On page 2, "he said|On page two, "he said', "LJ001-0002|Dr. Sm
 
 def write_lj(folder, encoding="utf8", newline="\n"):
     (folder / "wavs").mkdir(parents=True)
-    for row in LJ: soundfile.write(folder / "wavs" / f"{row[:10]}.wav", sound(["sil", "a", "sil"], 0.4, 22_050)[0], 22_050)
+    for row in LJ:
+        soundfile.write(folder / "wavs" / f"{row[:10]}.wav", sound(["sil", "a", "sil"], 0.4, 22_050)[0], 22_050)
     (folder / "metadata.csv").write_bytes((newline.join(LJ) + newline).encode(encoding))
 
 @pytest.mark.parametrize("form", [dict(), dict(encoding="utf-8-sig"), dict(newline="\r\n")], ids=str)
@@ -259,7 +276,9 @@ def write_table(folder, layout, encoding="utf8", newline="\n"):
         soundfile.write(files[-1], samples, rate, **(dict(format="OGG", subtype="OPUS") if packed else {}))
     if packed:
         with tarfile.open(folder / f"{name}.tar", "w") as tar:
-            for file in files: tar.add(file, file.name); file.unlink()
+            for file in files:
+                tar.add(file, file.name)
+                file.unlink()
     (folder / f"{name}.tsv").write_bytes((newline.join(rows) + newline).encode(encoding))
 
 @pytest.mark.parametrize("form", [dict(), dict(encoding="utf-8-sig"), dict(newline="\r\n")], ids=str)
@@ -284,21 +303,25 @@ def table_damage(layout):
         "a path for an id": (replace_line(table, 2, row(id="../a1")), table, 2, "has id '../a1'"), "an empty id": (replace_line(table, 2, row(id="")), table, 2, "has id ''"),
         "an empty table": (write(table, ""), table, 1, "must name the columns"), "a header alone": (write(table, rows[0]), "", None, "no usable utterance"),
         "two tables with one id": (lambda f: [shutil.copy(old, old.with_stem("more")) for old in (f / table, f / archive) if old.exists()], "", None, "share the id")}
-    if "split" in rows[0]: damage["an unknown split"] = (replace_line(table, 2, row(split="dev")), table, 2, "has split 'dev'")
+    if "split" in rows[0]:
+        damage["an unknown split"] = (replace_line(table, 2, row(split="dev")), table, 2, "has split 'dev'")
     def add(name, **facts):
         def change(folder):
             with tarfile.open(folder / archive, "a") as tar:
                 info = tarfile.TarInfo(name)
-                for key, value in facts.items(): setattr(info, key, value)
+                for key, value in facts.items():
+                    setattr(info, key, value)
                 tar.addfile(info)
         return change
-    if packed: damage |= {
-        "an archive with a path": (add("../x.opus"), archive, None, "'../x.opus'"), "an archive with a link": (add("x.opus", type=tarfile.SYMTYPE, linkname="/etc/passwd"), archive, None, "'x.opus'"),
-        "a sound twice": (add(f"{last}.opus"), archive, None, "doubled"), "a web page for an archive": (write(archive, HTML), archive, None, "no tar archive"),
-        "an archive cut short": (lambda f: (f / archive).write_bytes((f / archive).read_bytes()[:2000]), archive, None, "cut short")}
-    else: damage |= {
-        "a link that leads out": (link_out("a1.wav"), "a1.wav", None, "leads out"),
-        "a sound twice": (lambda f: shutil.copy(f / "a1.wav", f / "a1.flac"), "a1.wav", None, "share an id")}
+    if packed:
+        damage |= {
+            "an archive with a path": (add("../x.opus"), archive, None, "'../x.opus'"), "an archive with a link": (add("x.opus", type=tarfile.SYMTYPE, linkname="/etc/passwd"), archive, None, "'x.opus'"),
+            "a sound twice": (add(f"{last}.opus"), archive, None, "doubled"), "a web page for an archive": (write(archive, HTML), archive, None, "no tar archive"),
+            "an archive cut short": (lambda f: (f / archive).write_bytes((f / archive).read_bytes()[:2000]), archive, None, "cut short")}
+    else:
+        damage |= {
+            "a link that leads out": (link_out("a1.wav"), "a1.wav", None, "leads out"),
+            "a sound twice": (lambda f: shutil.copy(f / "a1.wav", f / "a1.flac"), "a1.wav", None, "share an id")}
     return damage
 
 # the embedded corpus, and shards of a corpus
@@ -307,8 +330,11 @@ def table_damage(layout):
 def templates(tmp_path_factory):
     "Every layout, made once; tests copy what they damage."
     root = tmp_path_factory.mktemp("layouts")
-    write_baker(root / "baker"); write_aishell(root / "aishell3"); write_lj(root / "ljspeech")
-    for layout in TABLES: write_table(root / layout, layout)
+    write_baker(root / "baker")
+    write_aishell(root / "aishell3")
+    write_lj(root / "ljspeech")
+    for layout in TABLES:
+        write_table(root / layout, layout)
     make_embedded_corpus(root / "embedded", CorpusConfig(utterances=6, valid=1, test=1, seed=3), progress=False)
     prepare(open_corpus(root / "embedded"), root / "shards", size=2, progress=False)
     return root
@@ -316,7 +342,8 @@ def templates(tmp_path_factory):
 def manifest(change):
     "Make damage of one utterance in the manifest of the embedded corpus."
     def damage(folder):
-        data = json.loads((folder / "manifest.json").read_text("utf8")); change(data, data["utterances"][2])
+        data = json.loads((folder / "manifest.json").read_text("utf8"))
+        change(data, data["utterances"][2])
         (folder / "manifest.json").write_text(json.dumps(data, ensure_ascii=False, indent=0), "utf8")
     return damage
 
@@ -335,20 +362,24 @@ def test_damaged_embedded_corpus(templates, tmp_path, kind):
     folder = shutil.copytree(templates / "embedded", tmp_path / "c")
     damage, line, message = MANIFEST_DAMAGE[kind]
     damage(folder)
-    with pytest.raises(CorpusError) as caught: open_corpus(folder)
+    with pytest.raises(CorpusError) as caught:
+        open_corpus(folder)
     text = str(caught.value)
     number = int(re.search(r"manifest.json is damaged in line (\d+)", text)[1])
     assert message in text and "\n" not in text
-    if line: assert number == line or kind == "an id twice"
+    if line:
+        assert number == line or kind == "an id twice"
     if line == 0:   # the line of the utterance itself
         id = json.loads((folder / "manifest.json").read_text("utf8"))["utterances"][2]["id"]
         assert id in lines_of(folder / "manifest.json")[number - 1]
 
 def test_an_embedded_corpus_in_another_encoding(templates, tmp_path):
-    folder = shutil.copytree(templates / "embedded", tmp_path / "c"); first = lines_of(folder / "manifest.json")
+    folder = shutil.copytree(templates / "embedded", tmp_path / "c")
+    first = lines_of(folder / "manifest.json")
     recode("manifest.json", "gb18030")(folder)
     line = next(i for i, text in enumerate(first, 1) if not text.isascii())
-    with pytest.raises(CorpusError, match=f"manifest.json line {line} isn't UTF-8"): open_corpus(folder)
+    with pytest.raises(CorpusError, match=f"manifest.json line {line} isn't UTF-8"):
+        open_corpus(folder)
 
 def test_embedded_round_trip(templates):
     corpus = open_corpus(templates / "embedded")
@@ -357,8 +388,10 @@ def test_embedded_round_trip(templates):
 INDEX = "train-00000.json"
 def row(change):
     def damage(folder):
-        lines = lines_of(folder / INDEX); end = "," if lines[2].endswith(",") else ""
-        data = json.loads(lines[2].rstrip(",")); change(data)
+        lines = lines_of(folder / INDEX)
+        end = "," if lines[2].endswith(",") else ""
+        data = json.loads(lines[2].rstrip(","))
+        change(data)
         replace_line(INDEX, 3, json.dumps(data, ensure_ascii=False) + end)(folder)
     return damage
 
@@ -381,7 +414,8 @@ def test_damaged_shards(templates, tmp_path, kind):
 
 def refuse(folder, damage, file, line, message):
     damage(folder)
-    with pytest.raises(CorpusError) as caught: open_corpus(folder)
+    with pytest.raises(CorpusError) as caught:
+        open_corpus(folder)
     text = str(caught.value)
     assert "\n" not in text and file in text and message in text, text
     assert line is None or f"{folder / file} line {line} " in text, text
@@ -409,16 +443,22 @@ def test_damage_can_be_left_out_and_is_told(templates, tmp_path, layout, kind, l
 
 def test_all_troubles_are_counted(templates, tmp_path):
     folder = shutil.copytree(templates / "ljspeech", tmp_path / "c")
-    for file in (folder / "wavs").iterdir(): file.unlink()
-    with pytest.raises(DamagedCorpus, match=r"line 1 has no sound.*\(2 more damages; strict=False") as caught: open_corpus(folder)
+    for file in (folder / "wavs").iterdir():
+        file.unlink()
+    with pytest.raises(DamagedCorpus, match=r"line 1 has no sound.*\(2 more damages; strict=False") as caught:
+        open_corpus(folder)
     assert (caught.value.file, caught.value.line) == (folder / CSV, 1)
-    with pytest.raises(CorpusError, match="no utterance that can be used"): open_corpus(folder, strict=False)
+    with pytest.raises(CorpusError, match="no utterance that can be used"):
+        open_corpus(folder, strict=False)
 
 def test_a_folder_that_is_none_and_one_too_high(tmp_path):
-    with pytest.raises(CorpusError, match="no folder"): open_corpus(tmp_path / "nowhere")
-    with pytest.raises(CorpusError, match="is no corpus"): open_corpus(tmp_path)
+    with pytest.raises(CorpusError, match="no folder"):
+        open_corpus(tmp_path / "nowhere")
+    with pytest.raises(CorpusError, match="is no corpus"):
+        open_corpus(tmp_path)
     write_lj(tmp_path / "LJSpeech-1.1")
-    with pytest.raises(CorpusError, match="LJSpeech-1.1 may be one"): open_corpus(tmp_path)
+    with pytest.raises(CorpusError, match="LJSpeech-1.1 may be one"):
+        open_corpus(tmp_path)
 
 # label files
 
@@ -428,14 +468,22 @@ GOOD = textgrid([(0, 0.1, "sil"), (0.1, 0.25, "n"), (0.25, 0.5, 'say "ah"'), (0.
 @settings(max_examples=150, deadline=None)
 def test_a_damaged_label_file_reads_or_is_refused(tmp_path_factory, at, byte, kind):
     data = bytearray(GOOD.encode())
-    if kind == "flip": data[at] = byte
-    if kind == "drop": del data[at]
-    if kind == "insert": data.insert(at, byte)
-    if kind == "cut": del data[at:]
-    file = tmp_path_factory.getbasetemp() / "fuzzed.TextGrid"; file.write_bytes(data)
-    try: rows = next(iter(read_textgrid(file).values()))
-    except DamagedCorpus as e: assert e.line >= 0 and "\n" not in str(e)
-    else: assert all(a < b for a, b, *_ in rows) and all(abs(x[1] - y[0]) <= 1e-3 for x, y in zip(rows, rows[1:]))
+    if kind == "flip":
+        data[at] = byte
+    if kind == "drop":
+        del data[at]
+    if kind == "insert":
+        data.insert(at, byte)
+    if kind == "cut":
+        del data[at:]
+    file = tmp_path_factory.getbasetemp() / "fuzzed.TextGrid"
+    file.write_bytes(data)
+    try:
+        rows = next(iter(read_textgrid(file).values()))
+    except DamagedCorpus as e:
+        assert e.line >= 0 and "\n" not in str(e)
+    else:
+        assert all(a < b for a, b, *_ in rows) and all(abs(x[1] - y[0]) <= 1e-3 for x, y in zip(rows, rows[1:]))
 
 def test_label_files_keep_quotes_tiers_and_lines(tmp_path):
     file = tmp_path / "a.TextGrid"
@@ -456,7 +504,8 @@ def test_every_phone_has_a_label_that_gives_it_back():
 # splits
 
 def test_splits_depend_on_words_alone():
-    for a, b in (("你好，世界。", "你好 世界！"), ("Hello, World.", "hello world"), ("Ｐ图", "P图")): assert split_of(a) == split_of(b)
+    for a, b in (("你好，世界。", "你好 世界！"), ("Hello, World.", "hello world"), ("Ｐ图", "P图")):
+        assert split_of(a) == split_of(b)
     names = [split_of(f"sentence {i}", 0.1, 0.2) for i in range(3000)]
     assert abs(names.count("test") / 3000 - 0.2) < 0.03 and abs(names.count("valid") / 3000 - 0.1) < 0.03
     assert split_of("anything", 0, 0) == "train" and split_of("anything", 0, 1) == "test"
@@ -477,12 +526,14 @@ def test_real_tables_open_through_the_same_door(name, least):
     corpus = open_corpus(DATA / name)
     assert len(corpus) > least and all(" line " in told for told in corpus.report) and {u.split for u in corpus} == {"train", "valid", "test"}
     assert [u.id for u in corpus] == [u.id for u in load_corpus(DATA / name)]
-    for u in list(corpus)[::len(corpus) // 4]: assert abs(len(corpus.audio(u)) / SAMPLE_RATE - u.seconds) < 0.05
+    for u in list(corpus)[::len(corpus) // 4]:
+        assert abs(len(corpus.audio(u)) / SAMPLE_RATE - u.seconds) < 0.05
 
 
 def test_joined_corpora_keep_every_utterance_and_its_sound():
     made = [make_embedded_corpus(config=CorpusConfig(utterances=n, valid=2, test=2, seed=s, test_seed=s + 7), progress=False) for n, s in ((8, 0), (9, 1))]
-    with pytest.raises(CorpusError, match="share the id"): join([made[0], made[0]])
+    with pytest.raises(CorpusError, match="share the id"):
+        join([made[0], made[0]])
     renamed = Corpus(made[1].folder, "other", [replace(u, id=f"b-{u.id}", speaker="ann") for u in made[1]], report=["a remark"])
     both = join([made[0], renamed])
     assert (len(both), both.name, both.report, both.speakers) == (17, "embedded + other", ["a remark"], ["ann", "female", "male"])
@@ -492,12 +543,17 @@ def test_joined_corpora_keep_every_utterance_and_its_sound():
 
 def test_a_folder_of_sounds_needs_no_text(tmp_path):
     for name in ("ann/a1.wav", "ann/a2.flac", "bob/b1.wav"):
-        (tmp_path / name).parent.mkdir(exist_ok=True); soundfile.write(tmp_path / name, sound(["sil", "a"])[0], SAMPLE_RATE)
-    with pytest.raises(CorpusError, match="is no corpus"): open_corpus(tmp_path)
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        soundfile.write(tmp_path / name, sound(["sil", "a"])[0], SAMPLE_RATE)
+    with pytest.raises(CorpusError, match="is no corpus"):
+        open_corpus(tmp_path)
     corpus = open_corpus(tmp_path, sounds=True)
     assert [(u.id, u.speaker, u.text, u.pinyin, u.symbols) for u in corpus] == [("a1", "ann", "", [], []), ("a2", "ann", "", [], []), ("b1", "bob", "", [], [])]
     assert len(prepare(corpus, tmp_path / "packed", progress=False)) == 3
     soundfile.write(tmp_path / "bob/b 2.wav", sound(["a"])[0], SAMPLE_RATE)
-    with pytest.raises(DamagedCorpus, match="rename it"): open_corpus(tmp_path / "bob", sounds=True)
-    (tmp_path / "bob/b 2.wav").rename(tmp_path / "bob/b3.wav"); (tmp_path / "bob/b3.wav").write_bytes(b"")
-    with pytest.raises(DamagedCorpus, match="is none or an empty one"): open_corpus(tmp_path / "bob", sounds=True)
+    with pytest.raises(DamagedCorpus, match="rename it"):
+        open_corpus(tmp_path / "bob", sounds=True)
+    (tmp_path / "bob/b 2.wav").rename(tmp_path / "bob/b3.wav")
+    (tmp_path / "bob/b3.wav").write_bytes(b"")
+    with pytest.raises(DamagedCorpus, match="is none or an empty one"):
+        open_corpus(tmp_path / "bob", sounds=True)

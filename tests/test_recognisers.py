@@ -12,13 +12,21 @@ SOUND = vowel("a", 1, 0.5, 150)
 
 class Package(types.ModuleType):
     "Stand in for whisper and funasr: remembers each call, says what it is told to say."
-    def __init__(self, name, text): super().__init__(name); self.text, self.calls = text, []
-    def load_model(self, name, device=None): self.calls.append(("load", name, device)); return self
-    def AutoModel(self, model, **options): self.calls.append(("load", model, options)); return self
+    def __init__(self, name, text):
+        super().__init__(name)
+        self.text, self.calls = text, []
+    def load_model(self, name, device=None):
+        self.calls.append(("load", name, device))
+        return self
+    def AutoModel(self, model, **options):
+        self.calls.append(("load", model, options))
+        return self
     def transcribe(self, audio, *, language=None, temperature=(0.0, 0.2), condition_on_previous_text=True, initial_prompt=None, fp16=True):
         self.calls.append(("hear", audio, dict(language=language, temperature=temperature, context=condition_on_previous_text, fp16=fp16)))
         return dict(text=self.text, segments=[], language=language)
-    def generate(self, input, **options): self.calls.append(("hear", input, options)); return [dict(key="rand_key", text=self.text)]
+    def generate(self, input, **options):
+        self.calls.append(("hear", input, options))
+        return [dict(key="rand_key", text=self.text)]
 
 
 @pytest.fixture
@@ -65,10 +73,14 @@ def test_what_cannot_be_said_is_no_syllables(package, text):
 @pytest.mark.parametrize("kind, module, pip", [("whisper", "whisper", "openai-whisper"), ("paraformer", "funasr", "funasr"), ("sensevoice", "funasr", "funasr")])
 def test_a_missing_package_names_the_cure(monkeypatch, kind, module, pip):
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(MissingExtra, match=f"pip install {pip}$"): r.recogniser(kind).transcribe(SOUND)
+    with pytest.raises(MissingExtra, match=f"pip install {pip}$"):
+        r.recogniser(kind).transcribe(SOUND)
 
 
 def test_other_names_are_judges():
-    try: assert isinstance(r.recogniser("mini"), Judge)
-    except PretrainedError as error: pytest.skip(str(error))
-    with pytest.raises(PretrainedError): r.recogniser("no-such-judge")
+    try:
+        assert isinstance(r.recogniser("mini"), Judge)
+    except PretrainedError as error:
+        pytest.skip(str(error))
+    with pytest.raises(PretrainedError):
+        r.recogniser("no-such-judge")

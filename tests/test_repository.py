@@ -19,7 +19,8 @@ def run(*command, cwd=ROOT, **options):
 def tracked():
     "List the files that are, or would be, in git."
     found = run("git", "ls-files", "--cached", "--others", "--exclude-standard")
-    if found.returncode: pytest.skip("not a git checkout")
+    if found.returncode:
+        pytest.skip("not a git checkout")
     return [p for p in (ROOT / n for n in found.stdout.splitlines()) if p.is_file()]
 
 
@@ -28,7 +29,8 @@ def module_number():
     numbers = {}
     for path in NOTEBOOKS:
         text = "\n".join(c.source for c in nbformat.read(path, 4).cells if c.cell_type == "code")
-        if (name := re.search(r"^#\| *default_exp +(\w+)", text, re.M)) and path.stem[:2].isdigit(): numbers[name[1]] = path.stem.split("_")[0]
+        if (name := re.search(r"^#\| *default_exp +(\w+)", text, re.M)) and path.stem[:2].isdigit():
+            numbers[name[1]] = path.stem.split("_")[0]
     return numbers
 
 
@@ -69,10 +71,12 @@ def test_imports_run_downhill():
     for module in MODULES:
         tree = ast.parse((LIBRARY / f"{module}.py").read_text("utf8"))
         for node in ast.walk(tree):
-            if not isinstance(node, ast.ImportFrom): continue
+            if not isinstance(node, ast.ImportFrom):
+                continue
             name = node.module or ""
             other = name if node.level else name.removeprefix("latentspeech.") if name.startswith("latentspeech.") else ""
-            if other and numbers.get(other, "99") >= numbers[module]: uphill.append(f"{module} imports {other}")
+            if other and numbers.get(other, "99") >= numbers[module]:
+                uphill.append(f"{module} imports {other}")
     assert not uphill
 
 
@@ -107,11 +111,15 @@ def test_nothing_of_a_developers_machine_is_in_the_repository():
     allowed = re.compile(r"\.\./" + "shared/data")     # tests may use recordings there if they exist
     wrong = []
     for path in tracked():
-        if path.suffix in (".safetensors", ".png", ".wav", ".mp3", ".flac", ".ogg"): continue
+        if path.suffix in (".safetensors", ".png", ".wav", ".mp3", ".flac", ".ogg"):
+            continue
         for number, line in enumerate(path.read_text("utf8").splitlines(), 1):
-            if path.parent.name == "tests": line = allowed.sub("", line)
-            if path.suffix == ".ipynb": line = re.sub(r"[A-Za-z0-9+/=]{200,}", "", line)
-            if (found := local.search(line)): wrong.append(f"{path.relative_to(ROOT)}:{number}: {found[0]}")
+            if path.parent.name == "tests":
+                line = allowed.sub("", line)
+            if path.suffix == ".ipynb":
+                line = re.sub(r"[A-Za-z0-9+/=]{200,}", "", line)
+            if (found := local.search(line)):
+                wrong.append(f"{path.relative_to(ROOT)}:{number}: {found[0]}")
     assert not wrong, "\n".join(wrong)
 
 
@@ -142,16 +150,23 @@ def test_nothing_is_unpickled_or_evaluated(module):
     tree, wrong = ast.parse((LIBRARY / f"{module}.py").read_text("utf8")), []
     for node in ast.walk(tree):
         names = [ast.unparse(node)] if isinstance(node, ast.Attribute) else []
-        if isinstance(node, ast.ImportFrom): names = [f"{node.module}.{a.name}" for a in node.names]
+        if isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{a.name}" for a in node.names]
         wrong += [n for n in names if n.split(".")[0] in ("pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal") and not n.endswith("Error")]
-        if not isinstance(node, ast.Call): continue
+        if not isinstance(node, ast.Call):
+            continue
         called = ast.unparse(node.func)
         keywords = {k.arg: ast.unparse(k.value) for k in node.keywords}
-        if called in ("eval", "exec", "os.system"): wrong.append(called)
-        if called == "torch.load" and keywords.get("weights_only") != "True": wrong.append("torch.load without weights_only=True")
-        if called in ("np.load", "numpy.load") and keywords.get("allow_pickle", "False") != "False": wrong.append("np.load with pickles")
-        if called == "yaml.load": wrong.append("yaml.load")
-        if keywords.get("shell") == "True": wrong.append(f"{called} through a shell")
+        if called in ("eval", "exec", "os.system"):
+            wrong.append(called)
+        if called == "torch.load" and keywords.get("weights_only") != "True":
+            wrong.append("torch.load without weights_only=True")
+        if called in ("np.load", "numpy.load") and keywords.get("allow_pickle", "False") != "False":
+            wrong.append("np.load with pickles")
+        if called == "yaml.load":
+            wrong.append("yaml.load")
+        if keywords.get("shell") == "True":
+            wrong.append(f"{called} through a shell")
     assert not wrong
 
 
@@ -167,7 +182,8 @@ def test_what_is_imported_is_required():
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module] if isinstance(node, ast.ImportFrom) and not node.level else []
             for name in {n.split(".")[0] for n in names} - set(sys.stdlib_module_names) - {"latentspeech"}:
                 package = known.get(name.lower(), name.lower())
-                if package not in (core if node in tree.body else everything): wrong.append(f"{module} imports {name}")
+                if package not in (core if node in tree.body else everything):
+                    wrong.append(f"{module} imports {name}")
     assert not wrong
 
 
@@ -232,7 +248,8 @@ def test_jupyterlab_folds_long_lines_unless_told_otherwise(tmp_path):
 
 
 def test_makefile_lists_its_targets():
-    if not shutil.which("make"): pytest.skip("no make")
+    if not shutil.which("make"):
+        pytest.skip("no make")
     listed = run("make", "help")
     assert listed.returncode == 0
     assert {"setup", "demo", "test", "lab", "docs", "bench", "weights", "speak", "help"} <= set(re.findall(r"^  make (\w+)", listed.stdout, re.M))

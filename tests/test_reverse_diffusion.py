@@ -38,12 +38,15 @@ def walk(denoise, schedule, kind, n, sampler, z_T, **options):
 def in_double():
     "diffusers casts samples to float32 inside `step`; here that means float64."
     single, torch.float32 = torch.float32, torch.float64
-    try: yield
-    finally: torch.float32 = single
+    try:
+        yield
+    finally:
+        torch.float32 = single
 
 
 @pytest.fixture
-def diffusers(): return pytest.importorskip("diffusers")
+def diffusers():
+    return pytest.importorskip("diffusers")
 
 
 def linear_50(scheduler):
@@ -102,7 +105,8 @@ def test_dpm_solver_equals_diffusers(diffusers, n, kind, theirs):
     path, z = walk(denoise, schedule, kind, n, "dpm_solver_pp_2m", Z_T), Z_T
     for i, k in enumerate(scheduler.timesteps):
         model = denoise(z, torch.full((4,), (int(k) + 1) / 50, **double))
-        with in_double(): z = scheduler.step(model, k, z).prev_sample
+        with in_double():
+            z = scheduler.step(model, k, z).prev_sample
         torch.testing.assert_close(path[i + 1], z, **TOLERANCE)
 
 
@@ -120,7 +124,8 @@ def test_dpm_solver_on_the_flow_equals_diffusers(diffusers, n, shift):
     path = walk(denoise, schedule, "velocity", n, "dpm_solver_pp_2m", Z_T, shift=shift)
     for i, k in enumerate(scheduler.timesteps):
         model = denoise(z, torch.full((4,), times[i].item(), **double))
-        with in_double(): z = scheduler.step(model, k, z).prev_sample
+        with in_double():
+            z = scheduler.step(model, k, z).prev_sample
         torch.testing.assert_close(path[i + 1], z, **TOLERANCE)
 
 
@@ -131,14 +136,17 @@ def test_flow_samplers_equal_diffusers(diffusers, name, sampler, n, shift):
     schedule, denoise = Schedule("flow"), denoiser(Schedule("flow"), "velocity", 0.1)
     scheduler, times, z, i = getattr(diffusers, name)(), schedule.times(n, shift), Z_T, 0
     scheduler.set_timesteps(n)
-    if sampler == "heun": scheduler.sigmas = torch.cat([times[:1], times[1:-1].repeat_interleave(2), times[-1:]])
-    else: scheduler.sigmas = times
+    if sampler == "heun":
+        scheduler.sigmas = torch.cat([times[:1], times[1:-1].repeat_interleave(2), times[-1:]])
+    else:
+        scheduler.sigmas = times
     path = walk(denoise, schedule, "velocity", n, sampler, Z_T, shift=shift)
     for call in range(2 * n - 1 if sampler == "heun" else n):
         now = scheduler.sigmas[call] if sampler != "heun" else times[(call + 1) // 2]
         model = denoise(z, torch.full((4,), now.item(), **double))
         scheduler._step_index = scheduler._step_index or 0
-        with in_double(): z = scheduler.step(model, scheduler.timesteps[min(call, len(scheduler.timesteps) - 1)], z).prev_sample
+        with in_double():
+            z = scheduler.step(model, scheduler.timesteps[min(call, len(scheduler.timesteps) - 1)], z).prev_sample
         if sampler != "heun" or call % 2 or call == 2 * n - 2:
             i += 1
             torch.testing.assert_close(path[i], z, **TOLERANCE)
@@ -199,7 +207,8 @@ def test_guidance_is_the_same_at_every_level():
         conditional = lambda z, t, conditional=True: convert(z0_of(schedule, z, t) + (0.3 if conditional else -0.2), "z0", kind, z,
                                                              *schedule.alpha_sigma(t))
         return sample(conditional, Z_T, schedule, kind, 10, guidance=2.5, **options)
-    for kind in TARGETS: torch.testing.assert_close(run(kind), run("velocity"), **TOLERANCE)
+    for kind in TARGETS:
+        torch.testing.assert_close(run(kind), run("velocity"), **TOLERANCE)
     assert guide(torch.tensor(2.), torch.tensor(1.), 0.) == 1 and guide(torch.tensor(2.), torch.tensor(1.), 1.) == 2
 
 
@@ -248,7 +257,8 @@ def test_what_does_not_fit_is_refused():
     for options, message in ((dict(sampler="magic"), "no sampler"), (dict(start="zero"), "no start"), (dict(target="epsilon"), "use v, z0"),
                              (dict(n_steps=0), "at least 1"), (dict(target="score"), "no target"),
                              (dict(target="epsilon", schedule=Schedule("zero_terminal_snr", 50)), "use v, z0")):
-        with pytest.raises(DiffusionError, match=message): run(**options)
+        with pytest.raises(DiffusionError, match=message):
+            run(**options)
     assert issubclass(DiffusionError, ValueError)
 
 

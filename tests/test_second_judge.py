@@ -59,8 +59,10 @@ def test_the_difference_is_paired():
 
 
 def test_the_whole_tool_on_a_few_sentences(tmp_path, monkeypatch, capsys):
-    try: Judge.from_pretrained("mini")
-    except PretrainedError as error: pytest.skip(str(error))
+    try:
+        Judge.from_pretrained("mini")
+    except PretrainedError as error:
+        pytest.skip(str(error))
     out = tmp_path / "judge.json"
     command = f"second_judge.py --judge mini --second mini --preset tiny --limit 3 --work {tmp_path / 'work'} --out {out}"
     monkeypatch.setattr(sys, "argv", command.split())

@@ -12,7 +12,8 @@ from latentspeech.text import to_phones
 ROOT = Path(__file__).resolve().parents[1]
 COUNT = 14
 
-def tone(seconds, rate=SAMPLE_RATE, pitch=150): return (0.2 * np.sin(2 * np.pi * pitch * np.arange(int(seconds * rate)) / rate)).astype(np.float32)
+def tone(seconds, rate=SAMPLE_RATE, pitch=150):
+    return (0.2 * np.sin(2 * np.pi * pitch * np.arange(int(seconds * rate)) / rate)).astype(np.float32)
 
 def write_folder(folder, count=COUNT, rate=24_000):
     "A plain folder: a table with splits and speakers, and sounds at half our rate."
@@ -25,12 +26,15 @@ def write_folder(folder, count=COUNT, rate=24_000):
     return folder
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory): return open_corpus(write_folder(tmp_path_factory.mktemp("source") / "c"))
+def source(tmp_path_factory):
+    return open_corpus(write_folder(tmp_path_factory.mktemp("source") / "c"))
 
 @pytest.fixture(scope="module")
-def ready(source, tmp_path_factory): return prepare(source, tmp_path_factory.mktemp("ready") / "s", size=3, progress=False)
+def ready(source, tmp_path_factory):
+    return prepare(source, tmp_path_factory.mktemp("ready") / "s", size=3, progress=False)
 
-def bits(folder): return {f.name: f.read_bytes() for f in Path(folder).iterdir() if f.suffix in (".tar", ".json")}
+def bits(folder):
+    return {f.name: f.read_bytes() for f in Path(folder).iterdir() if f.suffix in (".tar", ".json")}
 
 # round trip
 
@@ -44,9 +48,11 @@ def test_what_is_packed_comes_out_again(source, ready):
     assert soundfile.info(io.BytesIO((data := (ready.folder / "train-00000.tar").read_bytes())[ready.split("train")[0].member[0]:][:ready.split("train")[0].member[1]])).samplerate == SAMPLE_RATE and data
 
 def test_any_tar_reader_understands_a_shard(ready):
-    with tarfile.open(ready.folder / "train-00000.tar") as tar: names = tar.getnames()
+    with tarfile.open(ready.folder / "train-00000.tar") as tar:
+        names = tar.getnames()
     assert len(names) == 6 and all(a.removesuffix(".json") == b.removesuffix(".flac") for a, b in zip(names[::2], names[1::2]))
-    with tarfile.open(ready.folder / "train-00000.tar") as tar: row = json.load(tar.extractfile(names[0]))
+    with tarfile.open(ready.folder / "train-00000.tar") as tar:
+        row = json.load(tar.extractfile(names[0]))
     assert Utterance(path=Path("x"), **row).text.startswith("第")
 
 def test_labels_travel_with_the_sound(tmp_path):
@@ -90,13 +96,23 @@ def test_a_second_run_touches_nothing_but_what_changed(tmp_path):
 def test_a_damaged_shard_is_made_again(source, ready, tmp_path, damage):
     folder = shutil.copytree(ready.folder, tmp_path / "s")
     tar, index = folder / "train-00001.tar", folder / "train-00001.json"
-    if damage == "flip": data = bytearray(tar.read_bytes()); data[3000] ^= 1; tar.write_bytes(data)
-    if damage == "cut": tar.write_bytes(tar.read_bytes()[:5000])
-    if damage == "empty": tar.write_bytes(b"")
-    if damage == "no index": index.unlink()
-    if damage == "half an index": index.write_bytes(index.read_bytes()[:300])
-    if damage == "no archive": tar.unlink()
-    if damage == "draft": (folder / ".train-00001.tar").write_bytes(b"half"); index.unlink()
+    if damage == "flip":
+        data = bytearray(tar.read_bytes())
+        data[3000] ^= 1
+        tar.write_bytes(data)
+    if damage == "cut":
+        tar.write_bytes(tar.read_bytes()[:5000])
+    if damage == "empty":
+        tar.write_bytes(b"")
+    if damage == "no index":
+        index.unlink()
+    if damage == "half an index":
+        index.write_bytes(index.read_bytes()[:300])
+    if damage == "no archive":
+        tar.unlink()
+    if damage == "draft":
+        (folder / ".train-00001.tar").write_bytes(b"half")
+        index.unlink()
     prepare(source, folder, size=3, progress=False)
     assert bits(folder) == bits(ready.folder)
 
@@ -108,7 +124,8 @@ corpus = open_corpus(sys.argv[1]); audio = corpus.audio
 corpus.audio = lambda u: (time.sleep(0.03), audio(u))[1]
 prepare(corpus, sys.argv[2], size=3, progress=False)
 """
-def start(*words): return subprocess.Popen([sys.executable, "-c", SLOW, *map(str, words)], env=dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1"), stderr=subprocess.PIPE, text=True)
+def start(*words):
+    return subprocess.Popen([sys.executable, "-c", SLOW, *map(str, words)], env=dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1"), stderr=subprocess.PIPE, text=True)
 def wait_for(condition, seconds=60):
     end = time.time() + seconds
     while not condition():
@@ -121,17 +138,22 @@ def test_killed_and_going_on(source, ready, tmp_path):
         process = start(source.folder, folder)
         wait_for(lambda: len(list(folder.glob("t*-?????.json"))) >= announced and list(folder.glob(".t*.tar")))
         if announced == 1:      # nobody else may meddle meanwhile
-            with pytest.raises(CorpusError, match="being prepared by another process"): prepare(source, folder, size=3, progress=False)
-        process.send_signal(signal.SIGKILL); process.wait()
+            with pytest.raises(CorpusError, match="being prepared by another process"):
+                prepare(source, folder, size=3, progress=False)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
         whole = {f.with_suffix(".tar"): f.with_suffix(".tar").stat().st_mtime_ns for f in folder.glob("[tv]*-?????.json")}
         assert len(whole) >= announced and not (folder / "shards.json").exists() and all(p.stat().st_mtime_ns == stamp for p, stamp in kept.items())
         kept = whole
-        with pytest.raises(CorpusError, match="isn't finished"): open_corpus(folder)
+        with pytest.raises(CorpusError, match="isn't finished"):
+            open_corpus(folder)
     prepare(source, folder, size=3, progress=False)
     assert bits(folder) == bits(ready.folder) and all(p.stat().st_mtime_ns == stamp for p, stamp in kept.items())
 
 def test_a_full_disk_is_one_line_and_costs_one_shard(source, ready, tmp_path):
-    def limited(): resource.setrlimit(resource.RLIMIT_FSIZE, (9_000, 9_000)); signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    def limited():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (9_000, 9_000))
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     code = SLOW.replace("prepare(corpus", "corpus = corpus\ntry: prepare(corpus").replace("progress=False)", "progress=False)\nexcept ValueError as e: sys.exit(str(e))")
     done = subprocess.run([sys.executable, "-c", code, str(source.folder), str(tmp_path / "s")], preexec_fn=limited, capture_output=True, text=True,
                           env=dict(os.environ, PYTHONPATH=str(ROOT), PYTHONDONTWRITEBYTECODE="1"))
@@ -140,8 +162,10 @@ def test_a_full_disk_is_one_line_and_costs_one_shard(source, ready, tmp_path):
 
 def test_folders_that_are_not_ours(source, ready, tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(CorpusError, match="something else, thesis.txt"): prepare(source, tmp_path, progress=False)
-    with pytest.raises(CorpusError, match="the corpus itself"): prepare(ready, ready.folder, progress=False)
+    with pytest.raises(CorpusError, match="something else, thesis.txt"):
+        prepare(source, tmp_path, progress=False)
+    with pytest.raises(CorpusError, match="the corpus itself"):
+        prepare(ready, ready.folder, progress=False)
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
 def test_a_smaller_corpus_leaves_no_old_shards(source, tmp_path):
@@ -154,21 +178,39 @@ def test_a_smaller_corpus_leaves_no_old_shards(source, tmp_path):
 def damaged(kind, file):
     "Break a sound of 0.7 s that says three syllables."
     samples = tone(0.7, 24_000)
-    def write(samples, rate=24_000, **how): soundfile.write(file, samples, rate, **how)
-    if kind == "cut short": write(samples); file.write_bytes(file.read_bytes()[:9000])
-    elif kind == "header only": write(samples); file.write_bytes(file.read_bytes()[:44])
-    elif kind == "silent": write(samples * 0)
-    elif kind == "nearly silent": write(samples * 1e-4, subtype="FLOAT")
-    elif kind == "not a number": samples[99] = np.nan; write(samples, subtype="FLOAT")
-    elif kind == "integers as floats": write(samples * 32768, subtype="FLOAT")
-    elif kind == "too short": write(samples[:2000])
-    elif kind == "too long": write(tone(12, 24_000))
-    elif kind == "removed": file.unlink()
-    elif kind == "a web page": file.write_text("<html>not found</html>")
-    elif kind == "stereo": write(np.stack([samples, samples], 1))
-    elif kind == "24 bit": write(samples, subtype="PCM_24")
-    elif kind == "another rate": write(tone(0.7, 44_100), 44_100)
-    elif kind == "clipped": write((samples * 9).clip(-1, 1))
+    def write(samples, rate=24_000, **how):
+        soundfile.write(file, samples, rate, **how)
+    if kind == "cut short":
+        write(samples)
+        file.write_bytes(file.read_bytes()[:9000])
+    elif kind == "header only":
+        write(samples)
+        file.write_bytes(file.read_bytes()[:44])
+    elif kind == "silent":
+        write(samples * 0)
+    elif kind == "nearly silent":
+        write(samples * 1e-4, subtype="FLOAT")
+    elif kind == "not a number":
+        samples[99] = np.nan
+        write(samples, subtype="FLOAT")
+    elif kind == "integers as floats":
+        write(samples * 32768, subtype="FLOAT")
+    elif kind == "too short":
+        write(samples[:2000])
+    elif kind == "too long":
+        write(tone(12, 24_000))
+    elif kind == "removed":
+        file.unlink()
+    elif kind == "a web page":
+        file.write_text("<html>not found</html>")
+    elif kind == "stereo":
+        write(np.stack([samples, samples], 1))
+    elif kind == "24 bit":
+        write(samples, subtype="PCM_24")
+    elif kind == "another rate":
+        write(tone(0.7, 44_100), 44_100)
+    elif kind == "clipped":
+        write((samples * 9).clip(-1, 1))
 
 BROKEN = {"cut short": "cut short", "header only": "samples|cut short", "silent": "is silent", "nearly silent": "is silent", "not a number": "NaN", "integers as floats": "peaks at",
           "too short": "too short", "too long": "too long", "removed": "no file", "a web page": "a web page"}
@@ -192,8 +234,10 @@ def test_odd_sounds_are_mended_or_told(tmp_path, kind):
 
 def test_too_many_broken_sounds_stop_it(tmp_path):
     corpus = open_corpus(write_folder(tmp_path / "c"))
-    for i in (5, 7): damaged("silent", tmp_path / f"c/wavs/a{i}.wav")
-    with pytest.raises(CorpusError, match=r"2 of 14 sounds can't be used, more than 1.0%; the first: a\d in wavs/a\d.wav: left out, a\d is silent") as caught: prepare(corpus, tmp_path / "s", progress=False)
+    for i in (5, 7):
+        damaged("silent", tmp_path / f"c/wavs/a{i}.wav")
+    with pytest.raises(CorpusError, match=r"2 of 14 sounds can't be used, more than 1.0%; the first: a\d in wavs/a\d.wav: left out, a\d is silent") as caught:
+        prepare(corpus, tmp_path / "s", progress=False)
     assert "\n" not in str(caught.value) and len((tmp_path / "s/report.txt").read_text().splitlines()) == 2 and not (tmp_path / "s/shards.json").exists()
     assert len(prepare(corpus, tmp_path / "s", most_lost=0.2, progress=False)) == 12
 
@@ -202,15 +246,19 @@ def test_labels_are_compared_with_the_sound():
     audio, starts = speak_espeak(pinyin, silence=(0.3, 0.3))
     symbols = to_phones(["sil", *pinyin, "sil"]).symbols
     assert check_labels(audio, symbols, starts) == []
-    early = [0.0, *(s - 0.25 for s in starts[1:])]; late = [0.0, *(s + 0.25 for s in starts[1:])]
+    early = [0.0, *(s - 0.25 for s in starts[1:])]
+    late = [0.0, *(s + 0.25 for s in starts[1:])]
     assert any("says sil" in r and "speech" in r for r in check_labels(audio, symbols, early))
     assert any("says sil" in r and "speech" in r for r in check_labels(audio, symbols, late))
-    for edge in (0.04, 0.0501, 0.06, 0.099): assert check_labels(*(lambda sound, when: (sound, symbols, when))(*speak_espeak(pinyin, "male", silence=(edge, edge)))) == []
-    quiet = audio.clone(); quiet[int(starts[6] * SAMPLE_RATE):int(starts[7] * SAMPLE_RATE)] = 0
+    for edge in (0.04, 0.0501, 0.06, 0.099):
+        assert check_labels(*(lambda sound, when: (sound, symbols, when))(*speak_espeak(pinyin, "male", silence=(edge, edge)))) == []
+    quiet = audio.clone()
+    quiet[int(starts[6] * SAMPLE_RATE):int(starts[7] * SAMPLE_RATE)] = 0
     assert any("silent" in r for r in check_labels(quiet, symbols, starts))
     u = Utterance("a", "x", pinyin, "s", "train", Path("x"), 2.0, symbols, [0] * len(symbols), starts)
     assert check_sound(u, audio) == []
-    with pytest.raises(CorpusError, match="beyond its end"): check_sound(u, audio[:int(starts[-1] * SAMPLE_RATE)])
+    with pytest.raises(CorpusError, match="beyond its end"):
+        check_sound(u, audio[:int(starts[-1] * SAMPLE_RATE)])
 
 # alignments
 
@@ -220,7 +268,8 @@ def test_an_alignment_is_asked_for_once(source, tmp_path):
         asked.append(len(corpus))
         timed = [Utterance(**{**vars(u), "starts": [i * 0.05 for i in range(len(u.symbols))]}) for u in corpus if u.id != "a5"]
         return Corpus(corpus.folder, corpus.name, timed, report=["a5: no way through"])
-    for _ in range(2): again = prepare(source, tmp_path / "s", align, size=4, progress=False)
+    for _ in range(2):
+        again = prepare(source, tmp_path / "s", align, size=4, progress=False)
     assert asked == [COUNT] and len(again) == COUNT - 1 and all(u.starts[1] == 0.05 for u in again) and "a5: no way through" in again.report
     (tmp_path / "s/alignment.json").write_text("{")
     prepare(source, tmp_path / "s", align, size=4, progress=False)
@@ -237,15 +286,26 @@ def test_streams_in_order_mixed_and_shared(source, ready):
     assert plain == [u.id for u in ready.split("train")] and mixed[0] == mixed[1] != mixed[2] and sorted(mixed[2]) == sorted(plain)
     halves = [[u.id for u, _ in stream_shards(shards[rank::2])] for rank in (0, 1)]
     assert sorted(sum(halves, [])) == sorted(plain)
-    for u, audio in stream_shards(shards): assert torch.equal(audio, ready.audio(ready[u.id])) and u.symbols == ready[u.id].symbols
+    for u, audio in stream_shards(shards):
+        assert torch.equal(audio, ready.audio(ready[u.id])) and u.symbols == ready[u.id].symbols
 
 def test_a_stream_needs_neither_disk_nor_memory(ready, tmp_path):
     open_now, most, taken = set(), [0], [0]
     class Passing(io.RawIOBase):             # no seeking, no file: what a pipe gives
-        def __init__(self, name): self.file = open(name, "rb"); open_now.add(name); most[0] = max(most[0], len(open_now))
-        def readable(self): return True
-        def read(self, n=-1): data = self.file.read(n); taken[0] += len(data); return data
-        def close(self): self.file.close(); open_now.discard(self.file.name); super().close()
+        def __init__(self, name):
+            self.file = open(name, "rb")
+            open_now.add(name)
+            most[0] = max(most[0], len(open_now))
+        def readable(self):
+            return True
+        def read(self, n=-1):
+            data = self.file.read(n)
+            taken[0] += len(data)
+            return data
+        def close(self):
+            self.file.close()
+            open_now.discard(self.file.name)
+            super().close()
     shards = [str(p) for p in sorted(ready.folder.glob("*.tar"))]
     stream = stream_shards(shards, Passing)
     next(stream)
@@ -258,36 +318,51 @@ def test_from_a_server(ready):
         address = f"http://127.0.0.1:{server.server_port}"
         names = [f"{address}/{p.name}" for p in sorted(ready.folder.glob("*.tar"))]
         assert {u.id for u, _ in stream_shards(names, urllib.request.urlopen)} == {u.id for u in ready}
-        with pytest.raises(CorpusError, match="no-such.tar"): list(stream_shards([f"{address}/no-such.tar"], urllib.request.urlopen))
+        with pytest.raises(CorpusError, match="no-such.tar"):
+            list(stream_shards([f"{address}/no-such.tar"], urllib.request.urlopen))
         server.shutdown()
 
 def hostile(kind, shard, largest):
     data = shard.read_bytes()
-    if kind == "cut": shard.write_bytes(data[:len(data) // 2 // 512 * 512 + 100])
-    elif kind == "page": shard.write_text("<html>" * 200)
-    elif kind == "missing": shard.unlink()
-    elif kind == "flip": at = data.index(b"fLaC") + 4000; shard.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1:])
-    elif kind == "label": shard.write_bytes(data.replace(b'"split": "train"', b'"split": "tra1n"', 1))
-    elif kind == "json": shard.write_bytes(data.replace(b'{"id"', b'["id"', 1))
+    if kind == "cut":
+        shard.write_bytes(data[:len(data) // 2 // 512 * 512 + 100])
+    elif kind == "page":
+        shard.write_text("<html>" * 200)
+    elif kind == "missing":
+        shard.unlink()
+    elif kind == "flip":
+        at = data.index(b"fLaC") + 4000
+        shard.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1:])
+    elif kind == "label":
+        shard.write_bytes(data.replace(b'"split": "train"', b'"split": "tra1n"', 1))
+    elif kind == "json":
+        shard.write_bytes(data.replace(b'{"id"', b'["id"', 1))
     else:
         with tarfile.open(shard, "w") as tar:
             info = tarfile.TarInfo({"parent": "../x.flac", "absolute": "/x.flac", "other": "x.exe"}.get(kind, "x.flac"))
-            if kind == "link": info.type, info.linkname = tarfile.SYMTYPE, "/etc/passwd"
-            if kind == "device": info.type = tarfile.CHRTYPE
-            if kind == "bomb": info.size = largest + 1
+            if kind == "link":
+                info.type, info.linkname = tarfile.SYMTYPE, "/etc/passwd"
+            if kind == "device":
+                info.type = tarfile.CHRTYPE
+            if kind == "bomb":
+                info.size = largest + 1
             tar.addfile(info, io.BytesIO(bytes(info.size)))
 
 @pytest.mark.parametrize("kind", ["cut", "page", "missing", "flip", "label", "json", "parent", "absolute", "other", "link", "device", "bomb", "orphan"])
 def test_hostile_streams_are_refused(ready, tmp_path, kind):
-    shard = Path(shutil.copy(ready.folder / "train-00000.tar", tmp_path)); hostile(kind, shard, 100_000)
-    with pytest.raises(CorpusError, match="train-00000.tar") as caught: list(stream_shards([shard], largest=100_000))
+    shard = Path(shutil.copy(ready.folder / "train-00000.tar", tmp_path))
+    hostile(kind, shard, 100_000)
+    with pytest.raises(CorpusError, match="train-00000.tar") as caught:
+        list(stream_shards([shard], largest=100_000))
     assert "\n" not in str(caught.value)
 
 def test_a_stream_that_ends_between_two_files_is_noticed(ready, tmp_path):
     shard = tmp_path / "s.tar"
     with tarfile.open(ready.folder / "train-00000.tar") as old, tarfile.open(shard, "w") as new:
-        for member in old.getmembers()[:-1]: new.addfile(member, old.extractfile(member))
-    with pytest.raises(CorpusError, match="has no sound"): list(stream_shards([shard]))
+        for member in old.getmembers()[:-1]:
+            new.addfile(member, old.extractfile(member))
+    with pytest.raises(CorpusError, match="has no sound"):
+        list(stream_shards([shard]))
 
 # the window and the shell
 
@@ -321,21 +396,24 @@ def test_prepare_from_a_shell(tmp_path, capsys):
     assert "metadata.tsv line 2" in refused(capsys, "prepare", str(tmp_path / "c"), "--out", str(tmp_path / "t"))
 
 def test_damage_costs_one_line_and_code_2_in_a_real_shell(tmp_path):
-    (tmp_path / "wavs").mkdir(); (tmp_path / "metadata.csv").write_text("LJ001-0001|a|b\n")
+    (tmp_path / "wavs").mkdir()
+    (tmp_path / "metadata.csv").write_text("LJ001-0001|a|b\n")
     code = "import sys; from latentspeech.cli import main; sys.exit(main())"
     done = subprocess.run([sys.executable, "-c", code, "prepare", str(tmp_path)], capture_output=True, text=True, env=dict(os.environ, PYTHONPATH=str(ROOT)))
     assert (done.returncode, done.stdout) == (2, "") and len(done.stderr.strip().splitlines()) == 1
     assert done.stderr.startswith("DamagedCorpus: ") and "metadata.csv line 1 has no sound" in done.stderr
 
 def test_damage_can_be_left_out_from_a_shell(tmp_path, capsys):
-    write_folder(tmp_path / "c"); damaged("silent", tmp_path / "c/wavs/a7.wav")
+    write_folder(tmp_path / "c")
+    damaged("silent", tmp_path / "c/wavs/a7.wav")
     assert "1 of 14" in refused(capsys, "prepare", str(tmp_path / "c"), "--out", str(tmp_path / "s"))
     assert cli.main(["prepare", str(tmp_path / "c"), "--out", str(tmp_path / "s"), "--most-lost", "0.1"]) == 0
     assert "a7 in wavs/a7.wav: left out, a7 is silent" in capsys.readouterr().out
 
 def test_starts_can_be_found_from_a_shell(tmp_path, capsys, monkeypatch):
     from latentspeech import aligner
-    def align(corpus): return Corpus(corpus.folder, corpus.name, [Utterance(**{**vars(u), "starts": [i * 0.05 for i in range(len(u.symbols))]}) for u in corpus])
+    def align(corpus):
+        return Corpus(corpus.folder, corpus.name, [Utterance(**{**vars(u), "starts": [i * 0.05 for i in range(len(u.symbols))]}) for u in corpus])
     monkeypatch.setattr(aligner, "align_corpus", align)
     assert cli.main(["prepare", str(write_folder(tmp_path / "c")), "--out", str(tmp_path / "s"), "--align", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["with_starts"] == COUNT

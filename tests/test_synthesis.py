@@ -20,14 +20,17 @@ WEIGHTS = ROOT / "latentspeech" / "pretrained"
 
 
 @pytest.fixture(scope="module")
-def tts(): return LatentSpeech.from_pretrained("mini")
+def tts():
+    return LatentSpeech.from_pretrained("mini")
 
 
 @pytest.fixture(scope="module")
-def corpus(): return make_embedded_corpus(config=PRESETS["tiny"].corpus, progress=False)
+def corpus():
+    return make_embedded_corpus(config=PRESETS["tiny"].corpus, progress=False)
 
 
-def parameters(function): return list(inspect.signature(function).parameters)
+def parameters(function):
+    return list(inspect.signature(function).parameters)
 
 
 def test_promised_names_have_their_signatures():
@@ -103,34 +106,44 @@ def test_without_its_mask_the_denoiser_would_hear_the_padding(tts, monkeypatch):
 
 @pytest.mark.parametrize("bad", ["", "   ", "！？", "\n", "😀"])
 def test_text_with_nothing_to_say_is_a_typed_error_of_one_line(tts, bad):
-    with pytest.raises(TextError) as caught: tts.speak(bad)
+    with pytest.raises(TextError) as caught:
+        tts.speak(bad)
     assert str(caught.value) and "\n" not in str(caught.value)
 
 
 @settings(max_examples=12, deadline=None)
 @given(text=st.text(max_size=12))
 def test_any_text_is_finite_sound_or_a_typed_error(tts, text):
-    try: speech = tts.speak(text, n_steps=1)
-    except TextError as e: assert str(e); return
+    try:
+        speech = tts.speak(text, n_steps=1)
+    except TextError as e:
+        assert str(e)
+        return
     assert len(speech.audio) and torch.isfinite(speech.audio).all()
 
 
 def test_bad_settings_are_refused_by_name(tts):
-    with pytest.raises(VoiceError, match="female, male"): tts.speak("好", speaker="nobody")
-    with pytest.raises(VoiceError, match="at least 1"): tts.speak("好", n_steps=0)
-    with pytest.raises(VoiceError, match="above 0"): tts.speak("好", pace=-1)
+    with pytest.raises(VoiceError, match="female, male"):
+        tts.speak("好", speaker="nobody")
+    with pytest.raises(VoiceError, match="at least 1"):
+        tts.speak("好", n_steps=0)
+    with pytest.raises(VoiceError, match="above 0"):
+        tts.speak("好", pace=-1)
 
 
 def test_missing_weights_say_how_to_make_them(tmp_path):
     for read in (LatentSpeech.from_pretrained, Autoencoder.from_pretrained, Judge.from_pretrained):
-        with pytest.raises(PretrainedError, match="make weights PRESET=paper"): read("paper")
+        with pytest.raises(PretrainedError, match="make weights PRESET=paper"):
+            read("paper")
 
 
 def test_a_voice_refuses_another_autoencoders_latents(tmp_path):
-    for file in WEIGHTS.glob("mini-*"): shutil.copy(file, tmp_path)
+    for file in WEIGHTS.glob("mini-*"):
+        shutil.copy(file, tmp_path)
     torch.manual_seed(1)
     Autoencoder(PRESETS["mini"].autoencoder).save_pretrained(tmp_path, "mini")
-    with pytest.raises(PretrainedError, match="another autoencoder"): LatentSpeech.from_pretrained(tmp_path)
+    with pytest.raises(PretrainedError, match="another autoencoder"):
+        LatentSpeech.from_pretrained(tmp_path)
 
 
 def test_shipped_weights_are_whole_small_and_belong_together(tts):
@@ -147,7 +160,8 @@ def test_bad_input_from_the_shell_is_one_line_and_exit_code_2(tmp_path):
     for words in (["speak", ""], ["speak", "！？"], ["prepare", str(tmp_path / "nowhere")]):
         done = subprocess.run([*command, *words], capture_output=True, text=True, cwd=tmp_path, timeout=120)
         assert done.returncode == 2 and "Traceback" not in done.stderr and len(done.stderr.strip().splitlines()) == 1, done.stderr
-    with pytest.raises(CorpusError): load_corpus(tmp_path)
+    with pytest.raises(CorpusError):
+        load_corpus(tmp_path)
 
 
 def test_streaming_equals_offline_wherever_it_is_cut(tts):
@@ -189,7 +203,8 @@ def test_no_click_at_joins(tts):
     def excess(audio):  # dB above 12 kHz in the 5 ms around each join, over the loudest 5 ms near by
         high = spectrogram(audio, 256, 64)[64:].exp().mean(0).log()
         return max((high[j // 64 - 2:j // 64 + 3].max() - torch.cat([high[max(0, j // 64 - 60):j // 64 - 8], high[j // 64 + 9:j // 64 + 60]]).max()).item() for j in joins)
-    with torch.no_grad(): careless = torch.cat([tts.autoencoder.decode(p.latents[None])[0, 0] for p in pieces])
+    with torch.no_grad():
+        careless = torch.cat([tts.autoencoder.decode(p.latents[None])[0, 0] for p in pieces])
     smooth, cut = excess(torch.cat([p.audio for p in pieces])), excess(careless)
     assert smooth < 3 < cut, (smooth, cut)
 
@@ -198,9 +213,11 @@ def test_the_networks_see_no_further_than_promised(tts):
     """A change of one frame is felt within `sight` and nowhere else: what chunks and overlaps are derived from."""
     torch.manual_seed(0)
     z, known = torch.randn(1, 16, 120), torch.randn(1, tts.preset.encoder.width, 120)
-    changed = z.clone(); changed[..., 60] += 5
+    changed = z.clone()
+    changed[..., 60] += 5
     for function, reach, size in ((lambda z: tts.denoiser(z, torch.ones(1), known), tts.sight[0], 1), (tts.autoencoder.decode, tts.sight[1], 1024)):
-        with torch.no_grad(): felt = ((function(changed) - function(z)).abs().amax((0, 1)) > 0).nonzero()[:, 0] // size
+        with torch.no_grad():
+            felt = ((function(changed) - function(z)).abs().amax((0, 1)) > 0).nonzero()[:, 0] // size
         assert 60 - reach <= felt.min() and felt.max() <= 60 + reach
         assert felt.max() - felt.min() > reach  # nor are the promises far too wide
 
@@ -227,7 +244,8 @@ def test_pieces_cover_a_sentence_and_leave_no_crumbs(frames):
 def test_a_plan_says_what_its_text_says_and_an_edit_changes_only_what_it_names(tts):
     text = "我要买这个。你呢？"
     plan = tts.plan(text)
-    for how in (dict(), dict(pace=1.3, seed=2)): assert torch.equal(tts.speak(plan, **how).audio, tts.speak(text, **how).audio)
+    for how in (dict(), dict(pace=1.3, seed=2)):
+        assert torch.equal(tts.speak(plan, **how).audio, tts.speak(text, **how).audio)
     assert [s for s, _ in plan.syllables] == ["wo3", "yao4", "mai3", "zhe4", "ge5", "ni3", "ne5"]
     sell = plan.edit(2, tone=4)
     a, b = tts.speak(plan), tts.speak(sell)
@@ -260,7 +278,8 @@ def test_the_judge_hears_an_edited_tone(tts):
 
 @pytest.mark.parametrize("wrong,message", ((dict(index=9), "has 2"), (dict(index=-3), "has 2"), (dict(index=0, tone=6), "1 to 5"), (dict(index=0, stretch=0), "above 0")))
 def test_an_edit_that_makes_no_sense_is_refused(tts, wrong, message):
-    with pytest.raises(VoiceError, match=message): tts.plan("你好").edit(**wrong)
+    with pytest.raises(VoiceError, match=message):
+        tts.plan("你好").edit(**wrong)
 
 
 def test_a_callback_sees_and_hears_every_step(tts):
@@ -280,7 +299,8 @@ def test_a_file_holds_what_speak_says(tts, tmp_path, name):
     torch.testing.assert_close(load(told["path"]), said.audio, atol=1e-3, rtol=0)
     assert [s for s, _, _ in told["syllables"]] == said.pinyin and told["seconds"] == pytest.approx(said.seconds)
     for bad, error in (("", TextError), ("好。", VoiceError)):
-        with pytest.raises(error): tts.speak_to(tmp_path / ("b.wav" if not bad else "b.doc"), bad)
+        with pytest.raises(error):
+            tts.speak_to(tmp_path / ("b.wav" if not bad else "b.doc"), bad)
     assert [f.name for f in tmp_path.iterdir()] == ["new"] and [f.name for f in (tmp_path / "new").iterdir()] == [name]
 
 

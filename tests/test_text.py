@@ -8,7 +8,8 @@ from latentspeech.normalization import OVERRIDE
 
 HERE = Path(__file__).parent
 DATA = Path(os.environ.get("LATENTSPEECH_DATA", HERE.parent.parent / "shared" / "data"))
-def rows(path): return list(csv.DictReader(path.open(encoding="utf8"), delimiter="\t", quoting=csv.QUOTE_NONE))
+def rows(path):
+    return list(csv.DictReader(path.open(encoding="utf8"), delimiter="\t", quoting=csv.QUOTE_NONE))
 READINGS = rows(HERE / "data" / "readings.tsv")
 
 def misread(marked, **options):
@@ -16,14 +17,17 @@ def misread(marked, **options):
     sounds, han = [s for s in T._analyse(OVERRIDE.sub("", marked), erhua="separate", **options)[0] if s.tone], -1
     wrong = []
     for match in re.finditer(r"([\u4e00-\u9fff])(?:\(([a-z]+[1-5])\))?", marked):
-        han += 1; said = sounds[han]
+        han += 1
+        said = sounds[han]
         lifted = match[2] and match[2][-1] == "3" and said.pinyin == match[2][:-1] + "2" and any("rises" in note for note in said.notes)
-        if match[2] and said.pinyin != match[2] and not lifted: wrong.append((match[0], said.pinyin))
+        if match[2] and said.pinyin != match[2] and not lifted:
+            wrong.append((match[0], said.pinyin))
     return wrong
 
 @pytest.mark.parametrize("segmenter", T.SEGMENTERS)
 def test_certain_readings(segmenter):
-    if segmenter == "jieba": pytest.importorskip("jieba", reason="jieba comes with the zh extra")
+    if segmenter == "jieba":
+        pytest.importorskip("jieba", reason="jieba comes with the zh extra")
     wrong = {row["text"]: bad for row in READINGS if (bad := misread(row["text"], segmenter=segmenter))}
     assert len(READINGS) > 900 and not wrong
 
@@ -45,7 +49,8 @@ def test_the_first_rules_are_worse():
     ("花儿", "huar1"), ("女儿", "nv3 er2"), ("一点儿", "yi4 dianr3"), ("這個", "zhe4 ge5"), ("我們説", "wo3 men5 shuo1"), ("旅行", "lv3 xing2"), ("略", "lve4"),
     ("上个月", "shang4 ge5 yue4"), ("个人", "ge4 ren2"), ("慢慢地", "man4 man4 de5"), ("很长", "hen3 chang2"), ("长得高", "zhang3 de5 gao1"),
     ("APP", "ei1 pi1 pi1"), ("Ｐ", "pi1"), ("OK", "ou1 kei4"), ("12", "shi2 er4"), ("我行(hang2)", "wo3 hang2"), ("好（hao4）奇", "hao4 qi2")])
-def test_readings(text, expected): assert T.to_pinyin(text) == expected.split()
+def test_readings(text, expected):
+    assert T.to_pinyin(text) == expected.split()
 
 @pytest.mark.parametrize("text, expected", [("展览馆", "zhan2 lan2 guan3"), ("总统府", "zong2 tong2 fu3"), ("小老虎", "xiao3 lao2 hu3"), ("这儿子", "zhe4 er2 zi5"), ("在这儿", "zai4 zher4"),
     ("外婆家", "wai4 po2 jia1"), ("爱迪生一生", "ai4 di2 sheng1 yi4 sheng1"), ("一点一点地做", "yi4 dian3 yi4 dian3 de5 zuo4"), ("普里马科夫", "pu3 li2 ma3 ke1 fu1"), ("当过兵", "dang1 guo5 bing1"), ("朝鲜半岛", "chao2 xian3 ban4 dao3"), ("人一见面", "ren2 yi2 jian4 mian4")])
@@ -56,12 +61,15 @@ def test_readings_with_words(text, expected):
 def test_overrides_and_dictionary():
     assert T.to_pinyin("朝阳", {"朝阳": "chao2 yang2"}) == ["chao2", "yang2"]
     assert T.to_pinyin("Java课", {"Java": "zha1 wa4"}) == ["zha1", "wa4", "ke4"]
-    with pytest.raises(T.TextError, match="needs 2 syllables"): T.to_pinyin("朝阳", {"朝阳": "chao2"})
-    with pytest.raises(T.TextError, match="isn't toned pinyin"): T.to_pinyin("行(xyz1)")
+    with pytest.raises(T.TextError, match="needs 2 syllables"):
+        T.to_pinyin("朝阳", {"朝阳": "chao2"})
+    with pytest.raises(T.TextError, match="isn't toned pinyin"):
+        T.to_pinyin("行(xyz1)")
     assert T.to_pinyin("花儿", erhua="separate") == ["hua1", "er2"] and T.to_pinyin("这个", colloquial=True) == ["zhei4", "ge5"]
     assert T.to_pinyin("OK", latin="spell") == ["ou1", "kei4"] and len(T.to_pinyin("WiFi", latin="spell")) > len(T.to_pinyin("WiFi"))
     for option, bad in (("erhua", "x"), ("latin", "x"), ("rules", "x"), ("segmenter", "x")):
-        with pytest.raises(T.TextError, match="'x'"): T.to_pinyin("花儿A", **{option: bad})
+        with pytest.raises(T.TextError, match="'x'"):
+            T.to_pinyin("花儿A", **{option: bad})
 
 def test_marks_change_pauses_and_are_never_read():
     said = T.front_end("它#1包含#3课程#1，我#2有#1伞#4。")
@@ -75,12 +83,14 @@ def test_the_embedded_corpus_is_read_by_the_first_rules():
 
 @pytest.mark.parametrize("bad, said", [("", "nothing to say"), ("  \n", "nothing to say"), ("。。。", "nothing to say"), ("😀", "nothing to say"), ("ひらがな", "HIRAGANA"), (None, "must be a string")])
 def test_typed_errors(bad, said):
-    with pytest.raises(T.TextError, match=said) as error: T.front_end(bad)
+    with pytest.raises(T.TextError, match=said) as error:
+        T.front_end(bad)
     assert "\n" not in str(error.value)
 
 def test_nothing_is_dropped_in_silence():
     assert T.front_end("你好😀😀").warnings == ["not said: '😀' (GRINNING FACE), 2 times"]
-    with pytest.warns(UserWarning, match="ASTERISK"): T.to_pinyin("好*")
+    with pytest.warns(UserWarning, match="ASTERISK"):
+        T.to_pinyin("好*")
 
 def test_explain_names_its_rules():
     shown = T.explain("你好，3.5%")
@@ -96,8 +106,10 @@ def test_split_sentences_loses_nothing():
 
 @pytest.mark.parametrize("text", ["今天我去银行取一万两千元，不知道行不行。" * 500, "1" * 10_000, "1-" * 5000, "的" * 10_000, "2025-09-28，" * 900, "以为所" * 3300, "把当" * 5000, "A" * 10_000])
 def test_ten_thousand_characters_in_a_second(text):
-    T.front_end("热身"); start = time.process_time()
-    T.front_end(text); assert time.process_time() - start < 1
+    T.front_end("热身")
+    start = time.process_time()
+    T.front_end(text)
+    assert time.process_time() - start < 1
 
 ANYTHING = st.text(st.one_of(st.characters(), st.sampled_from("0123456789-.:/%,年月日个两一不儿得地行为长还 AaMkg°C¥$()#12345+×=~，。·\u200b😀")), max_size=40)
 
@@ -107,8 +119,11 @@ def test_any_string_gives_phones_or_a_typed_error(text, rules, erhua, colloquial
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert "".join(T.split_sentences(text, 10)) == text
-        try: phones = T.front_end(text, rules=rules, erhua=erhua, colloquial=colloquial)
-        except T.TextError as error: assert "\n" not in str(error); return
+        try:
+            phones = T.front_end(text, rules=rules, erhua=erhua, colloquial=colloquial)
+        except T.TextError as error:
+            assert "\n" not in str(error)
+            return
     assert phones.pinyin and set(phones.symbols) <= set(T.SYMBOLS) and phones.ids.shape == phones.tone_ids.shape
 
 def test_report_counts_and_sorts():
@@ -121,7 +136,8 @@ LABELS = DATA / "magicdata-cs" / "sentences.tsv"
 @pytest.mark.parametrize("options, limit", [({}, 0.032), ({"colloquial": True}, 0.014), ({"segmenter": "jieba"}, 0.03), ({"segmenter": "jieba", "colloquial": True}, 0.013)])
 def test_labelled_sentences(options, limit):
     "Share of wrong syllables; tone 6 counts as 2, English is left out."
-    if "segmenter" in options: pytest.importorskip("jieba", reason="jieba comes with the zh extra")
+    if "segmenter" in options:
+        pytest.importorskip("jieba", reason="jieba comes with the zh extra")
     pairs = [(row["text"], row["pinyin"]) for row in rows(LABELS)]
     for marks in (True, False):
         row = T.pinyin_report([(text if marks else re.sub("#[1-4]", "", text), heard) for text, heard in pairs], **options).row()
@@ -130,4 +146,5 @@ def test_labelled_sentences(options, limit):
 def test_missing_extra_is_named(monkeypatch):
     import sys
     monkeypatch.setitem(sys.modules, "jieba", None)
-    with pytest.raises(T.MissingExtra, match="latentspeech\\[zh\\]"): T.to_pinyin("你好", segmenter="jieba")
+    with pytest.raises(T.MissingExtra, match="latentspeech\\[zh\\]"):
+        T.to_pinyin("你好", segmenter="jieba")

@@ -42,7 +42,8 @@ def make_task(dropout=0.2):
 
 def digest(run):
     h = hashlib.sha256()
-    for v in [*run.task.state_dict().values(), *run.average.values.values()]: h.update(v.numpy().tobytes())
+    for v in [*run.task.state_dict().values(), *run.average.values.values()]:
+        h.update(v.numpy().tobytes())
     h.update(json.dumps([{k: v for k, v in r.items() if k != "seconds"} for r in run.history]).encode())
     return h.hexdigest()
 
@@ -53,7 +54,8 @@ def script(tmp_path, body, dropout=0.2):
     return [sys.executable, str(path)]
 
 
-def environment(): return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+def environment():
+    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 
 def test_interrupted_runs_end_bit_identical(tmp_path):
@@ -82,7 +84,9 @@ fit(Task(), config, Path({str(tmp_path / "killed")!r}), device="cpu", progress=F
             assert time.time() - before < 60
             time.sleep(0.01)
         time.sleep(rng.random() * 0.3)
-        process.send_signal(signal.SIGKILL); process.wait(); process.stderr.close()
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stderr.close()
         with warnings.catch_warnings():
             warnings.simplefilter("error")          # falling back would warn
             state = latest_checkpoint(tmp_path / "killed")
@@ -119,45 +123,64 @@ run = fit(Task(), config, Path(sys.argv[1]), device="cpu", progress=False)
                    env={**environment(), "ACCELERATE_USE_CPU": "true"}, check=True, timeout=180, capture_output=True)
     one, two = (latest_checkpoint(tmp_path / name) for name in ("one", "two"))
     assert len(two["history"]) == 12 == len(one["history"])
-    for a, b in zip(one["history"], two["history"]): assert a["loss"] == pytest.approx(b["loss"], rel=1e-4)
-    for k in one["task"]: torch.testing.assert_close(one["task"][k], two["task"][k], rtol=1e-4, atol=1e-5)
+    for a, b in zip(one["history"], two["history"]):
+        assert a["loss"] == pytest.approx(b["loss"], rel=1e-4)
+    for k in one["task"]:
+        torch.testing.assert_close(one["task"][k], two["task"][k], rtol=1e-4, atol=1e-5)
 
 
 def damage(kind, path, manifest):
     data = bytearray(path.read_bytes())
-    if kind == "flipped bit": data[len(data) // 2] ^= 4; path.write_bytes(data)
-    elif kind == "flipped first bit": data[0] ^= 1; path.write_bytes(data)
-    elif kind == "cut short": path.write_bytes(data[:-100])
-    elif kind == "empty": path.write_bytes(b"")
-    elif kind == "garbage": path.write_bytes(os.urandom(len(data)))
-    elif kind == "web page": path.write_bytes(b"<html>not found</html>")
-    elif kind == "missing": path.unlink()
-    elif kind == "manifest cut": manifest.write_bytes(manifest.read_bytes()[:20])
+    if kind == "flipped bit":
+        data[len(data) // 2] ^= 4
+        path.write_bytes(data)
+    elif kind == "flipped first bit":
+        data[0] ^= 1
+        path.write_bytes(data)
+    elif kind == "cut short":
+        path.write_bytes(data[:-100])
+    elif kind == "empty":
+        path.write_bytes(b"")
+    elif kind == "garbage":
+        path.write_bytes(os.urandom(len(data)))
+    elif kind == "web page":
+        path.write_bytes(b"<html>not found</html>")
+    elif kind == "missing":
+        path.unlink()
+    elif kind == "manifest cut":
+        manifest.write_bytes(manifest.read_bytes()[:20])
 
 
 @pytest.mark.parametrize("kind", ["flipped bit", "flipped first bit", "cut short", "empty", "garbage", "web page", "missing", "manifest cut"])
 def test_damage_is_found_and_the_one_before_is_used(tmp_path, kind):
-    for step in (1, 2): save_checkpoint(tmp_path, step, {"w": torch.full((100,), float(step))})
+    for step in (1, 2):
+        save_checkpoint(tmp_path, step, {"w": torch.full((100,), float(step))})
     manifest = tmp_path / "step-00000002.json"
     damage(kind, manifest.with_suffix(".pt"), manifest)
-    with pytest.raises(CheckpointCorrupt) as caught: read_checkpoint(manifest)
+    with pytest.raises(CheckpointCorrupt) as caught:
+        read_checkpoint(manifest)
     assert caught.value.path.name == "step-00000002.pt" and caught.value.reason
-    with pytest.warns(UserWarning, match="going on from step-00000001.pt"): state = latest_checkpoint(tmp_path)
+    with pytest.warns(UserWarning, match="going on from step-00000001.pt"):
+        state = latest_checkpoint(tmp_path)
     assert state["w"][0] == 1
     (tmp_path / "step-00000001.pt").write_bytes(b"")
     with pytest.raises(CheckpointCorrupt, match="no older one is left"), warnings.catch_warnings():
-        warnings.simplefilter("ignore"); latest_checkpoint(tmp_path)
+        warnings.simplefilter("ignore")
+        latest_checkpoint(tmp_path)
 
 
 def test_malicious_pickle_is_refused(tmp_path):
     class Evil:
-        def __reduce__(self): return (os.system, (f"touch {tmp_path / 'owned'}",))
+        def __reduce__(self):
+            return (os.system, (f"touch {tmp_path / 'owned'}",))
     path = save_checkpoint(tmp_path, 1, {})
     torch.save({"x": Evil()}, path)
     manifest = path.with_suffix(".json")
-    said = json.loads(manifest.read_text()); said["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    said = json.loads(manifest.read_text())
+    said["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
     manifest.write_text(json.dumps(said))
-    with pytest.raises(CheckpointCorrupt, match="more than tensors"): read_checkpoint(manifest)
+    with pytest.raises(CheckpointCorrupt, match="more than tensors"):
+        read_checkpoint(manifest)
     assert not (tmp_path / "owned").exists()
 
 
@@ -190,8 +213,11 @@ fit(Task(), TrainConfig(steps=1_000_000, batch=4, save_every=1_000_000), Path({s
         assert process.stdout.readline() == b"ready\n"
         with pytest.raises(TrainingError, match=f"in use by process {process.pid}"):
             fit(make_task(), CONFIG, tmp_path / "shared", device="cpu", progress=False)
-    finally: process.kill(); process.wait()
-    with run_lock(tmp_path / "shared"): pass  # the killed owner's lock is stale
+    finally:
+        process.kill()
+        process.wait()
+    with run_lock(tmp_path / "shared"):
+        pass  # the killed owner's lock is stale
 
 
 def test_nan_stops_before_the_optimiser_moves(tmp_path):
@@ -199,7 +225,8 @@ def test_nan_stops_before_the_optimiser_moves(tmp_path):
     good = task.batch
     task.batch = lambda generator, size: {**good(generator, size), **({"y": torch.full((size, 1), float("inf"))} if task.n == 5 else {})}
     task.n = 0
-    def count(run, terms): task.n = run.step
+    def count(run, terms):
+        task.n = run.step
     with pytest.raises(TrainingError, match="step 5: loss is"):
         fit(task, CONFIG, tmp_path, device="cpu", progress=False, callback=count)
     assert json.loads((tmp_path / "not-finite-00000005.json").read_text())["seed"] == CONFIG.seed
@@ -211,11 +238,14 @@ def test_out_of_memory_halves_the_slices_and_keeps_the_batch(tmp_path):
     task = make_task(0.0)
     forward = type(task).forward
     def limited(b):
-        if len(b["x"]) > 3: raise torch.OutOfMemoryError("injected")
+        if len(b["x"]) > 3:
+            raise torch.OutOfMemoryError("injected")
         return forward(task, b)
     task.forward = limited
-    with pytest.warns(UserWarning, match="4 slices"): small = fit(task, CONFIG, tmp_path / "small", device="cpu", progress=False)
-    for a, b in zip(whole.task.state_dict().values(), small.task.state_dict().values()): torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
+    with pytest.warns(UserWarning, match="4 slices"):
+        small = fit(task, CONFIG, tmp_path / "small", device="cpu", progress=False)
+    for a, b in zip(whole.task.state_dict().values(), small.task.state_dict().values()):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
 
 
 def test_other_configuration_is_refused_with_the_differences(tmp_path):
@@ -233,4 +263,5 @@ def test_minutes_end_a_run_in_time(tmp_path):
 
 def test_read_only_place_says_what_was_needed(tmp_path):
     (tmp_path / "file").write_text("x")
-    with pytest.raises(TrainingError, match="1 bytes needed"): _store(tmp_path / "file" / "below", b"x")
+    with pytest.raises(TrainingError, match="1 bytes needed"):
+        _store(tmp_path / "file" / "below", b"x")

@@ -17,10 +17,12 @@ def row(name, share, n=60, metric="SER (in-house)", each=True, **more):
     return dict(row=name, metric=metric, value=value, low=0.85 * value, high=1.15 * value, n=n, **more) | (dict(errors=line(errors), totals=line(totals)) if each else {})
 
 
-def write(folder, name, rows): (folder / f"{name}.json").write_text(json.dumps(dict(rows=rows)))
+def write(folder, name, rows):
+    (folder / f"{name}.json").write_text(json.dumps(dict(rows=rows)))
 
 
-def frame(*rows, metric="SER (in-house)"): return [row("natural", 0.01, metric=metric), *rows, row("control: another text", 0.9, metric=metric)]
+def frame(*rows, metric="SER (in-house)"):
+    return [row("natural", 0.01, metric=metric), *rows, row("control: another text", 0.9, metric=metric)]
 
 
 def baselines(ours, fast=0.2, style=0.2, mel=0.3, each=True):

@@ -15,15 +15,23 @@ def make(seed=0):
 
 def damage(path, how):
     data, card = bytearray(path.read_bytes()), path.with_suffix(".json")
-    if how == "bit": data[-5] ^= 1
-    if how == "short": data = data[:len(data) // 2]
-    if how == "empty": data = b""
-    if how == "page": data = b"<html>404</html>"
+    if how == "bit":
+        data[-5] ^= 1
+    if how == "short":
+        data = data[:len(data) // 2]
+    if how == "empty":
+        data = b""
+    if how == "page":
+        data = b"<html>404</html>"
     path.write_bytes(bytes(data))
-    if how == "no card": card.unlink()
-    if how == "card is a page": card.write_text("<html>")
-    if how == "card without hash": card.write_text(json.dumps({"config": None}))
-    if how == "card is a list": card.write_text("[]")
+    if how == "no card":
+        card.unlink()
+    if how == "card is a page":
+        card.write_text("<html>")
+    if how == "card without hash":
+        card.write_text(json.dumps({"config": None}))
+    if how == "card is a list":
+        card.write_text("[]")
 
 
 @pytest.mark.parametrize("how", ["bit", "short", "empty", "page", "no card", "card is a page", "card without hash", "card is a list"])
@@ -31,14 +39,16 @@ def test_damage_is_found(tmp_path, how):
     path = save_weights(tmp_path / "linear", make())
     assert load_weights(tmp_path, "linear")
     damage(path, how)
-    with pytest.raises(PretrainedError) as error: load_weights(tmp_path, "linear")
+    with pytest.raises(PretrainedError) as error:
+        load_weights(tmp_path, "linear")
     assert "\n" not in str(error.value)
 
 
 def test_a_damaged_autoencoder_is_refused(tmp_path):
     torch.manual_seed(0)
     damage(Autoencoder(preset("tiny").autoencoder).save_pretrained(tmp_path), "bit")
-    with pytest.raises(PretrainedError, match="SHA-256"): Autoencoder.from_pretrained(tmp_path)
+    with pytest.raises(PretrainedError, match="SHA-256"):
+        Autoencoder.from_pretrained(tmp_path)
 
 
 def test_parameters_are_halved_and_statistics_kept(tmp_path):
@@ -50,30 +60,37 @@ def test_parameters_are_halved_and_statistics_kept(tmp_path):
     assert all(v.dtype in (torch.float32, torch.int64) for v in state.values()) and torch.equal(state["1.running_mean"], model[1].running_mean)
     assert card["licence"] == "none" and card["config"]["width"] == DenoiserConfig().width
     save_weights(tmp_path / "exact", model, half=False)
-    again = make(seed=1); again.load_state_dict(load_weights(tmp_path / "exact.safetensors", "any")[0])
+    again = make(seed=1)
+    again.load_state_dict(load_weights(tmp_path / "exact.safetensors", "any")[0])
     assert weights_hash(again) == weights_hash(model) != weights_hash(make(seed=1))
 
 
 def test_missing_weights_say_how_to_make_them():
-    with pytest.raises(PretrainedError, match="make weights PRESET=nothing"): load_weights("nothing", "autoencoder")
+    with pytest.raises(PretrainedError, match="make weights PRESET=nothing"):
+        load_weights("nothing", "autoencoder")
 
 
 def test_two_sets_in_a_folder_are_named(tmp_path):
-    for name in "ab": save_tensors(tmp_path / f"{name}-judge", {"x": torch.ones(1)}, {})
-    with pytest.raises(PretrainedError, match="2 sets"): find_weights(tmp_path, "judge")
+    for name in "ab":
+        save_tensors(tmp_path / f"{name}-judge", {"x": torch.ones(1)}, {})
+    with pytest.raises(PretrainedError, match="2 sets"):
+        find_weights(tmp_path, "judge")
     assert find_weights(tmp_path / "a-judge.safetensors", "judge").exists()
 
 
 def test_hub_without_the_extra(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "huggingface_hub", None)
-    with pytest.raises(PretrainedError, match="hub"): load_weights("user/model", "autoencoder")
+    with pytest.raises(PretrainedError, match="hub"):
+        load_weights("user/model", "autoencoder")
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
 def test_failed_save_leaves_the_old_and_no_litter(tmp_path, monkeypatch, call):
     path = save_weights(tmp_path / "m", make())
     old = path.read_bytes(), path.with_suffix(".json").read_bytes()
-    def full(*_): raise OSError(28, "No space left on device")
+    def full(*_):
+        raise OSError(28, "No space left on device")
     monkeypatch.setattr(os, call, full)
-    with pytest.raises(OSError): save_weights(tmp_path / "m", make(seed=2))
+    with pytest.raises(OSError):
+        save_weights(tmp_path / "m", make(seed=2))
     assert (path.read_bytes(), path.with_suffix(".json").read_bytes()) == old and sorted(os.listdir(tmp_path)) == ["m.json", "m.safetensors"]

@@ -155,13 +155,15 @@ def borrowed(out, other):
 def say(voice, utterances, others=None, seed=0, start_time=1.0, mend=None, size=8, **diffusion):
     "Speak utterances, whose phones are given, with something changed; returns their sounds [T] and white latents [16, L]."
     said, d = [None] * len(utterances), replace(voice.preset.diffusion, **diffusion)
-    schedule = Late(d.schedule, d.n_train_steps); schedule.start = start_time
+    schedule = Late(d.schedule, d.n_train_steps)
+    schedule.start = start_time
     scale = torch.hypot(*schedule.alpha_sigma(torch.tensor(start_time))).item()   # the size that noisy latents have there
     for speaker, some in by_speaker(utterances, size):
         who = [voice.speakers.index(speaker)] * len(some)
         encode = lambda us: voice.encode([utterance_phones(us[i]) for i in some], who)
         out = encode(utterances)
-        if others: out = borrowed(out, encode(others))
+        if others:
+            out = borrowed(out, encode(others))
         lengths, known, unknown = out.frame_lengths.tolist(), voice.denoiser.prepare(out.hidden), voice.denoiser.prepare(None)
         denoise = lambda z, t, conditional=True: voice.denoiser(z, t, mask=out.frame_mask, prepared=known if conditional else unknown)
         z = sample(denoise, scale * draw_noise([seed] * len(some), lengths).to(voice.device), schedule, d.target, d.n_steps, d.sampler, d.guidance,
@@ -180,14 +182,19 @@ def ablated(voice, corpus, utterances, change: dict):
 
 class PhonesOnly(nn.Module):
     "Stand in for the fusion of phones and style, and drop the style."
-    def __init__(self, fusion): super().__init__()
-    def forward(self, phones, style): return phones
+    def __init__(self, fusion):
+        super().__init__()
+    def forward(self, phones, style):
+        return phones
 
 
 class Unheard(nn.Module):
     "Let a layer answer, but take no blame: no gradient passes."
-    def __init__(self, layer): super().__init__(); self.layer = layer
-    def forward(self, x): return self.layer(x).detach()
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+    def forward(self, x):
+        return self.layer(x).detach()
 
 
 WRAPS = {"fusion": PhonesOnly, "prior": Unheard}
@@ -203,7 +210,8 @@ def voice_task(made, examples, n_speakers: int, change: dict):
     "Build a variant of the voice; whatever is replaced, the first weights of the rest are the same."
     torch.manual_seed(made.train_voice.seed)
     task = VoiceTask(made, examples, n_speakers)
-    for name in change.get("layers", ()): setattr(task.encoder, name, WRAPS[name](getattr(task.encoder, name)))
+    for name in change.get("layers", ()):
+        setattr(task.encoder, name, WRAPS[name](getattr(task.encoder, name)))
     return task
 
 
@@ -266,7 +274,8 @@ class Bench:
         "Mark recordings."
         self.recordings = self.recordings or recordings(self.voice, self.corpus, self.utterances)
         sounds = self.recordings[ablation.row]
-        with torch.no_grad(): latents = [self.voice.autoencoder.encode(a[None, None].to(self.voice.device))[0].cpu() for a in sounds]
+        with torch.no_grad():
+            latents = [self.voice.autoencoder.encode(a[None, None].to(self.voice.device))[0].cpu() for a in sounds]
         return marks(self.said, sounds, self.judge, latents), sounds, {}
 
     def train(self, task, config, ablation):
@@ -308,7 +317,8 @@ def copies(network, originals, said, judge) -> tuple:  # metric -> values, sound
         z = network.encode(original[None, None].to(device))
         off = z + 0.3 * torch.randn(z.shape, generator=torch.Generator().manual_seed(k)).to(device)
         copy, worse = (network.decode(x)[0, 0, :len(original)].cpu() for x in (z, off))
-        pairs.append((copy[None, None], original[None, None])); disturbed.append(mel_distance(worse, original).item())
+        pairs.append((copy[None, None], original[None, None]))
+        disturbed.append(mel_distance(worse, original).item())
     bands = network.cpu().analyse
     found = {"mel distance": [mel_distance(a, b).item() for a, b in pairs], "convergence": [spectral_convergence(a, b).item() for a, b in pairs],
              "band distance": [band_distance(bands(a), bands(b)).item() for a, b in pairs], "mel distance, latent disturbed": disturbed}
@@ -316,7 +326,8 @@ def copies(network, originals, said, judge) -> tuple:  # metric -> values, sound
     return marks(said, sounds, judge) | found, sounds
 
 
-def slug(row: str) -> str: return "".join(c if c.isalnum() or c == "." else "-" for c in row).replace("--", "-")
+def slug(row: str) -> str:
+    return "".join(c if c.isalnum() or c == "." else "-" for c in row).replace("--", "-")
 
 
 def measure(bench: Bench, ablation: Ablation, rows: dict) -> dict:
@@ -337,8 +348,10 @@ def command(o, ablations: list) -> str:
     "Return the command that measures these rows again."
     parts, rows = list(dict.fromkeys(a.part for a in ablations)), " ".join(json.dumps(a.row) for a in ablations)
     said = [f"--rows {rows}" if len(ablations) == 1 else f"--parts {' '.join(parts)}"]
-    if "voice" in parts: said.append(f"--steps {o.steps} --batch {o.batch}")
-    if "autoencoder" in parts: said.append(f"--autoencoder-steps {o.autoencoder_steps}")
+    if "voice" in parts:
+        said.append(f"--steps {o.steps} --batch {o.batch}")
+    if "autoencoder" in parts:
+        said.append(f"--autoencoder-steps {o.autoencoder_steps}")
     changed = [f"--{name} {getattr(o, name)}" for name, usual in (("sentences", 60), ("preset", "mini"), ("seed", 0), ("device", "cpu")) if getattr(o, name) != usual]
     return " ".join(["python tools/ablations.py", *said, *changed])
 
@@ -378,14 +391,16 @@ def options(arguments=None):
 def verdict(figure: dict, unit: float = 100, digits: int = 1) -> str:
     "Say in words what a paired difference shows; errors are counted in points."
     d, low, high = (figure[k] for k in ("difference", "difference_low", "difference_high"))
-    if d is None: return "–"
+    if d is None:
+        return "–"
     interval = f"{unit * d:+.{digits}f} [{unit * low:+.{digits}f}, {unit * high:+.{digits}f}]"
     return f"{interval} {'worse' if low > 0 else 'better' if high < 0 else 'no difference seen'}"
 
 
 def shown(figure: dict | None, unit: float = 100) -> str:
     "Write a figure with its interval."
-    if figure is None or figure["value"] is None: return "–"
+    if figure is None or figure["value"] is None:
+        return "–"
     return f"{unit * figure['value']:.1f} [{unit * figure['low']:.1f}, {unit * figure['high']:.1f}]"
 
 
@@ -409,8 +424,10 @@ def forest(rows: dict, part: str, metric: str = "SER (in-house)", unit: float = 
     for k, (_, f) in enumerate(here):
         ends = [[unit * (f["difference"] - f["difference_low"])], [unit * (f["difference_high"] - f["difference"])]]
         ax.errorbar(unit * f["difference"], k, xerr=ends, fmt="o", ms=4, color="C3" if f["difference_low"] > 0 else "C2" if f["difference_high"] < 0 else "0.5")
-    ax.axvline(0, color="0.8", lw=1); ax.invert_yaxis()
-    ax.set_yticks(range(len(here)), [name for name, _ in here]); ax.set(xlabel=f"{label} (recorded, 95 %)", title=title)
+    ax.axvline(0, color="0.8", lw=1)
+    ax.invert_yaxis()
+    ax.set_yticks(range(len(here)), [name for name, _ in here])
+    ax.set(xlabel=f"{label} (recorded, 95 %)", title=title)
     return ax
 
 
@@ -422,8 +439,10 @@ def grid(rows: dict, metric: str = "SER (in-house)"):
     values = np.array([[math.nan if row(t, s) is None else 100 * row(t, s) for t in targets] for s in schedules])
     ax = plt.subplots(figsize=(5.5, 2))[1]
     ax.imshow(values, vmin=0, vmax=100, cmap="Reds", aspect="auto")
-    for (i, j), value in np.ndenumerate(values): ax.text(j, i, "not yet" if math.isnan(value) else f"{value:.0f}", ha="center", va="center")
-    ax.set_xticks(range(len(targets)), targets); ax.set_yticks(range(len(schedules)), [_SCHEDULES[s] for s in schedules])
+    for (i, j), value in np.ndenumerate(values):
+        ax.text(j, i, "not yet" if math.isnan(value) else f"{value:.0f}", ha="center", va="center")
+    ax.set_xticks(range(len(targets)), targets)
+    ax.set_yticks(range(len(schedules)), [_SCHEDULES[s] for s in schedules])
     ax.set_title(f"{metric}, %: what is predicted, on which schedule (recorded)")
     return ax
 
@@ -432,7 +451,8 @@ def payers(rows: dict):
     "Return a Markdown table of what each missing term of the loss does to every measure, as paired differences."
     from IPython.display import Markdown
     here = [rows[a.row] for a in AUTOENCODER if a.row in rows]
-    if not here: return Markdown("**No autoencoder has been measured yet.**")
+    if not here:
+        return Markdown("**No autoencoder has been measured yet.**")
     metrics = list(here[0]["marks"])[2:]
     first = "| row | " + " | ".join(metrics) + " |\n|" + "---|" * (len(metrics) + 1)
     cells = lambda r: [f"{m['value']:.3f}" if (m := r["marks"][k])["difference"] is None or r is here[0] else verdict(m, 1, 3) for k in metrics]
@@ -451,15 +471,20 @@ def is_done(row: dict | None, ablation: Ablation, o) -> bool:
 
 
 def main(arguments=None) -> int:
-    o = options(arguments); torch.set_num_threads(1)
+    o = options(arguments)
+    torch.set_num_threads(1)
     start, bench = time.process_time(), Bench(o)
     shared, old = about(bench), json.loads(o.out.read_text()) if o.out.exists() else {}
     if other := [k for k, v in shared.items() if old and old.get(k) != v]:
-        print(f"{o.out} was measured with another {', '.join(other)}: name another file with --out, or remove this one"); return 1
+        print(f"{o.out} was measured with another {', '.join(other)}: name another file with --out, or remove this one")
+        return 1
     rows = {r["row"]: r for r in old.get("rows", [])}
     for ablation in wanted(o):
-        if is_done(rows.get(ablation.row), ablation, o): continue
-        if time.process_time() - start > 60 * o.minutes: print("time is up; the same command goes on here"); return 0
+        if is_done(rows.get(ablation.row), ablation, o):
+            continue
+        if time.process_time() - start > 60 * o.minutes:
+            print("time is up; the same command goes on here")
+            return 0
         rows[ablation.row] = measure(bench, ablation, rows)
         there = [a for a in ABLATIONS.values() if a.row in rows]
         record(o.out, [rows[a.row] for a in there], command(o, there), **shared)
@@ -467,4 +492,5 @@ def main(arguments=None) -> int:
     return 0
 
 
-if __name__ == "__main__": sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

@@ -65,19 +65,25 @@ def settled(args) -> Preset:
 
 def opened(args, preset) -> Corpus:
     "The corpus, cut to the speakers that are asked for."
-    if args.corpus == "embedded": corpus = make_embedded_corpus(config=preset.corpus, progress=False)
-    else: corpus = open_corpus(args.corpus)
+    if args.corpus == "embedded":
+        corpus = make_embedded_corpus(config=preset.corpus, progress=False)
+    else:
+        corpus = open_corpus(args.corpus)
     wanted = [s.strip() for s in args.speakers.split(",") if s.strip()]
-    if unknown := set(wanted) - set(corpus.speakers): sys.exit(f"no speaker {unknown.pop()!r}; there are: {', '.join(corpus.speakers)}")
+    if unknown := set(wanted) - set(corpus.speakers):
+        sys.exit(f"no speaker {unknown.pop()!r}; there are: {', '.join(corpus.speakers)}")
     return Corpus(corpus.folder, corpus.name, [u for u in corpus if u.symbols and (not wanted or u.speaker in wanted)], corpus.recipe)
 
 
 def trainer(name, preset, folder, weights):
     "The function that trains a part; it takes corpus, folder, steps and callback."
     common = dict(preset=preset, device="cpu")
-    if name == "autoencoder": return partial(train_autoencoder, **common)
-    if name == "latentspeech": return partial(train_voice, **common, autoencoder=weights)
-    if name == "latentspeech_own": return partial(train_voice, **common, autoencoder=folder / "autoencoder")
+    if name == "autoencoder":
+        return partial(train_autoencoder, **common)
+    if name == "latentspeech":
+        return partial(train_voice, **common, autoencoder=weights)
+    if name == "latentspeech_own":
+        return partial(train_voice, **common, autoencoder=folder / "autoencoder")
     return partial(train_baseline, name, **common)
 
 
@@ -92,7 +98,8 @@ def steps_within(train, corpus, seconds):
 
 def kept(path, make):
     "Read a JSON file, or make it."
-    if not path.exists(): write_atomically(path, json.dumps(make()).encode())
+    if not path.exists():
+        write_atomically(path, json.dumps(make()).encode())
     return json.loads(path.read_text())
 
 
@@ -109,7 +116,8 @@ def say(voice, utterances, size=6):
     "Speak every utterance's phones with its speaker; how long each lasts, the voice decides."
     sounds = [None] * len(utterances)
     for speaker, some in by_speaker(utterances, size):
-        for i, said in zip(some, voice.speak_phones([utterance_phones(utterances[i]) for i in some], 0, speaker)): sounds[i] = said.audio
+        for i, said in zip(some, voice.speak_phones([utterance_phones(utterances[i]) for i in some], 0, speaker)):
+            sounds[i] = said.audio
     return sounds
 
 
@@ -152,7 +160,8 @@ def marks(title, make, judge, utterances, references) -> list:
     sounds, said = make(), [u.pinyin for u in utterances]
     heard = judge.transcribe_batch(sounds)
     found = {"SER (in-house)": syllable_error_rate(said, heard), "tone error": tone_error_rate(said, heard)}
-    if references and title != "natural": found["MCD"] = [mel_cepstral_distortion(a, b) for a, b in zip(references, sounds)]
+    if references and title != "natural":
+        found["MCD"] = [mel_cepstral_distortion(a, b) for a, b in zip(references, sounds)]
     role = {"natural": "natural", "control: another text": "control"}.get(title, "tts" if title.startswith(VOICES) else "")
     return [asdict(measured(title, metric, values, role if metric.startswith("SER") else "", "dB" if metric == "MCD" else "")) | sentence_by_sentence(values)
             for metric, values in found.items()]
@@ -176,23 +185,31 @@ def trained(args, preset, corpus) -> dict:
         train, weights = trainer(name, preset, args.folder, args.weights), list((args.folder / name).glob("*.safetensors"))
         seconds = args.decoder_seconds if name in DECODERS and args.decoder_seconds else args.seconds
         steps[name] = kept(args.folder / f"steps-{name}.json", lambda: steps_within(train, corpus, seconds))
-        if not weights: train(corpus=corpus, folder=args.folder / name, steps=steps[name])
+        if not weights:
+            train(corpus=corpus, folder=args.folder / name, steps=steps[name])
     return steps
 
 
 def main():
-    args = options(); torch.set_num_threads(1)
+    args = options()
+    torch.set_num_threads(1)
     preset, folder = settled(args), args.folder
     corpus = opened(args, preset)
     steps = trained(args, preset, corpus)
-    if not args.limit: return
+    if not args.limit:
+        return
     utterances, judge = spread(corpus.split(args.split), args.limit), Judge.from_pretrained(args.weights)
-    try: references = [world(corpus.audio(u)) for u in utterances[:args.n_distance]]
-    except MissingExtra as error: references = []; print(error)
+    try:
+        references = [world(corpus.audio(u)) for u in utterances[:args.n_distance]]
+    except MissingExtra as error:
+        references = []
+        print(error)
     rows = []
     for i, (title, make) in enumerate(systems(corpus, utterances, folder, args.weights).items()):
-        try: rows += kept(folder / f"row-{i:02d}.json", lambda: marks(title, make, judge, utterances, references))
-        except PretrainedError: continue
+        try:
+            rows += kept(folder / f"row-{i:02d}.json", lambda: marks(title, make, judge, utterances, references))
+        except PretrainedError:
+            continue
         shown = lambda value: "none" if value is None else f"{value:.3f}"   # no tone error where no syllable was right
         print(title, *(f"{r['metric']} {shown(r['value'])} [{shown(r['low'])}, {shown(r['high'])}]" for r in rows if r["row"] == title), sep="  ", flush=True)
     cards = {name: json.loads(next(p for p in (folder / name).glob("*.json") if p.with_suffix(".safetensors").exists()).read_text()) for name in args.parts}
@@ -206,4 +223,5 @@ def main():
     print(path)
 
 
-if __name__ == "__main__": main()
+if __name__ == "__main__":
+    main()

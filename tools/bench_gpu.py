@@ -7,10 +7,12 @@ import argparse, json, sys, types
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-try: import fastcore.basics  # noqa: F401
+try:
+    import fastcore.basics  # noqa: F401
 except ImportError:  # a bare GPU machine: all that the model code needs of fastcore is `patch`
     def patch(f=None, *, as_prop=False, cls_method=False):
-        if f is None: return lambda f: patch(f, as_prop=as_prop, cls_method=cls_method)
+        if f is None:
+            return lambda f: patch(f, as_prop=as_prop, cls_method=cls_method)
         owner = eval(next(iter(f.__annotations__.values())), f.__globals__)
         setattr(owner, f.__name__, property(f) if as_prop else classmethod(f) if cls_method else f)
         return None
@@ -31,4 +33,5 @@ text = json.dumps(result, indent=1)
 if args.out:
     Path(args.out).parent.mkdir(parents=True, exist_ok=True)
     Path(args.out).write_text(text + "\n")
-else: print(text)
+else:
+    print(text)

@@ -32,10 +32,12 @@ def main() -> int:
     before, after = text.split(BEGIN)[0], text.split(END)[1]
     made = f"{before}{BEGIN}\n\n{figures()}\n\n{END}{after}"
     if "--check" in sys.argv:
-        if made != text: print(f"{CARD.relative_to(ROOT)} is not up to date: run python tools/card.py", file=sys.stderr)
+        if made != text:
+            print(f"{CARD.relative_to(ROOT)} is not up to date: run python tools/card.py", file=sys.stderr)
         return int(made != text)
     write_atomically(CARD, made.encode())
     return 0
 
 
-if __name__ == "__main__": sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

@@ -34,11 +34,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--limit", type=int, default=40, help="validation sentences")
     parser.add_argument("--out", type=Path, default=ROOT / "data/results/14_compactness.json")
-    args = parser.parse_args(); torch.set_num_threads(1)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
     corpus, autoencoder = make_embedded_corpus(config=preset("mini").corpus, progress=False), Autoencoder.from_pretrained("mini")
     rows = rows_of(autoencoder, [corpus.audio(u) for u in corpus.split("valid")[:args.limit]])
-    for row in rows: print(*(row[k] for k in ("row", "metric", "value", "low", "high", "n")), sep="  ")
+    for row in rows:
+        print(*(row[k] for k in ("row", "metric", "value", "low", "high", "n")), sep="  ")
     record(args.out, rows, f"python tools/compactness.py --limit {args.limit}", 0, corpus.split_sha256("valid"), dict(autoencoder=autoencoder.card["sha256"]), split="valid")
 
 
-if __name__ == "__main__": main()
+if __name__ == "__main__":
+    main()

@@ -37,7 +37,8 @@ class Stage:
     step: int = 0           # finished training steps
 
     @property
-    def plan(self) -> float: return self.before + 60 * self.minutes + self.after
+    def plan(self) -> float:
+        return self.before + 60 * self.minutes + self.after
 
 
 STAGES = {"corpus": ("Make the corpus", "a speech robot, espeak-ng, reads sentences written for this project: the only teacher there is"),
@@ -58,9 +59,12 @@ def plan_stages(minutes: tuple,    # of training: autoencoder, voice
 
 def estimate(stage: Stage, elapsed: float, training: dict | None = None, trained: float = 0.0) -> tuple[float, float]:
     "Return how much of a running stage is done, from 0 to 1, and the seconds that are left of it."
-    if trained: left = stage.after - (elapsed - trained)               # the training is over; `trained` = when
-    elif training: left = max(0.0, training["left"]) + stage.after
-    else: left = max(stage.plan - elapsed, 60 * stage.minutes + stage.after)
+    if trained:
+        left = stage.after - (elapsed - trained)               # the training is over; `trained` = when
+    elif training:
+        left = max(0.0, training["left"]) + stage.after
+    else:
+        left = max(stage.plan - elapsed, 60 * stage.minutes + stage.after)
     left = max(left, 3.0, 0.03 * elapsed)                              # never "0 s left" while there is work to do
     return min(0.99, elapsed / (elapsed + left)), left
 
@@ -79,16 +83,20 @@ def progress_line(number: int, count: int, stage: Stage, share: float, left: flo
 
 def resident_gb() -> float:
     "Add up the resident memory of this process and all its descendants; 0 where /proc does not tell."
-    try: pids = [p for p in os.listdir("/proc") if p.isdigit()]
-    except OSError: return 0.0
+    try:
+        pids = [p for p in os.listdir("/proc") if p.isdigit()]
+    except OSError:
+        return 0.0
     parent, pages = {}, {}
     for pid in pids:
         try:
             parent[pid] = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
             pages[pid] = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-        except (OSError, IndexError, ValueError): pass
+        except (OSError, IndexError, ValueError):
+            pass
     family = {str(os.getpid())}
-    while more := {p for p in pages if parent[p] in family} - family: family |= more
+    while more := {p for p in pages if parent[p] in family} - family:
+        family |= more
     return sum(pages.get(p, 0) for p in family) * os.sysconf("SC_PAGE_SIZE") / 1e9
 
 
@@ -101,26 +109,33 @@ class Watcher(threading.Thread):
         self.stage, self.detail, self.share, self.spoke, self.trained, self.began = None, "", 0.0, 0.0, 0.0, time.time()
 
     def run(self):
-        while not self.over.wait(0.5 if self.live else 1.0): self.look()
+        while not self.over.wait(0.5 if self.live else 1.0):
+            self.look()
 
     def say(self, text: str = ""):
         "Print a line that stays."
-        with self.lock: print(("\r\x1b[K" if self.live else "") + text, file=self.stream, flush=True)
+        with self.lock:
+            print(("\r\x1b[K" if self.live else "") + text, file=self.stream, flush=True)
 
     def look(self):
         with self.lock:
-            if not (stage := self.stage): return
+            if not (stage := self.stage):
+                return
             stage.peak_gb = max(stage.peak_gb, resident_gb())
             elapsed, training = time.time() - self.began, read_json(self.out / stage.key / "progress.json")
-            if training: stage.step = training["step"]
+            if training:
+                stage.step = training["step"]
             share, left = estimate(stage, elapsed, training, self.trained)
             share = self.share = max(self.share, share)   # a bar that goes back frightens people
             number = self.stages.index(stage) + 1
             detail = f"training: step {training['step']:,}, error {training['loss']:.3g}" if training and not self.trained else self.detail
             text = progress_line(number, len(self.stages), stage, share, left, left + sum(s.plan for s in self.stages[number:]), detail)
             if self.live:
-                self.stream.write("\r" + text[:shutil.get_terminal_size((100, 24)).columns - 1] + "\x1b[K"); self.stream.flush()
-            elif time.time() - self.spoke > 15: self.spoke = time.time(); print(text, file=self.stream, flush=True)
+                self.stream.write("\r" + text[:shutil.get_terminal_size((100, 24)).columns - 1] + "\x1b[K")
+                self.stream.flush()
+            elif time.time() - self.spoke > 15:
+                self.spoke = time.time()
+                print(text, file=self.stream, flush=True)
 
     def begin(self, key: str) -> Stage:
         "Start a stage."
@@ -133,7 +148,8 @@ class Watcher(threading.Thread):
 
     def end(self, status: str = "done", problem: str = ""):
         "End the stage that runs."
-        if not self.stage: return
+        if not self.stage:
+            return
         self.look()
         with self.lock:
             stage, self.stage = self.stage, None
@@ -143,7 +159,8 @@ class Watcher(threading.Thread):
     def cell(self, place: int, name: str, headings: list):
         "Note that a cell of the running notebook starts."
         with self.lock:
-            if read_json(self.out / self.stage.key / "progress.json") and not self.trained: self.trained = time.time() - self.began
+            if read_json(self.out / self.stage.key / "progress.json") and not self.trained:
+                self.trained = time.time() - self.began
             self.detail = f"cell {place + 1} of {len(headings)}: {headings[place]}" if place < len(headings) else ""
 
 
@@ -154,7 +171,8 @@ def headings_of(path: Path) -> list[str]:
     for cell in nbformat.read(path, as_version=4).cells:
         if cell.cell_type == "markdown":
             heading = ([line.lstrip("# ").strip() for line in cell.source.splitlines() if line.startswith("#")] or [heading])[-1]
-        elif cell.cell_type == "code" and cell.source.strip(): found.append(heading)
+        elif cell.cell_type == "code" and cell.source.strip():
+            found.append(heading)
     return found
 
 
@@ -170,7 +188,8 @@ def machine() -> str:
     try:
         model = next(l.split(":")[1].strip() for l in Path("/proc/cpuinfo").read_text().splitlines() if l.startswith("model name"))
         memory = f", {os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 1e9:.0f} GB"
-    except (OSError, StopIteration, ValueError): memory = ""
+    except (OSError, StopIteration, ValueError):
+        memory = ""
     return f"{len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores, {model}{memory}"
 
 
@@ -202,13 +221,16 @@ class Demo:
         free, whole = shutil.disk_usage(ROOT).free / 1e9, sum(s.plan for s in self.stages)
         start = ("The voice starts from nothing." if self.scratch else "It goes on from the weights that ship, so it can speak at once.")
         self.say(f"LatentSpeech learns to speak Mandarin on this machine ({machine()}), without a network.\n{start} Six parts:")
-        for i, s in enumerate(self.stages, 1): self.say(f"  {i}. {s.title}: {s.words} ({'' if s.minutes else 'up to '}about {clock(s.plan)})".replace("up to about", "up to"))
+        for i, s in enumerate(self.stages, 1):
+            self.say(f"  {i}. {s.title}: {s.words} ({'' if s.minutes else 'up to '}about {clock(s.plan)})".replace("up to about", "up to"))
         self.say(f"In all about {clock(whole)}, up to {MEMORY_GB} GB of memory and {DISK_GB} GB of disk ({free:.0f} GB are free). Ctrl-C stops it.")
         self.say(f"At the end, open {self.page} in a browser.")
-        if free < DISK_GB: raise Failed(f"only {free:.1f} GB of disk are free here, {DISK_GB} are needed: free some, then `make demo` again")
+        if free < DISK_GB:
+            raise Failed(f"only {free:.1f} GB of disk are free here, {DISK_GB} are needed: free some, then `make demo` again")
 
     @property
-    def page(self) -> Path: return self.out / "index.html"
+    def page(self) -> Path:
+        return self.out / "index.html"
 
     def clear(self):
         "Empty the folder of the last demo; refuse to touch one that is not a demo's."
@@ -219,7 +241,8 @@ class Demo:
         self.out.mkdir(parents=True, exist_ok=True)
         self.keep()
 
-    def keep(self): (self.out / "demo.json").write_text(json.dumps(self.record(), indent=1, ensure_ascii=False) + "\n", "utf8")
+    def keep(self):
+        (self.out / "demo.json").write_text(json.dumps(self.record(), indent=1, ensure_ascii=False) + "\n", "utf8")
 
     def make_corpus(self):
         self.watcher.begin("corpus")
@@ -233,46 +256,58 @@ class Demo:
 
     def speak_first(self):
         self.watcher.begin("first")
-        if self.scratch and not self.tiny: return self.watcher.end("skipped", "with SCRATCH=1 nothing has been learned yet, so there is nothing to hear")
+        if self.scratch and not self.tiny:
+            return self.watcher.end("skipped", "with SCRATCH=1 nothing has been learned yet, so there is nothing to hear")
         from latentspeech.evaluation import judge_of
         from latentspeech.synthesis import LatentSpeech
         from latentspeech.weights import PretrainedError, load_weights
         name = "mini" if self.tiny else self.preset
-        try: cards = {part: load_weights(name, part)[1] for part in ("autoencoder", "voice")}
-        except PretrainedError as error: return self.start_from_nothing(str(error))
+        try:
+            cards = {part: load_weights(name, part)[1] for part in ("autoencoder", "voice")}
+        except PretrainedError as error:
+            return self.start_from_nothing(str(error))
         voice = LatentSpeech.from_pretrained(name)
         speech = voice.speak(FIRST_WORDS, seed=0)
         path, heard = speech.save(self.out / "first.wav"), None
         self.about["first"] = dict(file=path.name, text=FIRST_WORDS, pinyin=speech.pinyin, seconds=round(speech.seconds, 2), voice=voice.card["corpus"])
         self.about["first_sound_minutes"] = round((time.time() - self.began) / 60, 2)
         self.about["shipped"] = {part: {k: card[k] for k in ("steps", "training_seconds", "machine") if k in card} for part, card in cards.items()}
-        try: heard = self.about["first"]["heard"] = judge_of(voice).transcribe(speech.audio, speech.sample_rate)
-        except PretrainedError as error: self.say(f"        no recogniser: {error}")
+        try:
+            heard = self.about["first"]["heard"] = judge_of(voice).transcribe(speech.audio, speech.sample_rate)
+        except PretrainedError as error:
+            self.say(f"        no recogniser: {error}")
         self.watcher.end()
         self.say(f"        listen now: {path}\n        text    {FIRST_WORDS}\n        pinyin  {' '.join(speech.pinyin)}" + (f"\n        heard   {' '.join(heard)}" if heard else ""))
 
     def start_from_nothing(self, why: str):
         "Change plans where no weights ship for this preset."
         self.watcher.end("skipped", why)
-        if self.tiny: return
+        if self.tiny:
+            return
         self.scratch, self.minutes = True, self.asked or FROM_NOTHING
-        for new in plan_stages(self.minutes)[2:]: next(s for s in self.stages if s.key == new.key).minutes = new.minutes
+        for new in plan_stages(self.minutes)[2:]:
+            next(s for s in self.stages if s.key == new.key).minutes = new.minutes
         self.say(f"        The training starts from nothing, then, as with SCRATCH=1: about {clock(sum(s.plan for s in self.stages[2:]))} in all.")
 
     def run_notebook(self, key: str):
         from run_notebooks import run_notebook
         stage, path, saved = self.watcher.begin(key), self.lessons / f"{NOTEBOOKS[key]}.ipynb", self.out / f"{NOTEBOOKS[key]}.ipynb"
-        if not path.exists(): raise Failed(f"{path} is not there")
+        if not path.exists():
+            raise Failed(f"{path} is not there")
         headings = headings_of(path)
-        for name in ("LATENTSPEECH_START", "LATENTSPEECH_MINUTES"): os.environ.pop(name, None)
+        for name in ("LATENTSPEECH_START", "LATENTSPEECH_MINUTES"):
+            os.environ.pop(name, None)
         env = {"LATENTSPEECH_PRESET": self.preset, "LATENTSPEECH_OUT": str(self.out), "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
-        if not self.scratch: env["LATENTSPEECH_START"] = self.preset
-        if stage.minutes: env["LATENTSPEECH_MINUTES"] = str(stage.minutes)
+        if not self.scratch:
+            env["LATENTSPEECH_START"] = self.preset
+        if stage.minutes:
+            env["LATENTSPEECH_MINUTES"] = str(stage.minutes)
         result = run_notebook(path, save_to=saved, timeout=60 * (stage.minutes + CELL_MINUTES), env=env,
                               on_cell=lambda index, n, name, seconds: self.watcher.cell(index, name, headings))
         stage.peak_gb = max(stage.peak_gb, result.peak_mb / 1000)
         notebook_page(saved)
-        if not result.passed: raise Failed(f"notebook {path.name}, " + "; ".join(brief(p) for p in result.problems))
+        if not result.passed:
+            raise Failed(f"notebook {path.name}, " + "; ".join(brief(p) for p in result.problems))
         self.watcher.end()
 
     def write_page(self):
@@ -281,35 +316,56 @@ class Demo:
 
     def run(self) -> int:
         "Run it all; return the exit code."
-        self.clear(); self.explain(); self.watcher.start()
+        self.clear()
+        self.explain()
+        self.watcher.start()
         code, problem = 0, ""
         try:
-            self.make_corpus(); self.keep()
-            self.speak_first(); self.keep()
-            for key in NOTEBOOKS: self.run_notebook(key); self.keep()
+            self.make_corpus()
+            self.keep()
+            self.speak_first()
+            self.keep()
+            for key in NOTEBOOKS:
+                self.run_notebook(key)
+                self.keep()
             for name in ("table.json", "samples.json"):
-                if read_json(self.out / name) is None: raise Failed(f"{NOTEBOOKS['table']} ran, but left no {name} in {self.out}")
-        except KeyboardInterrupt: code, problem = 130, "interrupted"
-        except Failed as error: code, problem = 1, str(error)
-        except (ValueError, RuntimeError, OSError, ImportError) as error: code, problem = 1, f"{type(error).__name__}: {error}"
-        if code: self.about["problem"] = problem; self.watcher.end("interrupted" if code == 130 else "failed", problem if code == 1 else "")
+                if read_json(self.out / name) is None:
+                    raise Failed(f"{NOTEBOOKS['table']} ran, but left no {name} in {self.out}")
+        except KeyboardInterrupt:
+            code, problem = 130, "interrupted"
+        except Failed as error:
+            code, problem = 1, str(error)
+        except (ValueError, RuntimeError, OSError, ImportError) as error:
+            code, problem = 1, f"{type(error).__name__}: {error}"
+        if code:
+            self.about["problem"] = problem
+            self.watcher.end("interrupted" if code == 130 else "failed", problem if code == 1 else "")
         try:
-            if code != 130: self.watcher.begin("page")
+            if code != 130:
+                self.watcher.begin("page")
             self.write_page()
-            if code != 130: self.watcher.end(); self.write_page()   # once more, with the time it took
-        except KeyboardInterrupt: code = 130
-        finally: self.watcher.over.set(); self.watcher.stage = None
+            if code != 130:
+                self.watcher.end()
+                self.write_page()   # once more, with the time it took
+        except KeyboardInterrupt:
+            code = 130
+        finally:
+            self.watcher.over.set()
+            self.watcher.stage = None
         self.close(code, problem)
         return code
 
     def close(self, code: int, problem: str):
         "Say how it went."
         whole = clock(time.time() - self.began)
-        if code == 130: return self.say(f"\nInterrupted after {whole}. What there is lies in {self.out}; `make demo` starts afresh.")
-        if code: return self.say(f"\nThe demo FAILED after {whole}: {problem}\nWhat there is: {self.page}")
+        if code == 130:
+            return self.say(f"\nInterrupted after {whole}. What there is lies in {self.out}; `make demo` starts afresh.")
+        if code:
+            return self.say(f"\nThe demo FAILED after {whole}: {problem}\nWhat there is: {self.page}")
         self.say(f"\nDone after {whole}, {self.record()['peak_gb']:.1f} GB of memory at most. Syllable errors on sentences never seen in training:")
         for row in (read_json(self.out / "table.json") or {}).get("rows", []):
-            if "SER" in row["metric"] and row["value"] is not None: self.say(f"  {row['row']:32} {row['value']:7.1%}   n = {row['n']}")
+            if "SER" in row["metric"] and row["value"] is not None:
+                self.say(f"  {row['row']:32} {row['value']:7.1%}   n = {row['n']}")
         self.say(f"Open {self.page}\nSay something of your own: make speak TEXT=\"今天天气很好\"")
 
 
@@ -322,7 +378,8 @@ def write_record(out: Path, target: Path):
                                  indent=1, ensure_ascii=False) + "\n", "utf8")
 
 
-def terminated(*_): raise SystemExit(143)
+def terminated(*_):
+    raise SystemExit(143)
 
 
 def main(argv=None) -> int:
@@ -333,20 +390,31 @@ def main(argv=None) -> int:
     parser.add_argument("--record", action="store_true", help="also keep the figures in data/results/demo.json (from nothing: demo-scratch.json)")
     parser.add_argument("--page", action="store_true", help="only write the page again")
     options = parser.parse_args(argv)
-    if options.minutes and min(options.minutes) <= 0: parser.error("--minutes must be above 0")
+    if options.minutes and min(options.minutes) <= 0:
+        parser.error("--minutes must be above 0")
     out = options.out.expanduser().resolve()
     if options.page:
-        if not out.is_dir(): parser.error(f"{out} is not there: run the demo first")
-        print(write_page(out)); return 0
+        if not out.is_dir():
+            parser.error(f"{out} is not there: run the demo first")
+        print(write_page(out))
+        return 0
     from latentspeech.config import PRESETS
-    if options.preset not in PRESETS: parser.error(f"no preset {options.preset!r}; there are: {', '.join(PRESETS)}")
+    if options.preset not in PRESETS:
+        parser.error(f"no preset {options.preset!r}; there are: {', '.join(PRESETS)}")
     signal.signal(signal.SIGTERM, terminated)
     demo = Demo(options.preset, out, os.environ.get("SCRATCH", "") not in ("", "0"), options.minutes and tuple(options.minutes))
-    try: code = demo.run()
-    except KeyboardInterrupt: print("\nInterrupted.", flush=True); return 130
-    except Failed as error: print(f"The demo cannot start: {error}", file=sys.stderr); return 1
-    if options.record and code == 0: write_record(out, ROOT / "data" / "results" / ("demo-scratch.json" if demo.scratch else "demo.json"))
+    try:
+        code = demo.run()
+    except KeyboardInterrupt:
+        print("\nInterrupted.", flush=True)
+        return 130
+    except Failed as error:
+        print(f"The demo cannot start: {error}", file=sys.stderr)
+        return 1
+    if options.record and code == 0:
+        write_record(out, ROOT / "data" / "results" / ("demo-scratch.json" if demo.scratch else "demo.json"))
     return code
 
 
-if __name__ == "__main__": sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

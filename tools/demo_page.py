@@ -17,8 +17,10 @@ esc = lambda text: html.escape(str(text))
 
 def read_json(path: Path):
     "Return what a JSON file holds, or None where there is no whole one."
-    try: return json.loads(Path(path).read_text("utf8"))
-    except (OSError, ValueError): return None
+    try:
+        return json.loads(Path(path).read_text("utf8"))
+    except (OSError, ValueError):
+        return None
 
 
 def spaced(seconds) -> str:
@@ -36,7 +38,8 @@ def syllables(pinyin) -> list[str]:
 def accented(syllable: str) -> str:
     "Write hao3 as hǎo; what is no pinyin stays as it is."
     from pypinyin.contrib.tone_convert import tone3_to_tone
-    if not re.fullmatch(r"[a-zü]+[1-5]", syllable): return syllable
+    if not re.fullmatch(r"[a-zü]+[1-5]", syllable):
+        return syllable
     return tone3_to_tone(syllable.removesuffix("5")).replace("v", "ü")
 
 
@@ -45,10 +48,14 @@ def marked(said: list, heard: list) -> str:
     parts = []
     for kind, a, b, c, d in SequenceMatcher(None, said, heard, autojunk=False).get_opcodes():
         for s, h in itertools.zip_longest(said[a:b], heard[c:d]):
-            if kind == "equal": parts.append(esc(accented(h)))
-            elif h is None: parts.append(f'<mark title="{esc(accented(s))} was not heard">∅</mark>')
-            elif s is not None and s[:-1] == h[:-1]: parts.append(f'<mark class="tone" title="another tone: {esc(accented(s))} was said">{esc(accented(h))}</mark>')
-            else: parts.append(f'<mark title="{esc(accented(s) if s else "nothing")} was said">{esc(accented(h))}</mark>')
+            if kind == "equal":
+                parts.append(esc(accented(h)))
+            elif h is None:
+                parts.append(f'<mark title="{esc(accented(s))} was not heard">∅</mark>')
+            elif s is not None and s[:-1] == h[:-1]:
+                parts.append(f'<mark class="tone" title="another tone: {esc(accented(s))} was said">{esc(accented(h))}</mark>')
+            else:
+                parts.append(f'<mark title="{esc(accented(s) if s else "nothing")} was said">{esc(accented(h))}</mark>')
     return " ".join(parts) or "nothing"
 
 
@@ -67,8 +74,10 @@ def picture(figure, kind: str, alt: str) -> str:
 def plain_axes(ax):
     "Make axes readable on any ground."
     ax.tick_params(colors=GREY, labelsize=8)
-    for part in (ax.xaxis.label, ax.yaxis.label, ax.title): part.set_color(GREY)
-    for side, spine in ax.spines.items(): spine.set(color=GREY, linewidth=0.6, visible=side in ("left", "bottom"))
+    for part in (ax.xaxis.label, ax.yaxis.label, ax.title):
+        part.set_color(GREY)
+    for side, spine in ax.spines.items():
+        spine.set(color=GREY, linewidth=0.6, visible=side in ("left", "bottom"))
 
 
 def player(path: Path, seconds: float, title: str, width: float = 4) -> str:
@@ -86,7 +95,8 @@ def player(path: Path, seconds: float, title: str, width: float = 4) -> str:
 
 def find_sound(folder: Path, name) -> Path | None:
     "Return the sound file that a sample names, if it is there."
-    if not name: return None
+    if not name:
+        return None
     return next((p for p in (folder / name, folder / "samples" / Path(name).name) if p.is_file()), None)
 
 
@@ -100,12 +110,16 @@ def sentence_card(folder: Path, sample: dict) -> str:
     files = {key: find_sound(folder, sample.get("sounds", {}).get(key)) for key in SOUNDS}
     seconds, said, cells = 0.0, syllables(sample.get("pinyin")), []
     for key, path in list(files.items()):
-        try: seconds = max(seconds, length_of(path)) if path else seconds
-        except (OSError, RuntimeError): files[key] = None
+        try:
+            seconds = max(seconds, length_of(path)) if path else seconds
+        except (OSError, RuntimeError):
+            files[key] = None
     for key, path in files.items():
         heard = sample.get("heard", {}).get(key)
-        try: sound = player(path, seconds, f"{SOUNDS[key]}: {sample.get('text', '')}") if path else '<p class="gone">not there</p>'
-        except (OSError, RuntimeError, ValueError) as error: sound = f'<p class="gone">cannot be played: {esc(error)}</p>'
+        try:
+            sound = player(path, seconds, f"{SOUNDS[key]}: {sample.get('text', '')}") if path else '<p class="gone">not there</p>'
+        except (OSError, RuntimeError, ValueError) as error:
+            sound = f'<p class="gone">cannot be played: {esc(error)}</p>'
         caption = f'<figcaption><b>{SOUNDS[key]}</b> <span>{CAPTIONS[key]}</span></figcaption>'
         cells.append(f'<figure>{caption}{sound}' + (f'<p class="heard"><span>heard</span> {marked(said, syllables(heard))}</p>' if heard is not None else "") + "</figure>")
     return (f'<article><h3 lang="zh-CN">{esc(sample.get("text", ""))}</h3><p class="pinyin">{esc(" ".join(map(accented, said)))}</p>'
@@ -133,7 +147,8 @@ def loss_curve(history: list, title: str) -> str:
 
 def figure_of(value, unit: str = "") -> str:
     "Write one figure of the table."
-    if value is None: return "–"
+    if value is None:
+        return "–"
     return f"{100 * value:.1f} %" if unit == "%" else f"{value:.2f}{' ' + unit if unit else ''}"
 
 
@@ -146,14 +161,16 @@ def results(table: dict) -> str:
     metrics, names = (list(dict.fromkeys(r[k] for r in table["rows"])) for k in ("metric", "row"))
     found = {(r["row"], r["metric"]): r for r in table["rows"]}
     def cell(r):
-        if r is None: return "<td></td>"
+        if r is None:
+            return "<td></td>"
         interval = f"{figure_of(r['low'], unit_of(r))} to {figure_of(r['high'], unit_of(r))}, " if r.get("low") is not None else ""
         failed = f", {r['failed']} failed" if r.get("failed") else ""
         return f"<td>{esc(figure_of(r['value'], unit_of(r)))}<small>{esc(interval)}n = {esc(r['n'])}{esc(failed)}</small></td>"
     head = "<th></th>" + "".join(f"<th scope=col>{esc(m)}</th>" for m in metrics)
     body = "".join(f"<tr><th scope=row>{esc(n)}</th>{''.join(cell(found.get((n, m))) for m in metrics)}</tr>" for n in names)
     ordering = table.get("ordering")
-    if isinstance(ordering, list): ordering = "; ".join(map(str, ordering))
+    if isinstance(ordering, list):
+        ordering = "; ".join(map(str, ordering))
     check = (f'<p class="{"good" if ordering == "holds" else "bad"}"><b>Ordering check:</b> {esc("natural speech is better than the voice, and the voice better than the controls: holds" if ordering == "holds" else ordering)}</p>'
              if ordering else '<p class="bad"><b>Ordering check:</b> missing from the table</p>')
     about = "".join(f"<dt>{esc(k.replace('_', ' '))}</dt><dd>{esc(v if isinstance(v, (str, int, float)) else json.dumps(v, ensure_ascii=False))}</dd>"
@@ -167,16 +184,20 @@ def headline(record: dict, table: dict | None) -> str:
     spoken = next((r for r in (table or {}).get("rows", []) if r.get("role") == "tts" and "SER" in r["metric"] and r["value"] is not None
                    and "true" not in r["row"].lower()), None)
     facts = [(figure_of(spoken["value"], "%"), f"of the syllables that the voice says are heard wrong ({spoken['n']} test sentences)")] if spoken else []
-    if record.get("first_sound_minutes") is not None: facts.append((spaced(60 * record["first_sound_minutes"]), "until the first sentence could be played"))
-    if record.get("minutes"): facts.append((spaced(60 * record["minutes"]), "for everything, after set-up"))
-    if record.get("peak_gb"): facts.append((f"{record['peak_gb']:.1f} GB", "of memory at most"))
+    if record.get("first_sound_minutes") is not None:
+        facts.append((spaced(60 * record["first_sound_minutes"]), "until the first sentence could be played"))
+    if record.get("minutes"):
+        facts.append((spaced(60 * record["minutes"]), "for everything, after set-up"))
+    if record.get("peak_gb"):
+        facts.append((f"{record['peak_gb']:.1f} GB", "of memory at most"))
     return '<div class="facts">' + "".join(f"<div><b>{esc(a)}</b><span>{esc(b)}</span></div>" for a, b in facts) + "</div>"
 
 
 def first_words(folder: Path, first: dict | None) -> str:
     "Show the sentence that the shipped weights said."
     path = find_sound(folder, (first or {}).get("file"))
-    if not path: return ""
+    if not path:
+        return ""
     said, heard = syllables(first.get("pinyin")), first.get("heard")
     return (f'<article><h3 lang="zh-CN">{esc(first["text"])}</h3><p class="pinyin">{esc(" ".join(map(accented, said)))}</p><figure><figcaption><b>First words</b> '
             f"<span>said by the weights that ship, before any training here</span></figcaption>{player(path, length_of(path), 'first words', 9)}"
@@ -189,10 +210,12 @@ def cost(record: dict) -> str:
     going_on, nothing = (sum(costs.get(k, (0, 0))) for k in ("going_on", "from_nothing"))
     ruler = ("The recogniser that marks the work is the one that ships, in both cases: a ruler that changes with each run measures nothing. "
              "It was trained on the training sentences alone, and knows no word, only syllables and tones.")
-    if record.get("preset") == "tiny": return f"<p>This run only tried the machinery: seconds of training with the tiny preset. The table and the sounds above are those of the weights that ship.</p><p>{ruler}</p>"
-    if record.get("scratch"): return (f"<p>This run started from nothing: autoencoder and voice knew nothing before the "
-                                      f"{sum(record.get('training_minutes', (0, 0))):.0f} minutes of training shown here. Going on from the weights that ship takes "
-                                      f"{going_on:g} minutes of training and sounds better, since hours of training went into them.</p><p>{ruler}</p>")
+    if record.get("preset") == "tiny":
+        return f"<p>This run only tried the machinery: seconds of training with the tiny preset. The table and the sounds above are those of the weights that ship.</p><p>{ruler}</p>"
+    if record.get("scratch"):
+        return (f"<p>This run started from nothing: autoencoder and voice knew nothing before the "
+                f"{sum(record.get('training_minutes', (0, 0))):.0f} minutes of training shown here. Going on from the weights that ship takes "
+                f"{going_on:g} minutes of training and sounds better, since hours of training went into them.</p><p>{ruler}</p>")
     made = [f"{part}: {card['steps']:,} steps in {spaced(card['training_seconds'])} ({card.get('machine', '')})" for part, card in record.get("shipped", {}).items()
             if card.get("steps") and card.get("training_seconds")]
     return (f"<p>This run went on from weights that ship with the repository, so most of what you hear was learned before"
@@ -273,7 +296,8 @@ def build_page(folder: Path) -> str:
              '<p class="lead">Text becomes Mandarin speech at 48 kHz without a spectrogram in between: a network learned to write 21 ms of sound as 16 numbers, '
              "a second one learned to find those numbers in noise, given a text. Both were trained on this machine, by the notebooks linked below. "
              "The teacher is a speech robot, espeak-ng, so a robot's accent is what was learned.</p>"]
-    if record.get("problem"): lines.append(f'<p class="problem"><b>This demo did not end well.</b> {esc(record["problem"])}</p>')
+    if record.get("problem"):
+        lines.append(f'<p class="problem"><b>This demo did not end well.</b> {esc(record["problem"])}</p>')
     lines += [headline(record, table), "</header><main>", "<h2>Listen</h2>",
               "<p>Test sentences, which no training has seen. In this order: the teacher; the same sound squeezed into 16 numbers every 21 ms and opened again, "
               "which is the best that the voice could do; and the voice, which had only the text. Pictures of one sentence share their axes. "
@@ -287,7 +311,8 @@ def build_page(folder: Path) -> str:
     curves = [(part, title, (read_json(folder / part / "history.json") or {}).get("history")) for part, title in STEPS.items()]
     lines += ["<h2>How it learned</h2>", '<div class="two">', *(loss_curve(h, title) if h else gone(f"{part}/history.json") for part, title, h in curves), "</div>"]
     lines += ["<h2>What it took</h2>", stages_table(record)]
-    if corpus: lines.append("<p>The corpus: {utterances:,} sentences, {minutes:.0f} minutes of speech; {train:,} to learn from, {valid} to watch, {test} for the test.</p>".format(**corpus))
+    if corpus:
+        lines.append("<p>The corpus: {utterances:,} sentences, {minutes:.0f} minutes of speech; {train:,} to learn from, {valid} to watch, {test} for the test.</p>".format(**corpus))
     lines += ["<h2>Where it started</h2>", cost(record), "<h2>The notebooks, as run</h2>", notebooks(folder), "<h2>Do it again</h2>", f"<pre><code>{esc(COMMANDS)}</code></pre>", "</main>",
               f"<footer><p>LatentSpeech, preset {esc(record.get('preset', '?'))}. Data behind this page: "
               + ", ".join(f'<a href="{n}">{n}</a>' for n in ("demo.json", "table.json", "samples.json") if (folder / n).exists()) + ".</p></footer></body></html>"]
@@ -315,8 +340,10 @@ def settled(notebook):
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             view = output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
-            if view: output["data"]["text/plain"] = ended(view)
-        if "outputs" in cell: cell.outputs = [o for o in cell.outputs if o.get("data", {"": 1}).get("text/plain", "x") or len(o["data"]) > 1]
+            if view:
+                output["data"]["text/plain"] = ended(view)
+        if "outputs" in cell:
+            cell.outputs = [o for o in cell.outputs if o.get("data", {"": 1}).get("text/plain", "x") or len(o["data"]) > 1]
     return notebook
 
 

@@ -57,4 +57,5 @@ def main():
     OUT.write_text(svg, "utf8")
 
 
-if __name__ == "__main__": main()
+if __name__ == "__main__":
+    main()

@@ -18,7 +18,8 @@ def taught(args, corpus):
     "Train the student, or go on, or only load it; return it."
     preset = PRESETS[args.preset]
     settled = replace(preset, train_voice=replace(preset.train_voice, noise_draws=1, save_every=100))
-    if args.minutes: train_student(settled, corpus, args.folder, args.voice, args.n_steps, args.steps or None, args.minutes, args.batch or None, args.device, sys.stderr.isatty())
+    if args.minutes:
+        train_student(settled, corpus, args.folder, args.voice, args.n_steps, args.steps or None, args.minutes, args.batch or None, args.device, sys.stderr.isatty())
     return LatentSpeech.from_pretrained(args.folder, args.device)
 
 
@@ -41,9 +42,11 @@ def main() -> int:
     own = replace(tts.preset.diffusion, sampler="ddim")
     goal = torch.cat(walked(tts, batches, own, args.seed)[0], 1)
     for who, voice, n in [("teacher", tts, n) for n in (own.n_steps, 4, 2, 1)] + [("student", student, n) for n in (1, 2, 4)]:
-        if not rows.missing(f"{who}, {n}"): continue
+        if not rows.missing(f"{who}, {n}"):
+            continue
         rows.add(measure(voice, judge, utterances, batches, replace(voice.preset.diffusion, sampler="ddim", n_steps=n), args.seed, goal) | dict(row=f"{who}, {n}"))
     return 0
 
 
-if __name__ == "__main__": sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

@@ -28,10 +28,12 @@ def tidy(notebook):
     "Drop what is meant for nbdev, not for readers: hidden cells and directive lines."
     notebook.cells = [c for c in notebook.cells if not (c.cell_type == "code" and "#| hide" in c.source)]
     for cell in notebook.cells:
-        if cell.cell_type != "code": continue
+        if cell.cell_type != "code":
+            continue
         hidden = "#| echo: false" in cell.source
         cell.source = "\n".join(l for l in cell.source.splitlines() if not l.lstrip().startswith("#|")).strip()
-        if hidden: cell.metadata["tags"] = ["remove-input"]
+        if hidden:
+            cell.metadata["tags"] = ["remove-input"]
     notebook.cells = [c for c in notebook.cells if c.source.strip()]
     return notebook
 
@@ -50,8 +52,10 @@ def main() -> int:
         nbformat.write(notebook, SOURCE / f"{name}.ipynb")
     (SOURCE / "conf.py").write_text(CONF, "utf8")
     code = subprocess.run([sys.executable, "-m", "sphinx", "-q", "-b", "html", SOURCE, SITE], cwd=ROOT).returncode
-    if code == 0: print(f"docs: open {SITE / 'index.html'}")
+    if code == 0:
+        print(f"docs: open {SITE / 'index.html'}")
     return code
 
 
-if __name__ == "__main__": sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

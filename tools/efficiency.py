@@ -55,7 +55,8 @@ def build(name: str, preset: Preset = PRESETS["mini"], seed: int = 0) -> Voice:
         known = {OURS: ("latentspeech", preset), "the paper's": ("latentspeech", PRESETS["paper"])}
         voice = untrained(*known.get(name, (name.replace(" ", "_"), preset)))
     nn.init.normal_(voice.denoiser.leave[-1].weight, std=0.05)   # zero at first: there would be nothing to compute with
-    if hasattr(voice.autoencoder, "fuse"): voice.autoencoder.fuse()
+    if hasattr(voice.autoencoder, "fuse"):
+        voice.autoencoder.fuse()
     return voice
 
 
@@ -86,7 +87,8 @@ def training(voice: Voice, corpus, n: int = 4) -> tuple:  # function, seconds of
     "Set up one step of training on `n` sentences of the corpus, and return the function that takes it."
     utterances, device = corpus.split("train")[:n], voice.device
     white = lambda z: (z - z.mean(1, keepdim=True)) / (z.std(1, keepdim=True) + 1e-5)
-    with torch.no_grad(): seen = [white(voice.autoencoder.encode(corpus.audio(u)[None, None].to(device))[0]).cpu() for u in utterances]
+    with torch.no_grad():
+        seen = [white(voice.autoencoder.encode(corpus.audio(u)[None, None].to(device))[0]).cpu() for u in utterances]
     examples = [baseline_example(u, z, corpus.speakers, voice.autoencoder.hop) for u, z in zip(utterances, seen)]
     task = VoiceTask(voice.preset, examples, len(corpus.speakers), frame=voice.autoencoder.hop)
     task.encoder, task.denoiser = voice.encoder, voice.denoiser
@@ -96,7 +98,8 @@ def training(voice: Voice, corpus, n: int = 4) -> tuple:  # function, seconds of
     def step():
         optimizer.zero_grad(set_to_none=True)
         task(batch)[0].backward()
-        nn.utils.clip_grad_norm_(task.parameters(), 1.0); optimizer.step()
+        nn.utils.clip_grad_norm_(task.parameters(), 1.0)
+        optimizer.step()
     return step, sum(u.seconds for u in utterances)
 
 
@@ -104,10 +107,14 @@ def training(voice: Voice, corpus, n: int = 4) -> tuple:  # function, seconds of
 
 def layer_macs(layer: nn.Module, inputs: tuple, output) -> int:
     "Count the multiply-accumulates of one layer that ran; 0 for a layer that has none of its own."
-    if isinstance(layer, nn.Conv1d): return output.numel() * (layer.in_channels // layer.groups) * layer.kernel_size[0]
-    if isinstance(layer, nn.ConvTranspose1d): return inputs[0].numel() * (layer.out_channels // layer.groups) * layer.kernel_size[0]
-    if isinstance(layer, nn.Linear): return output.numel() * layer.in_features
-    if isinstance(layer, Attention): return 2 * output.numel() * output.shape[1]   # each position asks every other, and mixes every other
+    if isinstance(layer, nn.Conv1d):
+        return output.numel() * (layer.in_channels // layer.groups) * layer.kernel_size[0]
+    if isinstance(layer, nn.ConvTranspose1d):
+        return inputs[0].numel() * (layer.out_channels // layer.groups) * layer.kernel_size[0]
+    if isinstance(layer, nn.Linear):
+        return output.numel() * layer.in_features
+    if isinstance(layer, Attention):
+        return 2 * output.numel() * output.shape[1]   # each position asks every other, and mixes every other
     return 0
 
 
@@ -124,18 +131,23 @@ def counted(network: nn.Module):
                 def joined(bands, bank=layer, part=part, inverse=inverse):
                     counts[part] += bands.shape[0] * bands.shape[2] * bank.weight.numel()
                     return inverse(bands)
-                layer.inverse = joined; banks.append(layer)
-    try: yield counts
+                layer.inverse = joined
+                banks.append(layer)
+    try:
+        yield counts
     finally:
-        for hook in hooks: hook.remove()
-        for bank in banks: del bank.inverse
+        for hook in hooks:
+            hook.remove()
+        for bank in banks:
+            del bank.inverse
 
 
 def work(voice: Voice, seconds: float = TEN) -> dict:  # part -> (once, each step), multiply-accumulates a second of sound
     "Count what speaking takes: what is done once, and what every step of the sampler adds."
     counts = []
     for n_steps in (1, 2):
-        with counted(voice) as seen: speaking(voice, seconds, n_steps)()
+        with counted(voice) as seen:
+            speaking(voice, seconds, n_steps)()
         counts.append(seen)
     length = round(seconds * FRAME_RATE) / FRAME_RATE
     return {name: ((2 * counts[0][part] - counts[1][part]) / length, (counts[1][part] - counts[0][part]) / length) for part, name in PARTS.items()}
@@ -166,23 +178,29 @@ def count(name: str, voice: Voice, n_steps: int = 8, seconds: float | None = Non
 
 def resident(peak: bool = False) -> int:
     "Return the bytes of memory that this process holds, or held at most; Linux says it exactly, elsewhere only the peak is known."
-    try: text = Path("/proc/self/status").read_text()
-    except OSError: return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    try:
+        text = Path("/proc/self/status").read_text()
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return 1024 * int(text.split("VmHWM:" if peak else "VmRSS:")[1].split()[0])
 
 
 def forget_peak():
     "Let the peak of `resident` begin again from now, where the system allows it."
-    try: Path("/proc/self/clear_refs").write_text("5")
-    except OSError: pass
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        pass
 
 
 def tensor_peak(function) -> int:
     "Return the most bytes of tensors alive at once while `function` runs, beyond those that were there before: torch's profiler says."
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen: function()
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        function()
     alive = peak = 0
     for event in sorted((e for e in seen.profiler.kineto_results.events() if e.name() == "[memory]"), key=lambda e: e.start_ns()):
-        alive += event.nbytes(); peak = max(peak, alive)
+        alive += event.nbytes()
+        peak = max(peak, alive)
     return peak
 
 
@@ -194,8 +212,10 @@ def job(voice: Voice, args):
 def held(args) -> dict:  # bytes: whole = of the process at its peak, added = beyond what it held with the networks ready
     "Run one piece of work in this process and say what memory it took."
     run, cuda = job(build(args.memory, PRESETS[args.preset]).to(args.device), args), args.device == "cuda"
-    if cuda: torch.cuda.reset_peak_memory_stats()
-    else: forget_peak()
+    if cuda:
+        torch.cuda.reset_peak_memory_stats()
+    else:
+        forget_peak()
     before = torch.cuda.memory_allocated() if cuda else resident()
     run()
     whole = torch.cuda.max_memory_allocated() if cuda else resident(peak=True)
@@ -205,9 +225,11 @@ def held(args) -> dict:  # bytes: whole = of the process at its peak, added = be
 def held_alone(name: str, what: str, args) -> dict:
     "Run one piece of work in a process of its own and say what memory it took."
     command = [sys.executable, __file__, "--memory", name, "--work", what]
-    for option in ("device", "threads", "preset", "batch", "train_batch", "corpus"): command += [f"--{option.replace('_', '-')}", str(getattr(args, option))]
+    for option in ("device", "threads", "preset", "batch", "train_batch", "corpus"):
+        command += [f"--{option.replace('_', '-')}", str(getattr(args, option))]
     done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode: raise RuntimeError(f"{' '.join(command)} failed: {done.stderr[-500:]}")
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed: {done.stderr[-500:]}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -215,8 +237,10 @@ def held_alone(name: str, what: str, args) -> dict:
 
 def lap(run, device: str = "cpu", clock: str = "wall") -> float:
     "Take the time of one call: CUDA events on a GPU, else the clock on the wall, or of the processor, which other programs hardly disturb."
-    if clock == "wall": return _seconds(run, device)
-    start = time.process_time(); run()
+    if clock == "wall":
+        return _seconds(run, device)
+    start = time.process_time()
+    run()
     return time.process_time() - start
 
 
@@ -225,7 +249,8 @@ def timed(name: str, jobs: dict, args) -> dict:  # (system, seconds, n_steps) ->
     return interleaved(jobs, args.repeats, lambda run: lap(run, args.device, args.clock), args.folder / "laps" / f"{name}.json")
 
 
-def short(value): return float(f"{value:.4g}")
+def short(value):
+    return float(f"{value:.4g}")
 
 
 def ends(name: str, values: list) -> dict:
@@ -266,16 +291,19 @@ def predict_time(fitted, seconds, n_steps) -> float:
 
 # The parts of the record: each returns rows
 
-def corpus_of(args): return make_embedded_corpus(config=PRESETS[args.corpus].corpus, progress=False)
+def corpus_of(args):
+    return make_embedded_corpus(config=PRESETS[args.corpus].corpus, progress=False)
 
 
-def systems(args, names=()): return {name: build(name, PRESETS[args.preset]).to(args.device) for name in names or SYSTEMS}
+def systems(args, names=()):
+    return {name: build(name, PRESETS[args.preset]).to(args.device) for name in names or SYSTEMS}
 
 
 def part_counts(args):
     "Weights, numbers, multiply-accumulates; at 8 steps for all, and at 50 for the paper's."
     rows = [row for name in (*SYSTEMS, *(f"bands x {n}" for n in FOLDS)) for row in count(name, build(name, PRESETS[args.preset]))]
-    if "the paper's" in SYSTEMS: rows.append(count("the paper's", build("the paper's"), 50)[-1])
+    if "the paper's" in SYSTEMS:
+        rows.append(count("the paper's", build("the paper's"), 50)[-1])
     ours = {row["what"]: row["value"] for row in rows if row["system"] == OURS}
     return [dict(row, ratio=short(row["value"] / ours[row["what"]])) for row in rows]
 
@@ -349,23 +377,33 @@ def options():
     args = parser.parse_args()
     usual = dict(seconds=10.0, n_steps=8, batch=64, train_batch=128, corpus="mini") if args.device == "cuda" else dict(seconds=2.0, n_steps=2, batch=1, train_batch=4, corpus="tiny")
     for name, value in usual.items():
-        if getattr(args, name) is None: setattr(args, name, value)
-    if args.clock == "processor" and (args.threads > 1 or args.device != "cpu"): parser.error("--clock processor counts the work of one thread: add --threads 1")
+        if getattr(args, name) is None:
+            setattr(args, name, value)
+    if args.clock == "processor" and (args.threads > 1 or args.device != "cpu"):
+        parser.error("--clock processor counts the work of one thread: add --threads 1")
     args.folder = args.folder or Path("out/efficiency") / f"{args.device}-{args.threads}"
     return args
 
 
 def main():
-    args = options(); torch.set_num_threads(args.threads)
-    if args.device == "cuda": torch.backends.cudnn.benchmark = True
-    if args.memory: print(json.dumps(held(args))); return
+    args = options()
+    torch.set_num_threads(args.threads)
+    if args.device == "cuda":
+        torch.backends.cudnn.benchmark = True
+    if args.memory:
+        print(json.dumps(held(args)))
+        return
     wanted = {name: getattr(args, name) for name in ("device", "threads", "preset", "seconds", "n_steps", "batch", "train_batch", "corpus", "clock")}
-    if kept(args.folder / "options.json", lambda: wanted) != wanted: sys.exit(f"{args.folder} was measured with other options: choose another --folder, or delete it")
+    if kept(args.folder / "options.json", lambda: wanted) != wanted:
+        sys.exit(f"{args.folder} was measured with other options: choose another --folder, or delete it")
     for name in args.only:
         rows = kept(args.folder / f"{name}.json", lambda: PIECES[name](args))
-        for row in rows: print(*(f"{k} {v}" for k, v in row.items() if v is not None and k != "what"), sep="  ", flush=True)
+        for row in rows:
+            print(*(f"{k} {v}" for k, v in row.items() if v is not None and k != "what"), sep="  ", flush=True)
     left = [name for name in PIECES if not (args.folder / f"{name}.json").exists()]
-    if left: print(f"still to be measured: {', '.join(left)}"); return
+    if left:
+        print(f"still to be measured: {', '.join(left)}")
+        return
     corpus = corpus_of(args)
     path = record(args.out or args.folder / "efficiency.json", [row for name in PIECES for row in json.loads((args.folder / f"{name}.json").read_text())],
                   shlex.join(["python", "tools/efficiency.py", *sys.argv[1:]]), 0, corpus.split_sha256("train"),
@@ -374,4 +412,5 @@ def main():
     print(path)
 
 
-if __name__ == "__main__": main()
+if __name__ == "__main__":
+    main()

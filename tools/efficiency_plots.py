@@ -13,7 +13,8 @@ def chosen(rows: list, what: str, **facts) -> list:
 def by_system(rows: list, what: str, x: str) -> dict:
     "Return system -> ([x], [value], [lowest], [highest]), sorted."
     found = {}
-    for r in sorted(chosen(rows, what), key=lambda r: r[x]): found.setdefault(r["system"], []).append((r[x], r["value"], r.get("value_low", r["value"]), r.get("value_high", r["value"])))
+    for r in sorted(chosen(rows, what), key=lambda r: r[x]):
+        found.setdefault(r["system"], []).append((r[x], r["value"], r.get("value_low", r["value"]), r.get("value_high", r["value"])))
     return {name: tuple(map(list, zip(*points))) for name, points in found.items()}
 
 
@@ -24,8 +25,11 @@ def show_parts(rows: list, what: str, scale: float, unit: str, title: str, ax=No
     left = [0.0] * len(names)
     for part, label in PARTS.items():
         widths = [r[part] / scale for r in chosen(rows, what)]
-        ax.barh(names, widths, left=left, label=label); left = [a + b for a, b in zip(left, widths)]
-    ax.invert_yaxis(); ax.set(xlabel=unit, title=title); ax.legend(fontsize=7)
+        ax.barh(names, widths, left=left, label=label)
+        left = [a + b for a, b in zip(left, widths)]
+    ax.invert_yaxis()
+    ax.set(xlabel=unit, title=title)
+    ax.legend(fontsize=7)
     return ax
 
 
@@ -33,10 +37,14 @@ def show_curves(rows: list, what: str, x: str, title: str, xlabel: str, ylabel: 
     "Draw cost against steps or length, one line a system, with the lowest and highest round as a band."
     ax = ax or plt.subplots(figsize=(6, 2.6))[1]
     for name, (xs, values, low, high) in by_system(rows, what, x).items():
-        ax.plot(xs, values, "o-", ms=3, label=name, color=COLOURS.get(name)); ax.fill_between(xs, low, high, alpha=0.2, color=COLOURS.get(name))
+        ax.plot(xs, values, "o-", ms=3, label=name, color=COLOURS.get(name))
+        ax.fill_between(xs, low, high, alpha=0.2, color=COLOURS.get(name))
     if log:
-        ax.set(xscale="log", yscale="log", xticks=xs); ax.set_xticks([], minor=True); ax.xaxis.set_major_formatter("{x:g}")
-    ax.set(title=title, xlabel=xlabel, ylabel=ylabel); ax.legend(fontsize=7)
+        ax.set(xscale="log", yscale="log", xticks=xs)
+        ax.set_xticks([], minor=True)
+        ax.xaxis.set_major_formatter("{x:g}")
+    ax.set(title=title, xlabel=xlabel, ylabel=ylabel)
+    ax.legend(fontsize=7)
     return ax
 
 
@@ -48,16 +56,24 @@ def show_folds(rows: list, claim: float, title: str):
     ax = plt.subplots(figsize=(6, 2.3))[1]
     for label, found in (("multiply-accumulates", macs), ("time (recorded)", time)):
         names = sorted((n for n in found if "band" in n), key=fold)
-        if "mel diffusion" in found: ax.plot([fold(n) for n in names], [found[n] / found["mel diffusion"] for n in names], "o-", label=label)
-    ax.axhline(claim, color="0.6", ls="--", label="the claim"); ax.axhline(1, color="0.8", lw=0.8)
+        if "mel diffusion" in found:
+            ax.plot([fold(n) for n in names], [found[n] / found["mel diffusion"] for n in names], "o-", label=label)
+    ax.axhline(claim, color="0.6", ls="--", label="the claim")
+    ax.axhline(1, color="0.8", lw=0.8)
     ax.set(xscale="log", xticks=[8, 16, 32, 64], xlabel="band samples in a column", ylabel="of mel diffusion", ylim=(0, None), title=title)
-    ax.set_xticks([], minor=True); ax.xaxis.set_major_formatter("{x:g}"); ax.legend(fontsize=7)
+    ax.set_xticks([], minor=True)
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.legend(fontsize=7)
 
 
 def show_guess(guessed: tuple, found: tuple, title: str):
     "Draw predicted and measured time and memory side by side."
     for ax, name, a, b in zip(plt.subplots(1, 2, figsize=(6, 1.6))[1], ("seconds of work", "MB of tensors"), guessed, found):
-        bars = ax.barh(["predicted", "measured"], [a, b], color=["0.7", "C3"]); ax.bar_label(bars, fmt="%.3g"); ax.margins(x=0.2); ax.invert_yaxis(); ax.set(xlabel=name)
+        bars = ax.barh(["predicted", "measured"], [a, b], color=["0.7", "C3"])
+        ax.bar_label(bars, fmt="%.3g")
+        ax.margins(x=0.2)
+        ax.invert_yaxis()
+        ax.set(xlabel=name)
     plt.suptitle(title, fontsize=10)
 
 

@@ -38,7 +38,8 @@ def main() -> int:
     several = len(voices) > 1
     for speaker in options.speakers.split(",") if options.speakers else corpus.speakers:
         mine = Corpus(corpus.folder, corpus.name, [u for u in corpus.split(options.split) if u.speaker == speaker and u.starts])
-        if not len(mine): continue
+        if not len(mine):
+            continue
         for name, voice in voices.items():
             table = evaluate(voice, mine, options.limit or None, seed=options.seed, n_seeds=options.seeds, judge=options.judge, n_distance=options.distances, split=options.split)
             which = dict(voice=name) if several else {}
@@ -54,4 +55,5 @@ def main() -> int:
     return 0
 
 
-if __name__ == "__main__": sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

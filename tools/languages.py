@@ -52,7 +52,8 @@ VOWELS = tuple("aeiouyAEIOUVQ@03")                         # what espeak's names
 
 
 @lru_cache(1)
-def word_lists() -> dict: return json.loads((Path(__file__).parent / "languages.json").read_text("utf8"))
+def word_lists() -> dict:
+    return json.loads((Path(__file__).parent / "languages.json").read_text("utf8"))
 
 
 def _fill(patterns, words, draw):
@@ -68,34 +69,51 @@ def candidates(language: str, count: int, seed: int = 0) -> dict:
         return {text: " ".join("," if t == "sp" else t for t in tokens) for text, tokens in make_sentences(count, seed, SHORTEST, LONGEST).items()}
     lists, draw, made = word_lists()[language.lower()], random.Random(seed), {}
     while len(made) < count:
-        if not (line := _fill(lists["templates"], lists["words"], draw)): continue
-        if language == "English": text = line.replace("_", " "); made[text[0].upper() + text[1:]] = text
-        else: made["".join(w.split("/")[0] for w in line.split())] = " ".join({"，": ","}.get(w, w.split("/")[-1].replace("-", " ")) for w in line.split()[:-1])
+        if not (line := _fill(lists["templates"], lists["words"], draw)):
+            continue
+        if language == "English":
+            text = line.replace("_", " ")
+            made[text[0].upper() + text[1:]] = text
+        else:
+            made["".join(w.split("/")[0] for w in line.split())] = " ".join({"，": ","}.get(w, w.split("/")[-1].replace("-", " ")) for w in line.split()[:-1])
     return made
 
 
 def read_events(events: list, tones: list | None  # of the syllables; None = espeak's marks of stress
                 ) -> tuple:                       # phones, what each carries, first sample of each; the end of the last
     "Turn espeak's events into phones; raises `CorpusError` where it switched languages or said other syllables."
-    if any("(" in name for name, _ in events): raise CorpusError("espeak changed the language")
+    if any("(" in name for name, _ in events):
+        raise CorpusError("espeak changed the language")
     phones, styles, starts, end, first, heard = [], [], [], None, 0, 0
     for name, sample in events:
-        if name == "_:" and end is None: end = sample
+        if name == "_:" and end is None:
+            end = sample
         if name == "_|" and tones is not None:
-            if heard == len(tones): raise CorpusError("espeak said more syllables than there are")
+            if heard == len(tones):
+                raise CorpusError("espeak said more syllables than there are")
             mine = [i for i in range(first, len(phones)) if phones[i].startswith(VOWELS)] or [len(phones) - 1]   # a syllable such as m4 has no vowel
-            for i in mine: styles[i] = tones[heard]
+            for i in mine:
+                styles[i] = tones[heard]
             first, heard = len(phones), heard + 1
-        if name.startswith("_"): continue
-        if end is not None: phones.append("sp"); styles.append(0); starts.append(end); end, first = None, first + 1   # a pause inside
+        if name.startswith("_"):
+            continue
+        if end is not None:
+            phones.append("sp")
+            styles.append(0)
+            starts.append(end)
+            end, first = None, first + 1   # a pause inside
         vowel, phone = name.lstrip("',").startswith(VOWELS), name.lstrip("',")
-        phones.append(phone); starts.append(sample)
+        phones.append(phone)
+        starts.append(sample)
         styles.append({"'": 3, ",": 2}.get(name[0], 1) if vowel and tones is None else 0)
-    if tones is not None and heard != len(tones): raise CorpusError(f"espeak said {heard} syllables of {len(tones)}")
-    if end is None or not phones: raise CorpusError("espeak said nothing")
+    if tones is not None and heard != len(tones):
+        raise CorpusError(f"espeak said {heard} syllables of {len(tones)}")
+    if end is None or not phones:
+        raise CorpusError("espeak said nothing")
     for i in reversed(range(len(starts))):   # an unreleased stop is a silence that espeak counts with its vowel: it gets the vowel's last 20 ms
         after = starts[i + 1] if i + 1 < len(starts) else end
-        if starts[i] >= after: starts[i] = after - LEAST
+        if starts[i] >= after:
+            starts[i] = after - LEAST
     return phones, styles, starts, end
 
 
@@ -113,7 +131,8 @@ def speak(language: str, said: str, speaker: str = "female", speed: int = 205, p
     return sound, ["sil", *phones, "sil"], [0, *styles, 0], seconds
 
 
-def n_syllables(styles: list) -> int: return sum(s > 0 for s in styles)
+def n_syllables(styles: list) -> int:
+    return sum(s > 0 for s in styles)
 
 
 def plan(language: str, sizes: dict = SIZES, seed: int = 0):
@@ -128,20 +147,26 @@ def make_corpus(language: str, folder: str | Path, sizes: dict = SIZES, seed: in
     "Make the corpus of a language in `folder`, or open it where it is whole; every sentence is in one split only."
     folder = Path(folder)
     recipe = hashlib.sha256(json.dumps([language, sizes, seed, SPEAKERS, SHORTEST, LONGEST, word_lists(), list(plan(language, sizes, seed))]).encode()).hexdigest()
-    if (folder / "manifest.json").exists() and (corpus := load_corpus(folder)).recipe == recipe: return corpus
+    if (folder / "manifest.json").exists() and (corpus := load_corpus(folder)).recipe == recipe:
+        return corpus
     (folder / "audio").mkdir(parents=True, exist_ok=True)
     splits, rows = [split for split in ("test", "valid", "train") for _ in range(sizes[split])], []
     for job, manner in plan(language, sizes, seed):
-        if len(rows) == len(splits): break
+        if len(rows) == len(splits):
+            break
         n, speaker = len(rows), list(SPEAKERS)[len(rows) % 2]
-        try: audio, phones, styles, starts = speak(language, job["said"], speaker, seed=job["seed"], **manner)
-        except CorpusError: continue
-        if not SHORTEST <= n_syllables(styles) <= LONGEST: continue
+        try:
+            audio, phones, styles, starts = speak(language, job["said"], speaker, seed=job["seed"], **manner)
+        except CorpusError:
+            continue
+        if not SHORTEST <= n_syllables(styles) <= LONGEST:
+            continue
         id, split = f"{splits[n]}-{n:05d}", splits[n]
         soundfile.write(folder / f"audio/{id}.flac", (audio * 32767).round().short().numpy(), SAMPLE_RATE, subtype="PCM_16")
         rows.append(dict(id=id, text=job["text"], pinyin=job["said"].replace(",", " ").split(), speaker=speaker, split=split, path=f"audio/{id}.flac",
                          seconds=len(audio) / SAMPLE_RATE, symbols=phones, tones=styles, starts=[round(s, 6) for s in starts]))
-    if len(rows) < len(splits): raise CorpusError(f"the word lists gave only {len(rows)} of {len(splits)} sentences; ask for fewer")
+    if len(rows) < len(splits):
+        raise CorpusError(f"the word lists gave only {len(rows)} of {len(splits)} sentences; ask for fewer")
     write_atomically(folder / "manifest.json", json.dumps(dict(name=language, recipe=recipe, utterances=rows), ensure_ascii=False, indent=0).encode())
     return load_corpus(folder)
 
@@ -199,7 +224,8 @@ class Line:
     "Hold one sentence as `Voice.speak_phones` reads it."
     ids: Tensor
     tone_ids: Tensor
-    def __len__(self): return len(self.ids)
+    def __len__(self):
+        return len(self.ids)
 
 
 def train_voice(corpus: Corpus, latents: dict, preset: Preset, autoencoder: Autoencoder, folder, hide: bool = False, progress: bool = True) -> Voice:
@@ -217,7 +243,8 @@ def say(voice: Voice, utterances: list, table: list, hide: bool = False, seed: i
     sounds = [None] * len(utterances)
     for speaker, some in by_speaker(utterances, size):
         lines = [Line(torch.tensor([table.index(s) for s in utterances[i].symbols]), torch.tensor(withheld(utterances[i].tones) if hide else utterances[i].tones)) for i in some]
-        for i, said in zip(some, voice.speak_phones(lines, seed, speaker)): sounds[i] = said.audio
+        for i, said in zip(some, voice.speak_phones(lines, seed, speaker)):
+            sounds[i] = said.audio
     return sounds
 
 # ------------------------------------------------------------------------------------------------ the judge
@@ -231,12 +258,14 @@ class PhoneJudge(Judge):
     @torch.no_grad()
     def transcribe(self, audio: Tensor, sample_rate: int = SAMPLE_RATE) -> list:
         "Hear phones in sound [T]; silent, empty or non-finite sound gives []."
-        if not _audible(audio): return []
+        if not _audible(audio):
+            return []
         features = self.eval().features(audio.float(), sample_rate)[None]
         best = self(features, torch.tensor([features.shape[-1]]))[0][0].argmax(-1).unique_consecutive()
         return [self.names[i] for i in best.tolist() if i]
 
-    def transcribe_batch(self, audios, sample_rate=SAMPLE_RATE): return [self.transcribe(a, sample_rate) for a in audios]
+    def transcribe_batch(self, audios, sample_rate=SAMPLE_RATE):
+        return [self.transcribe(a, sample_rate) for a in audios]
 
 
 class PhoneTask(JudgeTask):
@@ -266,7 +295,8 @@ def style_error_rate(said: list, heard: list) -> Rate:
     for reference, hypothesis in zip(said, heard):
         pairs = [(r, h) for r, h in align(reference, hypothesis or [], cost) if r and h and r[:-1] == h[:-1] and r[-1] != "0"]
         carry = sum(r[-1] != "0" for r in reference)
-        errors.append(sum(r != h for r, h in pairs) if hypothesis else carry); totals.append(len(pairs) if hypothesis else carry)
+        errors.append(sum(r != h for r, h in pairs) if hypothesis else carry)
+        totals.append(len(pairs) if hypothesis else carry)
     return Rate(errors, totals)
 
 
@@ -282,7 +312,8 @@ def guess(train: list, test: list) -> Rate:
         return [(s, [tuple(padded[i + 3 - k:i + 4 + k]) for k in (3, 2, 1, 0)]) for i, s in enumerate(u.tones) if s]
     seen = {}
     for s, contexts in (place for u in train for place in places(u)):
-        for c in contexts: seen.setdefault(c, Counter())[s] += 1
+        for c in contexts:
+            seen.setdefault(c, Counter())[s] += 1
     best = lambda contexts: next((seen[c].most_common(1)[0][0] for c in contexts if c in seen), 1)   # the widest that was seen
     marks = [[s != best(contexts) for s, contexts in places(u)] for u in test]
     return Rate([sum(m) for m in marks], [len(m) for m in marks])
@@ -310,7 +341,8 @@ def mark(name: str, said: list, readings: list, style: str) -> list:
     "Mark one row: readings of one or several synthesis seeds."
     rows = []
     for metric, rate in (("phone error", phone_error_rate), (f"{style} error", style_error_rate)):
-        if name.startswith("control: another") and rate is style_error_rate: continue   # no phone of it is right but by chance
+        if name.startswith("control: another") and rate is style_error_rate:
+            continue   # no phone of it is right but by chance
         each = [rate(said, heard).per_utterance for heard in readings]
         rows.append((measured(name, metric, total := Rate(*sum(each[1:], each[0])), (ROLES.get(name) or "tts" * name.startswith("TTS")) if rate is phone_error_rate else ""), total))
     return rows
@@ -318,8 +350,11 @@ def mark(name: str, said: list, readings: list, style: str) -> list:
 
 def distances(sounds: dict, n: int) -> list:
     "Measure melody and spectrum of the rows against natural speech; nothing where WORLD is missing."
-    try: references = [world(a) for a in sounds["natural"][:n]]
-    except MissingExtra as error: print(error); return []
+    try:
+        references = [world(a) for a in sounds["natural"][:n]]
+    except MissingExtra as error:
+        print(error)
+        return []
     rows = []
     for name in (k for k in sounds if k != "natural" and not k.startswith("control")):
         theirs = [world(a) for a in sounds[name][:n]]
@@ -330,8 +365,10 @@ def distances(sounds: dict, n: int) -> list:
 
 def contours(sounds: dict, i: int = 0) -> dict:
     "Keep the melody of one sentence in each row, a number each 10 ms, hertz, 0 = no voice."
-    try: return {name: [round(f) for f in melody(some[i])] for name, some in sounds.items() if not name.startswith("control: another")}
-    except MissingExtra: return {}
+    try:
+        return {name: [round(f) for f in melody(some[i])] for name, some in sounds.items() if not name.startswith("control: another")}
+    except MissingExtra:
+        return {}
 
 
 def measure(corpus: Corpus, preset: Preset, autoencoder: Autoencoder, folder: Path, limit: int | None = None, n_seeds: int = 3, n_distance: int = 20, progress: bool = True) -> dict:
@@ -341,8 +378,10 @@ def measure(corpus: Corpus, preset: Preset, autoencoder: Autoencoder, folder: Pa
     judge = train_judge(corpus, preset, folder / "judge", progress)
     voices = {name: train_voice(corpus, latents, preset, autoencoder, folder / part, hide, progress) for name, part, hide in (("TTS", "voice", False), (without, "withheld", True))}
     first = recordings(voices["TTS"], corpus, test)
-    try: first["control: melody flattened"] = [flattened(a) for a in first["natural"]]
-    except MissingExtra as error: print(error)
+    try:
+        first["control: melody flattened"] = [flattened(a) for a in first["natural"]]
+    except MissingExtra as error:
+        print(error)
     spoken = {name: [say(voice, test, table, name == without, k) for k in range(n_seeds)] for name, voice in voices.items()}
     marks = [pair for name, some in ({k: [v] for k, v in first.items()} | spoken).items() for pair in mark(name, said, [judge.transcribe_batch(s) for s in some], language.style)]
     others = [swapped(u, judge.names) for u in test]
@@ -372,9 +411,12 @@ def show_melodies(panels: dict, title: str):
     import matplotlib.pyplot as plt
     fig, axes = plt.subplots(1, len(panels), figsize=(3.1 * len(panels), 2.3), sharey=True, squeeze=False)
     for ax, (name, tracks) in zip(axes[0], panels.items()):
-        for label, track in tracks.items(): ax.plot([i / 100 for i in range(len(track))], [f or math.nan for f in track], label=label, lw=1.2)
-        ax.set(title=name, xlabel="seconds"); ax.legend(fontsize=6)
-    axes[0, 0].set(ylabel="Hz", ylim=(60, 350)); fig.suptitle(title, y=1.1)
+        for label, track in tracks.items():
+            ax.plot([i / 100 for i in range(len(track))], [f or math.nan for f in track], label=label, lw=1.2)
+        ax.set(title=name, xlabel="seconds")
+        ax.legend(fontsize=6)
+    axes[0, 0].set(ylabel="Hz", ylim=(60, 350))
+    fig.suptitle(title, y=1.1)
     return axes
 
 
@@ -385,7 +427,8 @@ def side_by_side(sounds: dict, title: str):
     rows, reference = list(next(iter(sounds.values()))), next(iter(next(iter(sounds.values())).values()))
     fig, axes = plt.subplots(len(rows), len(sounds), figsize=(2.6 * len(sounds), 1.5 * len(rows)), sharex=True, sharey=True, squeeze=False)
     for column, (language, some) in enumerate(sounds.items()):
-        for row, name in enumerate(rows): show_spectrogram(some[name], title=f"{language}, {name}", ax=axes[row, column], f_max=12_000).label_outer()
+        for row, name in enumerate(rows):
+            show_spectrogram(some[name], title=f"{language}, {name}", ax=axes[row, column], f_max=12_000).label_outer()
     fig.suptitle(title, y=1.05)
     light = lambda sound: resample(match_level(sound, reference), SAMPLE_RATE, 24_000)   # the picture ends at 12 kHz, too
     return Player({f"{language}, {name}": light(sound) for language, some in sounds.items() for name, sound in some.items()}, 24_000)
@@ -402,8 +445,11 @@ def show_errors(rows: list, title: str):
             mine = [r for r in marked if r["language"] == language and (r["metric"] == "phone error") is phones]
             at = [names.index(re.sub("tone|stress", "tone or stress", r["row"])) + 0.25 * k for r in mine]
             ax.barh(at, [100 * r["value"] for r in mine], 0.22, xerr=[[100 * (r["value"] - r["low"]) for r in mine], [100 * (r["high"] - r["value"]) for r in mine]], label=language)
-    axes[0].set_yticks([i + 0.25 for i in range(len(names))], names); axes[0].invert_yaxis(); axes[1].legend(fontsize=7)
-    for ax, name in zip(axes, ("phones", "tones or stresses of right phones")): ax.set(title=name, xlabel="wrong, %, with 95 % intervals")
+    axes[0].set_yticks([i + 0.25 for i in range(len(names))], names)
+    axes[0].invert_yaxis()
+    axes[1].legend(fontsize=7)
+    for ax, name in zip(axes, ("phones", "tones or stresses of right phones")):
+        ax.set(title=name, xlabel="wrong, %, with 95 % intervals")
     fig.suptitle(title, y=1.03)
     return axes
 
@@ -414,7 +460,9 @@ def told(found: dict | None) -> list:
     percent = lambda r: f"{100 * r['value']:+.1f} points [{100 * r['low']:+.1f}, {100 * r['high']:+.1f}]"
     for l in LANGUAGES.values():
         costs = {r["metric"]: r for r in rows if r["language"] == l.name and r["row"] == "withheld less given" and r["value"] is not None}
-        if not costs: lines.append(f"{l.name}: not measured yet"); continue
+        if not costs:
+            lines.append(f"{l.name}: not measured yet")
+            continue
         verdict = lambda r: "more wrong" if r["low"] > 0 else "fewer wrong" if r["high"] < 0 else "no difference that n could show"
         lines.append(f"{l.name}, {l.style} withheld: " + "; ".join(f"{m} {percent(r)}: {verdict(r)}" for m, r in costs.items()) + f"; n = {next(iter(costs.values()))['n']}")
     return lines
@@ -431,7 +479,8 @@ def main():
     parser.add_argument("--seed", type=int, default=0, help="of sentences, weights and batches")
     parser.add_argument("--work", type=Path, default=ROOT / "out/languages", help="for corpora, checkpoints and measured rows")
     parser.add_argument("--out", type=Path, default=ROOT / "data/results/75_languages.json")
-    args = parser.parse_args(); torch.set_num_threads(1)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
     preset, autoencoder, found = settled(args.preset, args.steps, args.judge_steps, args.batch, args.seed), Autoencoder.from_pretrained("mini"), {}
     command = (f"python tools/languages.py --steps {preset.train_voice.steps} --judge-steps {preset.train_judge.steps} --batch {args.batch} --seed {args.seed}"
                + f" --preset {args.preset}" * (args.preset != "small") + f" --limit {args.limit}" * bool(args.limit))   # makes all of it again, whatever was made before
@@ -441,9 +490,11 @@ def main():
         if not kept.exists() and name in args.languages:
             corpus = make_corpus(name, args.work / f"corpus-{args.seed}" / name, seed=args.seed)
             write_atomically(kept, json.dumps(measure(corpus, preset, autoencoder, work, args.limit), ensure_ascii=False).encode())
-        if not kept.exists(): continue
+        if not kept.exists():
+            continue
         found[name] = json.loads(kept.read_text("utf8"))
-        for r in found[name]["rows"]: print(f"{name:10} {r['row']:42} {r['metric']:14} {r['value']} [{r['low']}, {r['high']}]", flush=True)
+        for r in found[name]["rows"]:
+            print(f"{name:10} {r['row']:42} {r['metric']:14} {r['value']} [{r['low']}, {r['high']}]", flush=True)
         record(args.out, [r for f in found.values() for r in f["rows"]], command, args.seed,
                hashlib.sha256("".join(f["split"] for f in found.values()).encode()).hexdigest(),
                {"autoencoder": autoencoder.card["sha256"], **{f"{k} {part}": h for k, f in found.items() for part, h in f["weights"].items()}},
@@ -453,4 +504,5 @@ def main():
     print(args.out)
 
 
-if __name__ == "__main__": main()
+if __name__ == "__main__":
+    main()

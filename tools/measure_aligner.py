@@ -32,8 +32,10 @@ def draw(aligner, corpus, hand, file):
     for ax, (name, starts) in zip(axes.flat, hand.items()):
         u, audio = corpus[name], corpus.audio(corpus[name])
         show_spectrogram(audio, ax=ax, f_max=8000, hop=256, n_fft=512, title=" ".join(u.pinyin)).set(xlabel="", ylabel="")
-        for s in starts: ax.axvline(s, 0.5, 1, c="w", lw=2)
-        for s in syllable_starts(aligner.align(audio, u.symbols, u.tones, pauses=True)): ax.axvline(s, 0, 0.5, c="w", ls=":", lw=2)
+        for s in starts:
+            ax.axvline(s, 0.5, 1, c="w", lw=2)
+        for s in syllable_starts(aligner.align(audio, u.symbols, u.tones, pauses=True)):
+            ax.axvline(s, 0, 0.5, c="w", ls=":", lw=2)
     figure.savefig(file, dpi=72)
     Image.open(file).convert("RGB").quantize(20).save(file, optimize=True)
 
@@ -47,7 +49,8 @@ def main():
     parser.add_argument("--keep", help="folder where trained aligners are kept")
     options = parser.parse_args()
     jobs, rows = [("every phone", make_embedded_corpus(), {"test": None})], []
-    if options.words: jobs += [("syllables marked by hand", load_corpus(options.words), {split: read_hand_starts(split) for split in ("valid", "test")})]
+    if options.words:
+        jobs += [("syllables marked by hand", load_corpus(options.words), {split: read_hand_starts(split) for split in ("valid", "test")})]
     for what, corpus, splits in jobs:
         began = time.time()
         aligner = train_aligner(corpus, seed=options.seed)
@@ -57,11 +60,14 @@ def main():
                        training_minutes=minutes, **measure_aligner(aligner, corpus, split, hand))
             rows.append(row)
             print(json.dumps(row), flush=True)
-            if split == "valid" and options.figure: draw(aligner, corpus, hand, options.figure)
-        if options.keep: torch.save(aligner.state_dict(), Path(options.keep) / f"{corpus.name}.pt")
+            if split == "valid" and options.figure:
+                draw(aligner, corpus, hand, options.figure)
+        if options.keep:
+            torch.save(aligner.state_dict(), Path(options.keep) / f"{corpus.name}.pt")
     command = "python tools/measure_aligner.py" + (f" --words {Path(options.words).name}" if options.words else "")
     machine = f"{os.cpu_count()} cores ({torch.get_num_threads()} used), {platform.machine()}, torch {torch.__version__}"
     Path(options.out).write_text(json.dumps(dict(command=command, date=time.strftime("%Y-%m-%d"), machine=machine, rows=rows), indent=1) + "\n", "utf8")
 
 
-if __name__ == "__main__": main()
+if __name__ == "__main__":
+    main()

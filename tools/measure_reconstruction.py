@@ -26,7 +26,8 @@ def sets_of(utterances: list) -> dict:
 
 def load(where: str, preset: str) -> Autoencoder:
     "Load finished weights by name or folder, or the averaged weights of a checkpoint."
-    if not where.endswith(".pt"): return Autoencoder.from_pretrained(where)
+    if not where.endswith(".pt"):
+        return Autoencoder.from_pretrained(where)
     state = read_checkpoint(Path(where).with_suffix(".json"))
     network = Autoencoder(get_preset(preset).autoencoder)
     network.load_state_dict({k.removeprefix("autoencoder."): v for k, v in state["average"].items() if k.startswith("autoencoder.")})
@@ -38,7 +39,8 @@ HEARD = ("SER (in-house)", "tone error")
 def known_distances(out: Path, networks: dict, **same) -> dict:
     "Return set -> rows of an earlier record that no judge has a say in, where the sounds are the same: another judge doesn't change them."
     earlier = recorded(out) if out.exists() else {}
-    if any(earlier.get(key) != value for key, value in same.items()): return {}
+    if any(earlier.get(key) != value for key, value in same.items()):
+        return {}
     new = {name for name, network in networks.items() if earlier["weights_sha256"].get(name) != network.card["sha256"]}
     rows = [row for row in earlier["rows"] if row["metric"] not in HEARD and row["row"] not in new]
     return {s: ResultsTable.of_record(rows, set=s).rows for s in {row["set"] for row in rows}}
@@ -55,7 +57,8 @@ def measure(corpus, utterances, networks, judge, seed, known=()):
     done = {row.row for row in known}
     new = {name: some for name, some in sounds.items() if name == "natural" or name not in done}
     yield from [row for row in known if row.row in sounds]
-    if len(new) > 1: yield from distances(new, seed=seed, aligned=[*ALIGNED, *networks])
+    if len(new) > 1:
+        yield from distances(new, seed=seed, aligned=[*ALIGNED, *networks])
 
 
 def main() -> int:
@@ -77,9 +80,11 @@ def main() -> int:
     split = corpus.split_sha256(options.split)
     known = known_distances(options.out, networks, split_sha256=split, seed=options.seed, limit=options.limit)
     for name, utterances in sets_of(corpus.split(options.split)).items():
-        if options.speakers and name not in options.speakers.split(","): continue
+        if options.speakers and name not in options.speakers.split(","):
+            continue
         for row in measure(corpus, utterances[:options.limit or None], networks, judge, options.seed, known.get(name, ())):
-            rows.append(dict(set=name, **vars(row))); print(json.dumps(rows[-1]), flush=True)
+            rows.append(dict(set=name, **vars(row)))
+            print(json.dumps(rows[-1]), flush=True)
     command = shlex.join(["python", "tools/measure_reconstruction.py", "--corpus", last_names(options.corpus),
                           "--weights", *(w if w == name else f"{name}={Path(w).name}" for name, w in named), "--split", options.split,
                           *(["--speakers", options.speakers] if options.speakers else []), *(["--limit", str(options.limit)] if options.limit else [])])
@@ -90,4 +95,5 @@ def main() -> int:
     return 0
 
 
-if __name__ == "__main__": sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

@@ -57,10 +57,13 @@ def values(sounds) -> dict:
         pitch = d.f0_metrics(seen, view)
         yield from dict(mcd=d.mel_cepstral_distortion(seen, view), f0_rmse=pitch.rmse_semitones, f0_correlation=pitch.correlation, length_ratio=d.length_ratio(reference, sound),
                         level=d.level_difference(reference, sound), author_script=d.author_script_mfcc_distance(reference, sound)).items()
-        if len(sound) != len(reference): return           # PESQ and STOI want sounds in step
+        if len(sound) != len(reference):
+            return           # PESQ and STOI want sounds in step
         for name, measure in (("pesq", d.pesq_wb), ("stoi", d.stoi)):
-            try: yield name, measure(reference, sound)
-            except MissingExtra: pass
+            try:
+                yield name, measure(reference, sound)
+            except MissingExtra:
+                pass
     plain = lambda value: round(float(value), 4) if math.isfinite(value) else None     # a failure has no number
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -19,9 +19,11 @@ def from_top(text: str) -> str:
 
 def shown(output) -> str:
     "Return a cell's output as Markdown; pictures and sounds stay in the notebook."
-    if output.output_type == "stream": return f"```text\n{output.text.rstrip()}\n```"
+    if output.output_type == "stream":
+        return f"```text\n{output.text.rstrip()}\n```"
     data = output.get("data", {})
-    if "text/markdown" in data: return from_top("".join(data["text/markdown"])).rstrip()
+    if "text/markdown" in data:
+        return from_top("".join(data["text/markdown"])).rstrip()
     return f"```text\n{''.join(data['text/plain']).rstrip()}\n```" if "text/plain" in data else ""
 
 
@@ -29,13 +31,16 @@ def readme(notebook) -> str:
     "Return the Markdown of the front page."
     parts = ["<!-- Made from nbs/index.ipynb by `make readme`: edit the notebook. -->"]
     for cell in notebook.cells:
-        if cell.cell_type == "markdown": parts.append(from_top(cell.source).rstrip())
+        if cell.cell_type == "markdown":
+            parts.append(from_top(cell.source).rstrip())
         elif cell.cell_type == "code":
             lines = cell.source.splitlines()
             directives = " ".join(l for l in lines if l.lstrip().startswith("#|"))
             code = "\n".join(l for l in lines if not l.lstrip().startswith("#|")).strip()
-            if not re.search(r"\b(hide|echo: false|hide_input)\b", directives) and code: parts.append(f"```python\n{code}\n```")
-            if not re.search(r"\bhide\b", directives): parts += [shown(o) for o in cell.outputs]
+            if not re.search(r"\b(hide|echo: false|hide_input)\b", directives) and code:
+                parts.append(f"```python\n{code}\n```")
+            if not re.search(r"\bhide\b", directives):
+                parts += [shown(o) for o in cell.outputs]
     return "\n\n".join(p for p in parts if p) + "\n"
 
 
@@ -45,12 +50,15 @@ def run_front_page():
     from run_notebooks import run_notebook
     with tempfile.TemporaryDirectory() as folder:
         result = run_notebook(FRONT, save_to=Path(folder) / FRONT.name)
-        if not result.passed: sys.exit("\n".join(result.problems))
+        if not result.passed:
+            sys.exit("\n".join(result.problems))
         ran = nbformat.read(Path(folder) / FRONT.name, as_version=4)
     kept = nbformat.read(FRONT, as_version=4)
     for cell, new in zip(kept.cells, ran.cells):
-        if cell.cell_type != "code": continue
-        for output in new.outputs: output.pop("execution_count", None)
+        if cell.cell_type != "code":
+            continue
+        for output in new.outputs:
+            output.pop("execution_count", None)
         cell.outputs = [nbformat.from_dict(dict(o, **({"execution_count": None} if o.output_type == "execute_result" else {}))) for o in new.outputs]
     return kept
 
@@ -59,7 +67,8 @@ def main() -> int:
     notebook = run_front_page()
     made, target = readme(notebook), ROOT / "README.md"
     if "--check" in sys.argv:
-        if target.exists() and target.read_text("utf8") == made: return 0
+        if target.exists() and target.read_text("utf8") == made:
+            return 0
         print("README.md is not what nbs/index.ipynb says: run `make readme`")
         return 1
     nbformat.write(notebook, FRONT)
@@ -68,4 +77,5 @@ def main() -> int:
     return 0
 
 
-if __name__ == "__main__": sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

@@ -53,7 +53,8 @@ def subset(corpus, share, seed=0) -> list:
 def train(args, corpus, share, latents) -> Path:
     "Train one voice, or go on where it stopped; returns the folder of its weights."
     folder = args.work / f"{share:g}-{args.steps}-{args.seed}"
-    if list(folder.glob("*-voice.safetensors")): return folder
+    if list(folder.glob("*-voice.safetensors")):
+        return folder
     p = get_preset(args.preset)
     p = replace(p, train_voice=replace(p.train_voice, steps=args.steps, batch=args.batch, warmup=min(p.train_voice.warmup, 50), save_every=100, seed=args.seed))
     some = subset(corpus, share, args.seed)
@@ -66,13 +67,17 @@ def train(args, corpus, share, latents) -> Path:
 
 
 def main():
-    args = options(); torch.set_num_threads(1)
+    args = options()
+    torch.set_num_threads(1)
     corpus, judge = opened(args, get_preset(args.preset)), Judge.from_pretrained(args.weights)
     taught = Corpus(corpus.folder, corpus.name, subset(corpus, max(args.shares), args.seed))
     latents = cache_latents(Autoencoder.from_pretrained(args.weights), taught, args.work / "latents", progress=sys.stderr.isatty())
     utterances = spread(corpus.split(args.split), args.limit)
-    try: references = [world(corpus.audio(u)) for u in utterances[:args.n_distance]]
-    except MissingExtra as error: references = []; print(error)
+    try:
+        references = [world(corpus.audio(u)) for u in utterances[:args.n_distance]]
+    except MissingExtra as error:
+        references = []
+        print(error)
     key = f"{args.steps}-{args.seed}-{args.limit}-{args.n_distance}"
     rows = kept(args.work / f"natural-{key}.json", lambda: marks("natural", lambda: [corpus.audio(u) for u in utterances], judge, utterances, []))
     cards = {}
@@ -88,4 +93,5 @@ def main():
                  training_seconds={k: c["training_seconds"] for k, c in cards.items()}, MCD=MCD_CAPTION))
 
 
-if __name__ == "__main__": main()
+if __name__ == "__main__":
+    main()

@@ -73,8 +73,10 @@ def sounds(corpus, utterances, tts):
         yield "reconstruction", made["reconstruction"]
         yield "TTS", speak(tts, utterances)
     yield "control: another text", natural[1:] + natural[:1]
-    try: yield "control: tones flattened", [world_copy(a, flatten=True) for a in natural]
-    except MissingExtra as error: print(error)
+    try:
+        yield "control: tones flattened", [world_copy(a, flatten=True) for a in natural]
+    except MissingExtra as error:
+        print(error)
     yield "control: 0 dB noise", [bad_control(a, k) for k, a in enumerate(natural)]
 
 
@@ -83,11 +85,13 @@ def speak(tts, utterances):
     said = [None] * len(utterances)
     for speaker, some in by_speaker(utterances):
         who = speaker if speaker in tts.speakers else None
-        for i, speech in zip(some, tts.speak_phones([utterance_phones(utterances[i]) for i in some], 0, who)): said[i] = speech.audio
+        for i, speech in zip(some, tts.speak_phones([utterance_phones(utterances[i]) for i in some], 0, who)):
+            said[i] = speech.audio
     return said
 
 
-def hears_tones(judge): return getattr(judge, "hears_tones", True)
+def hears_tones(judge):
+    return getattr(judge, "hears_tones", True)
 
 
 def right(said, heard) -> list:
@@ -158,9 +162,11 @@ def command(args) -> str:
 
 
 def main():
-    args = options(); torch.set_num_threads(1)
+    args = options()
+    torch.set_num_threads(1)
     corpora = {Path(f).name: make_embedded_corpus(config=preset(args.preset).corpus, progress=False) if f == "embedded" else open_corpus(f, strict=False) for f in args.corpus}
-    if args.train_second and not list(Path(args.second).glob("*.safetensors")): train_second(args, corpora)
+    if args.train_second and not list(Path(args.second).glob("*.safetensors")):
+        train_second(args, corpora)
     judges = {"first": recogniser(args.judge), "second": recogniser(args.second)}
     tts = LatentSpeech.from_pretrained(args.voice) if args.voice else None
     sha = {who: judge.card["sha256"] if hears_tones(judge) else judge.name for who, judge in judges.items()} | ({"voice": tts.card["sha256"], "autoencoder": tts.autoencoder.card["sha256"]} if tts else {})
@@ -176,7 +182,8 @@ def main():
             if row == "natural":
                 rows += [dict(corpus=name, row=row, judge=who, **slope(said, h, kind, args.seed)) for who, h in zip(judges, heard) for kind in ("syllables", "tones") if tones or (kind == "syllables")]
             for r in rows:
-                if (r["corpus"], r["row"]) == (name, row): print(f"{name:12}{row:26}{r['judge']:16}{r['metric']:18}{r['value']:.3f} [{r['low']:.3f}, {r['high']:.3f}]  n = {r['n']}", flush=True)
+                if (r["corpus"], r["row"]) == (name, row):
+                    print(f"{name:12}{row:26}{r['judge']:16}{r['metric']:18}{r['value']:.3f} [{r['low']:.3f}, {r['high']:.3f}]  n = {r['n']}", flush=True)
     met = acceptance(rows)
     print(*(f"{'met' if ok else 'not measured' if ok is None else 'MISSED':14}{demand}" for demand, ok in met.items()), sep="\n")
     cards = {who: {k: judge.card.get(k) for k in ("corpus", "utterances", "steps", "seed", "training_seconds", "machine")} if hears_tones(judge) else dict(recogniser=judge.name) for who, judge in judges.items()}
@@ -184,4 +191,5 @@ def main():
                  split=args.split, judges=cards, acceptance=met, agreement="one judge's figure lies in the other's 95 % interval, in every row but the controls"))
 
 
-if __name__ == "__main__": main()
+if __name__ == "__main__":
+    main()

@@ -50,7 +50,8 @@ def constraints(python: Path, folder: Path) -> Path:
     "Return the pins to install with: the repository's own, with a torch that is already there in place of the pinned one."
     lines = (ROOT / "constraints.txt").read_text("utf8").splitlines()
     for package in ("torch", "torchaudio"):
-        if not (found := version_of(python, package)): continue
+        if not (found := version_of(python, package)):
+            continue
         if tuple(map(int, found.split(".")[:2])) < (2, 11):
             sys.exit(f"set-up: {package} {found} is there, but 2.11 is needed. Update it, or build a fresh environment: `make setup VENV=.venv`.")
         lines = [f"{package}=={found}" if line.split("==")[0] == package else line for line in lines]
@@ -95,4 +96,5 @@ def main():
     say(f"ready in {time.time() - started:.0f} s")
 
 
-if __name__ == "__main__": main()
+if __name__ == "__main__":
+    main()

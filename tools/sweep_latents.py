@@ -46,16 +46,20 @@ def measure(sounds, references, judge) -> dict:  # pairs (original, copy)
     mean = lambda values: sum(values) / len(values)
     row = dict(n=len(sounds), mel_distance=mean([mel_distance(copy[None], original[None]).item() for original, copy in sounds]))
     for name, metric in (("pesq_wb", pesq_wb), ("stoi", stoi)):
-        try: values = [metric(original, copy) for original, copy in sounds]
-        except MissingExtra: continue
+        try:
+            values = [metric(original, copy) for original, copy in sounds]
+        except MissingExtra:
+            continue
         heard = [v for v in values if not math.isnan(v)]
         row |= {name: mean(heard) if heard else None, f"{name}_failed": len(values) - len(heard)}
-    if judge is None: return row
+    if judge is None:
+        return row
     rate = syllable_error_rate(references, judge.transcribe_batch([copy for _, copy in sounds], SAMPLE_RATE))
     return row | dict(zip(("ser_low", "ser_high"), bootstrap_interval(rate)), ser=rate.value)
 
 
-def rounded(row): return {k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()}
+def rounded(row):
+    return {k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()}
 
 
 def main() -> int:
@@ -73,20 +77,25 @@ def main() -> int:
     corpus = make_embedded_corpus(config=preset(options.preset).corpus)
     some = corpus.split("valid")[:options.limit]
     originals, references = [corpus.audio(u) for u in some], [u.pinyin for u in some]
-    try: judge = Judge.from_pretrained(options.preset)
-    except PretrainedError: judge = None
+    try:
+        judge = Judge.from_pretrained(options.preset)
+    except PretrainedError:
+        judge = None
     about = dict(seed=options.seed, split_sha256=corpus.split_sha256("valid"), weights_sha256=judge.card["sha256"] if judge else "", split="valid",
                  corpus=corpus.recipe, steps=options.steps, widths=list(options.widths), threads=torch.get_num_threads(), torch=torch.__version__)
     old = json.loads(options.out.read_text()) if options.out.exists() else {}
     same = all(old.get(k) == v for k, v in json.loads(json.dumps(about)).items())  # else begin anew
     rows, clips = old["rows"] if same else [], None
-    if not rows: rows.append(rounded(dict(name="natural", **measure([(x, x) for x in originals], references, judge))))
+    if not rows:
+        rows.append(rounded(dict(name="natural", **measure([(x, x) for x in originals], references, judge))))
     for channels, frame in VARIANTS:
         made = recipe(channels, frame, options)
-        if any(r["name"] == made.name for r in rows): continue
+        if any(r["name"] == made.name for r in rows):
+            continue
         clips = clips or Clips(corpus, corpus.split("train"), progress=True)
         run, network = train(made, clips, options)
-        with torch.inference_mode(): copies = [network(x[None, None])[0, 0] for x in originals]
+        with torch.inference_mode():
+            copies = [network(x[None, None])[0, 0] for x in originals]
         row = dict(name=made.name, channels=channels, frame=frame, numbers_a_second=channels * SAMPLE_RATE / frame, parameters=network.n_parameters,
                    training_seconds=round(run.seconds), weights=weights_hash(network), **measure(list(zip(originals, copies)), references, judge))
         curve = [[h["step"], round(h["mel"], 4)] for h in run.history[:: max(1, len(run.history) // 40)] if "mel" in h]
@@ -96,4 +105,5 @@ def main() -> int:
     return 0
 
 
-if __name__ == "__main__": sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

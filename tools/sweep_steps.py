@@ -36,7 +36,8 @@ def walked(tts, batches, diffusion, seed=0) -> tuple:  # latents [16, L] in the 
     "Sample every batch, and time it: the processor's own time on a CPU that others use too, the clock's on a GPU."
     latents, clock = {}, time.process_time if tts.device.type == "cpu" else time.perf_counter
     started = clock()
-    for some, out in batches: latents |= {i: z.cpu() for i, z in zip(some, tts._walk(out, [seed] * len(some), diffusion))}
+    for some, out in batches:
+        latents |= {i: z.cpu() for i, z in zip(some, tts._walk(out, [seed] * len(some), diffusion))}
     return [latents[i] for i in sorted(latents)], clock() - started
 
 
@@ -55,7 +56,8 @@ def marks(judge, utterances, sounds) -> dict:
     return found
 
 
-def rounded(value): return round(value, 5) if value == value else None   # no tone to judge where no syllable is right
+def rounded(value):
+    return round(value, 5) if value == value else None   # no tone to judge where no syllable is right
 
 
 def measure(tts, judge, utterances, batches, diffusion, seed, goal) -> dict:
@@ -79,7 +81,8 @@ class Rows(list):
         old, self.path, self.about = json.loads(path.read_text()) if path.exists() else {}, path, about
         super().__init__(old["rows"] if all(old.get(k) == v for k, v in json.loads(json.dumps(about)).items()) else [])
 
-    def missing(self, name): return all(row["row"] != name for row in self)
+    def missing(self, name):
+        return all(row["row"] != name for row in self)
 
     def add(self, row):
         self.append(row)
@@ -117,9 +120,11 @@ def described(args, tts, judge, corpus, utterances) -> dict:
 
 def add_controls(rows, tts, judge, corpus, utterances):
     "Add what no sampler changes: natural speech, its reconstruction, and the recordings of other texts."
-    if not rows.missing("control: another text"): return
+    if not rows.missing("control: another text"):
+        return
     for name, sounds in recordings(tts, corpus, utterances).items():
-        if rows.missing(name): rows.add(dict(row=name, sampler=None, **marks(judge, utterances, sounds)))
+        if rows.missing(name):
+            rows.add(dict(row=name, sampler=None, **marks(judge, utterances, sounds)))
 
 
 def main() -> int:
@@ -129,9 +134,12 @@ def main() -> int:
     add_controls(rows, tts, judge, corpus, utterances)
     asked = [replace(tts.preset.diffusion, sampler=sampler, n_steps=n) for n in STEPS for sampler in SAMPLERS]
     asked = [d for d in asked if rows.missing(f"{d.sampler}, {d.n_steps}")]
-    if asked: goal = torch.cat(walked(tts, batches, replace(tts.preset.diffusion, sampler="heun", n_steps=STEPS[-1]), args.seed)[0], 1)
-    for d in asked: rows.add(measure(tts, judge, utterances, batches, d, args.seed, goal))
+    if asked:
+        goal = torch.cat(walked(tts, batches, replace(tts.preset.diffusion, sampler="heun", n_steps=STEPS[-1]), args.seed)[0], 1)
+    for d in asked:
+        rows.add(measure(tts, judge, utterances, batches, d, args.seed, goal))
     return 0
 
 
-if __name__ == "__main__": sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

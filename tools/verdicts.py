@@ -57,8 +57,10 @@ class Verdict:
 
 def rows_of(folder, name) -> list:
     "Return the rows of a record, one a row and metric; [] where there is none. Ablations keep their metrics inside the row."
-    try: rows = json.loads((folder / f"{name}.json").read_text("utf8"))["rows"]
-    except (OSError, ValueError, KeyError): return []
+    try:
+        rows = json.loads((folder / f"{name}.json").read_text("utf8"))["rows"]
+    except (OSError, ValueError, KeyError):
+        return []
     return [dict(row=r["row"], metric=metric, **mark) for r in rows if "marks" in r for metric, mark in r["marks"].items()] + [r for r in rows if "marks" not in r]
 
 
@@ -76,7 +78,8 @@ def strongest(rows, metric, names) -> list:
 
 def sentences(row):
     "Return a row's errors and totals sentence by sentence, or None where the record does not keep them."
-    if not row.get("errors"): return None
+    if not row.get("errors"):
+        return None
     return tuple(np.array([float(x) for x in row[key].split()]) for key in ("errors", "totals"))
 
 
@@ -92,10 +95,12 @@ def change(rows, metric, of, against, wanted=-1, voices=None) -> Change:
 
     `voices` must stand between natural speech and the controls: both rows, but where one is broken on purpose it is a control itself."""
     a, b = find(rows, metric, *of), find(rows, metric, *against)
-    if not (a and b): return Change(of[0], against[0], metric, why=f"{' and '.join(n[0] for n, r in ((of, a), (against, b)) if not r)}: not measured")
+    if not (a and b):
+        return Change(of[0], against[0], metric, why=f"{' and '.join(n[0] for n, r in ((of, a), (against, b)) if not r)}: not measured")
     found, pairs = Change(a["row"], b["row"], metric, n=a["n"]), (sentences(a), sentences(b))
     found.paired = all(p is not None for p in pairs) and len(pairs[0][0]) == len(pairs[1][0])
-    if found.paired: found.value, found.low, found.high = paired_interval(*pairs, relative=True)
+    if found.paired:
+        found.value, found.low, found.high = paired_interval(*pairs, relative=True)
     elif b["value"]:
         found.value, low, high = a["value"] / b["value"] - 1, a["low"] / max(b["high"], 1e-9) - 1, a["high"] / max(b["low"], 1e-9) - 1
         found.low, found.high = low, high            # the corners of two intervals: wider than a paired one
@@ -105,13 +110,21 @@ def change(rows, metric, of, against, wanted=-1, voices=None) -> Change:
 def judged(found: Change, violated: list, wanted: int) -> Change:
     "Give a change its verdict."
     numbers = [found.value, found.low, found.high]
-    if not all(v is not None and np.isfinite(v) for v in numbers): found.value = found.low = found.high = None; found.why = "no finite figure"; return found
+    if not all(v is not None and np.isfinite(v) for v in numbers):
+        found.value = found.low = found.high = None
+        found.why = "no finite figure"
+        return found
     low, high = (found.low, found.high) if wanted > 0 else (-found.high, -found.low)
-    if violated: found.why = violated[0]
-    elif not found.paired: found.why = "the record keeps no sentences, so the difference can't be paired; the interval shown is the wide one of two rows"
-    elif low > 0: found.verdict, found.why = "holds", "the interval lies on the claim's side of zero"
-    elif high < 0: found.verdict, found.why = "fails", "the interval lies on the other side of zero"
-    else: found.why = "the interval has zero in it"
+    if violated:
+        found.why = violated[0]
+    elif not found.paired:
+        found.why = "the record keeps no sentences, so the difference can't be paired; the interval shown is the wide one of two rows"
+    elif low > 0:
+        found.verdict, found.why = "holds", "the interval lies on the claim's side of zero"
+    elif high < 0:
+        found.verdict, found.why = "fails", "the interval lies on the other side of zero"
+    else:
+        found.why = "the interval has zero in it"
     return found
 
 
@@ -123,7 +136,8 @@ def exact(of, against, metric, a, b, wanted=-1) -> Change:
 
 def against_paper(found: Change, figure: float) -> str:
     "Say whether the paper's gain lies in the interval."
-    if found.low is None: return ""
+    if found.low is None:
+        return ""
     where = "inside" if found.low <= figure <= found.high else "above" if figure > found.high else "below"
     return f"{found.value:+.0%} [{found.low:+.0%}, {found.high:+.0%}] against {found.against}; the paper's {figure:+.1%} lies {where}"
 
@@ -134,7 +148,8 @@ def together(id, claim, paper, record, changes, figure=None) -> Verdict:
     verdict = "fails" if "fails" in verdicts else "holds" if verdicts and set(verdicts) == {"holds"} else "undecided"
     deciding = next((c for c in changes if c.verdict == verdict), changes[0])
     why = "; ".join(dict.fromkeys(c.why for c in changes if c.verdict == verdict)) if any(c.value is not None for c in changes) else "not measured"
-    if figure is not None: why = "; ".join([why, *filter(None, (against_paper(c, figure) for c in changes))])
+    if figure is not None:
+        why = "; ".join([why, *filter(None, (against_paper(c, figure) for c in changes))])
     return Verdict(id, claim, paper, verdict, f"{record}.json", changes, None if deciding.low is None else [deciding.low, deciding.high], why)
 
 
@@ -185,7 +200,8 @@ def steps(folder) -> list:
     "More steps are better, and slower."
     rows = rows_of(folder, "73_ablations")
     better = together("steps, better", "more steps are better", "no figure", "73_ablations", [change(rows, SER, ("50 steps",), ("1 step",)), change(rows, SER, ("50 steps",), ("full system",))])
-    if better.verdict == "undecided" and better.evidence[0].verdict == "holds": better.why = f"50 steps against one: holds; against eight: {better.evidence[1].why}"
+    if better.verdict == "undecided" and better.evidence[0].verdict == "holds":
+        better.why = f"50 steps against one: holds; against eight: {better.evidence[1].why}"
     times = {r["n_steps"]: r for r in rows_of(folder, "74_efficiency") if r.get("what") == "speaking" and r.get("system") == "LatentSpeech"}
     slower = laps("50 steps", "1 step", "seconds", times.get(50), times.get(1), "value", wanted=1)
     return [better, together("steps, slower", "more steps are slower", "no figure", "74_efficiency", [slower])]
@@ -193,7 +209,8 @@ def steps(folder) -> list:
 
 def laps(of, against, metric, a, b, key, wanted=-1) -> Change:
     "Compare medians of laps that were taken in turns; low and high are the farthest laps, so the corners are safe."
-    if not (a and b): return Change(of, against, metric, why="not measured")
+    if not (a and b):
+        return Change(of, against, metric, why="not measured")
     found = Change(of, against, metric, a[key] / b[key] - 1, a[f"{key}_low"] / b[f"{key}_high"] - 1, a[f"{key}_high"] / b[f"{key}_low"] - 1, a.get("n", 0), True)
     return judged(found, [], wanted)
 
@@ -234,7 +251,9 @@ def main():
     args = parser.parse_args()
     found = verdicts(args.folder)
     write_atomically(args.out, (json.dumps(as_json(found, args.folder), indent=1, ensure_ascii=False) + "\n").encode())
-    for v in found: print(f"{v.verdict:10} {v.id:22} {v.paper:14} {v.why}")
+    for v in found:
+        print(f"{v.verdict:10} {v.id:22} {v.paper:14} {v.why}")
 
 
-if __name__ == "__main__": main()
+if __name__ == "__main__":
+    main()
