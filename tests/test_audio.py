@@ -21,7 +21,8 @@ def test_files_come_back(tmp_path, suffix, floor):
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
-@pytest.mark.parametrize("subtype, tolerance", [("PCM_U8", 1e-2), ("PCM_16", 1e-4), ("PCM_24", 1e-6), ("PCM_32", 1e-7), ("FLOAT", 1e-7), ("DOUBLE", 1e-7)])
+@pytest.mark.parametrize("subtype, tolerance", [("PCM_U8", 1e-2), ("PCM_16", 1e-4), ("PCM_24", 1e-6),
+                                                ("PCM_32", 1e-7), ("FLOAT", 1e-7), ("DOUBLE", 1e-7)])
 def test_every_sample_format(tmp_path, subtype, tolerance):
     soundfile.write(tmp_path / "x.wav", noise.numpy(), 48_000, subtype=subtype)
     assert (load(tmp_path / "x.wav") - noise).abs().max() <= tolerance
@@ -44,15 +45,19 @@ def broken_files(folder: Path):
     soundfile.write(folder / "integers.wav", big, 48_000, subtype="FLOAT")
     soundfile.write(folder / "no_samples.wav", np.zeros(0), 48_000)
     (folder / "folder.wav").mkdir()
-    for name, data in {"cut.wav": good[:len(good) // 2], "one_sample_short.wav": good[:-2], "header_only.wav": good[:44], "half_header.wav": good[:20],
+    for name, data in {"cut.wav": good[:len(good) // 2], "one_sample_short.wav": good[:-2],
+                       "header_only.wav": good[:44], "half_header.wav": good[:20],
                        "cut.flac": flac[:len(flac) // 2], "cut.ogg": ogg[:len(ogg) // 2], "empty.wav": b"",
-                       "page.wav": b"<!DOCTYPE html><html><body>not found</body></html>", "noise.wav": bytes(range(256)) * 40}.items():
+                       "page.wav": b"<!DOCTYPE html><html><body>not found</body></html>",
+                       "noise.wav": bytes(range(256)) * 40}.items():
         (folder / name).write_bytes(data)
 
 
 @pytest.mark.parametrize("name, says", [
-    ("cut.wav", "cut short"), ("one_sample_short.wav", "cut short"), ("header_only.wav", "cut short"), ("half_header.wav", ""), ("cut.flac", ""), ("cut.ogg", "cut short"),
-    ("empty.wav", "it is empty"), ("page.wav", "web page"), ("noise.wav", "no audio"), ("nan.wav", "NaN"), ("integers.wav", "32768"), ("no_samples.wav", "no samples"),
+    ("cut.wav", "cut short"), ("one_sample_short.wav", "cut short"), ("header_only.wav", "cut short"),
+    ("half_header.wav", ""), ("cut.flac", ""), ("cut.ogg", "cut short"),
+    ("empty.wav", "it is empty"), ("page.wav", "web page"), ("noise.wav", "no audio"), ("nan.wav", "NaN"),
+    ("integers.wav", "32768"), ("no_samples.wav", "no samples"),
     ("folder.wav", "no file"), ("absent.wav", "no file")])
 def test_broken_files_are_refused_in_one_line(tmp_path, name, says):
     broken_files(tmp_path)
@@ -70,7 +75,16 @@ def test_a_streamed_wav_of_unknown_length_is_read(tmp_path):
 
 def test_chunks_before_and_after_the_samples_are_no_cut(tmp_path):
     data = save(tmp_path / "x.wav", noise).read_bytes()
-    data = data[:12] + b"junk" + struct.pack("<I", 5) + b"hello\0" + data[12:] + b"LIST" + struct.pack("<I", 4) + b"abcd"
+    data = (
+        data[:12]
+        + b"junk"
+        + struct.pack("<I", 5)
+        + b"hello\0"
+        + data[12:]
+        + b"LIST"
+        + struct.pack("<I", 4)
+        + b"abcd"
+    )
     (tmp_path / "x.wav").write_bytes(data[:4] + struct.pack("<I", len(data) - 8) + data[8:])
     assert len(load(tmp_path / "x.wav")) == len(noise)
 
@@ -87,14 +101,19 @@ def test_save_leaves_the_old_file_when_it_fails(tmp_path, monkeypatch, call):
     assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
 
 
-KILLED = "import os, sys, latentspeech.audio as a; os.replace = lambda *x: os.kill(os.getpid(), 9); a.write_atomically(sys.argv[1], b'new' * 9999)"
+KILLED = ("import os, sys, latentspeech.audio as a; os.replace = lambda *x: os.kill(os.getpid(), 9); "
+          "a.write_atomically(sys.argv[1], b'new' * 9999)")
 def test_a_process_killed_while_it_writes_leaves_the_old_file(tmp_path):
     path = A.write_atomically(tmp_path / "deep" / "x", b"old")
-    ran = subprocess.run([sys.executable, "-c", KILLED, path], env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])})
-    assert ran.returncode == -9 and path.read_bytes() == b"old" and A.write_atomically(path, b"new").read_bytes() == b"new"
+    ran = subprocess.run([sys.executable, "-c", KILLED, path],
+                         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])})
+    assert ran.returncode == -9
+    assert path.read_bytes() == b"old"
+    assert A.write_atomically(path, b"new").read_bytes() == b"new"
 
 
-@pytest.mark.parametrize("bad", [torch.zeros(2, 100), torch.full((5,), math.nan), torch.zeros(0), torch.full((5,), 3.0)])
+@pytest.mark.parametrize("bad", [torch.zeros(2, 100), torch.full((5,), math.nan), torch.zeros(0),
+                                 torch.full((5,), 3.0)])
 def test_save_refuses(tmp_path, bad):
     with pytest.raises(AudioError):
         save(tmp_path / "x.wav", bad)
@@ -128,7 +147,8 @@ def test_spectrogram_equals_librosa():
 def test_mel_equals_librosa_and_torchaudio(power):
     ours = A.mel_spectrogram(noise, 48_000, 1024, 256, 64, 40.0, 12_000.0, power)
     scale = (2 / 512) ** power
-    mel = torchaudio.transforms.MelSpectrogram(48_000, 1024, hop_length=256, f_min=40, f_max=12_000, n_mels=64, power=power, pad_mode="constant")
+    mel = torchaudio.transforms.MelSpectrogram(48_000, 1024, hop_length=256, f_min=40, f_max=12_000, n_mels=64,
+                                               power=power, pad_mode="constant")
     assert torch.allclose(ours, mel(noise) * scale, rtol=1e-3, atol=1e-6)
     filters = librosa.filters.mel(sr=48_000, n_fft=1024, n_mels=64, fmin=40, fmax=12_000, htk=True, norm=None)
     theirs = filters @ np.abs(librosa.stft(noise.numpy(), n_fft=1024, hop_length=256)) ** power * scale
@@ -193,9 +213,14 @@ def test_match_level_and_silence():
 
 
 def test_import_has_no_side_effects():
-    code = "import sys, torch, matplotlib; s = torch.initial_seed; a = torch.random.get_rng_state(); import latentspeech.audio; " \
-           "assert torch.equal(a, torch.random.get_rng_state()); assert 'matplotlib.pyplot' not in sys.modules; assert not torch.cuda.is_initialized()"
-    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])})
+    code = (
+        "import sys, torch, matplotlib; s = torch.initial_seed; a = torch.random.get_rng_state(); import "
+        "latentspeech.audio; "
+        "assert torch.equal(a, torch.random.get_rng_state()); assert 'matplotlib.pyplot' not in sys.modules; "
+        "assert not torch.cuda.is_initialized()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True,
+                   env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])})
 
 
 def test_real_recordings_load(tmp_path):

@@ -5,7 +5,14 @@ import pytest, torch
 from torch.nn.utils import parametrize
 from latentspeech import __file__ as module_file
 from latentspeech.audio import level, vowel
-from latentspeech.autoencoder import Autoencoder, AutoencoderError, PretrainedError, paper_encoder, save_weights, weights_hash
+from latentspeech.autoencoder import (
+    Autoencoder,
+    AutoencoderError,
+    PretrainedError,
+    paper_encoder,
+    save_weights,
+    weights_hash,
+)
 from latentspeech.config import FRAME, AutoencoderConfig, preset
 
 TINY = preset("tiny").autoencoder
@@ -24,7 +31,8 @@ def noise(*shape, seed=1):
 @pytest.mark.parametrize("length", [1, 2, 15, 16, 17, 1023, 1024, 1025, 5000])
 @torch.inference_mode()
 def test_any_length(kind, length):
-    autoencoder = make(AutoencoderConfig(kind=kind, channels=(16, 24, 32, 48), residual_units=1 if kind == "base" else 0))
+    autoencoder = make(AutoencoderConfig(kind=kind, channels=(16, 24, 32, 48), residual_units=1 if kind == "base"
+                                         else 0))
     latents = autoencoder.encode(noise(2, 1, length))
     assert latents.shape == (2, 16, -(-length // FRAME))
     assert autoencoder.decode(latents).shape == (2, 1, FRAME * latents.shape[2])
@@ -61,12 +69,15 @@ def test_refuses_other_latents(shape):
         make().decode(torch.zeros(shape))
 
 
-@pytest.mark.parametrize("config", [TINY, AutoencoderConfig(channels=(8, 8, 8, 8), residual_units=2), AutoencoderConfig(channels=(8, 8, 8, 8), residual_units=3),
+@pytest.mark.parametrize("config", [TINY, AutoencoderConfig(channels=(8, 8, 8, 8), residual_units=2),
+                                    AutoencoderConfig(channels=(8, 8, 8, 8), residual_units=3),
                                     AutoencoderConfig(kind="paper", channels=(8, 8, 8, 8), residual_units=0),
-                                    AutoencoderConfig(channels=(8, 8, 8), strides=(8, 4), residual_units=2), AutoencoderConfig(channels=(8, 8), strides=(4,)),
+                                    AutoencoderConfig(channels=(8, 8, 8), strides=(8, 4), residual_units=2),
+                                    AutoencoderConfig(channels=(8, 8), strides=(4,)),
                                     AutoencoderConfig(channels=(8, 8, 8, 8), strides=(4, 4, 2), latent_channels=4),
                                     AutoencoderConfig(channels=(8, 8, 8, 8), strides=(8, 4, 4), latent_channels=32),
-                                    AutoencoderConfig(kind="paper", channels=(8, 8, 8, 8), strides=(2, 4, 8), residual_units=0),
+                                    AutoencoderConfig(kind="paper", channels=(8, 8, 8, 8), strides=(2, 4, 8),
+                                                      residual_units=0),
                                     AutoencoderConfig(channels=(8, 8, 8, 8, 8), strides=(2, 4, 4, 2), n_bands=8)])
 @torch.inference_mode()
 def test_chunks_equal_the_whole(config):
@@ -75,7 +86,8 @@ def test_chunks_equal_the_whole(config):
     whole = autoencoder.encode(audio, chunk=10_000)
     assert whole.shape == (1, config.latent_channels, -(-audio.shape[2] // autoencoder.hop))
     torch.testing.assert_close(autoencoder.encode(audio, chunk=16), whole, atol=2e-5, rtol=1e-4)
-    torch.testing.assert_close(autoencoder.decode(whole, chunk=16), autoencoder.decode(whole, chunk=10_000), atol=2e-5, rtol=1e-4)
+    torch.testing.assert_close(autoencoder.decode(whole, chunk=16), autoencoder.decode(whole, chunk=10_000),
+                               atol=2e-5, rtol=1e-4)
 
 
 @torch.inference_mode()
@@ -104,7 +116,8 @@ print(latents.shape[2], decoded.shape[2], decoded.isfinite().all().item(), (reso
 def test_ten_minutes_in_bounded_memory():
     "Peak memory grows by the sound that comes back, once in pieces and once joined (2 x 115 MB), and hardly by anything else."
     pytest.importorskip("resource")
-    ran = subprocess.run([sys.executable, "-c", TEN_MINUTES], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])})
+    ran = subprocess.run([sys.executable, "-c", TEN_MINUTES], capture_output=True, text=True,
+                         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])})
     assert ran.returncode == 0, ran.stderr[-800:]
     frames, samples, finite, megabytes = ran.stdout.split()
     assert (frames, samples, finite) == ("28125", "28800000", "True") and float(megabytes) < 400
@@ -128,7 +141,8 @@ def test_shipped_weights_neither_click_nor_hum(name):
     autoencoder, silence = shipped(name), torch.zeros(1, 1, 30_000)
     quiet = autoencoder(silence)[0, 0]
     assert max(level(quiet), level(quiet[:1024]), level(quiet[-1024:])) < -60 and quiet.mean().abs() < 1e-4
-    voice = torch.cat([vowel("a", 4, 0.6), vowel("i", 2, 0.6)])[9000:-9000]     # cut in the middle of a swing at both ends
+    # cut in the middle of a swing at both ends
+    voice = torch.cat([vowel("a", 4, 0.6), vowel("i", 2, 0.6)])[9000:-9000]
     back = autoencoder(voice[None, None])[0, 0]
     for edge in (slice(0, 480), slice(-480, None)):
         assert level(back[edge]) < max(level(voice[edge]), level(voice)) + 3
@@ -232,7 +246,8 @@ def test_fuse_and_unfuse_keep_the_sound():
     audio = noise(1, 1, 4096)
     before = autoencoder(audio)
     n, names = autoencoder.n_parameters, set(autoencoder.requires_grad_(False).fuse().state_dict())
-    assert autoencoder.n_parameters == n == sum(p.numel() for p in autoencoder.parameters()) and "decoder.0.weight" in names
+    assert autoencoder.n_parameters == n == sum(p.numel() for p in autoencoder.parameters())
+    assert "decoder.0.weight" in names
     torch.testing.assert_close(autoencoder(audio), before, atol=1e-6, rtol=1e-5)
     assert not any(parametrize.is_parametrized(m) for m in autoencoder.modules())
     torch.testing.assert_close(autoencoder.unfuse()(audio), before, atol=1e-6, rtol=1e-5)
@@ -242,7 +257,8 @@ def test_fuse_and_unfuse_keep_the_sound():
 @pytest.mark.parametrize("kind", ["base", "paper"])
 @torch.inference_mode()
 def test_weights_return_as_they_were(tmp_path, kind):
-    autoencoder = make(AutoencoderConfig(kind=kind, channels=(8, 16, 16, 24), residual_units=1 if kind == "base" else 0))
+    autoencoder = make(AutoencoderConfig(kind=kind, channels=(8, 16, 16, 24), residual_units=1 if kind == "base"
+                                         else 0))
     path = autoencoder.save_pretrained(tmp_path, "mine", {"licence": "none"})
     assert path.name == "mine-autoencoder.safetensors"
     again, audio = Autoencoder.from_pretrained(tmp_path), noise(1, 1, 4096)
@@ -251,7 +267,8 @@ def test_weights_return_as_they_were(tmp_path, kind):
     save_weights(tmp_path / "exact" / "autoencoder", again, again.config, half=False)
     exact = Autoencoder.from_pretrained(tmp_path / "exact")
     assert torch.equal(exact(audio), again(audio)) and weights_hash(exact) == weights_hash(again)
-    assert all(torch.equal(a, b) for a, b in zip(exact.pqmf.state_dict().values(), autoencoder.pqmf.state_dict().values()))
+    assert all(torch.equal(a, b) for a, b in zip(exact.pqmf.state_dict().values(),
+                                                 autoencoder.pqmf.state_dict().values()))
 
 
 def test_other_config_is_refused(tmp_path):
@@ -297,11 +314,13 @@ def test_a_grown_network_says_what_the_small_one_said():
     torch.testing.assert_close(grown.unfuse()(audio), small(audio), atol=1e-5, rtol=1e-3)
     with torch.inference_mode(False):
         grown.train().reconstruct(audio.clone())[0].square().mean().backward()
-        new = grown.decoder[1].layers[1].parametrizations.weight.original1.grad[:48, 48:]   # old channels begin to listen to new ones
+        # old channels begin to listen to new ones
+        new = grown.decoder[1].layers[1].parametrizations.weight.original1.grad[:48, 48:]
     assert new.abs().sum() > 0
 
 
-@pytest.mark.parametrize("config", [AutoencoderConfig(channels=(16, 24, 32, 40), residual_units=1), AutoencoderConfig(channels=(16, 24, 32, 48), residual_units=2),
+@pytest.mark.parametrize("config", [AutoencoderConfig(channels=(16, 24, 32, 40), residual_units=1),
+                                    AutoencoderConfig(channels=(16, 24, 32, 48), residual_units=2),
                                     AutoencoderConfig(channels=(16, 24, 32, 48), residual_units=1, latent_channels=8)])
 def test_a_network_without_room_is_refused(config):
     with pytest.raises(AutoencoderError, match="no room"):

@@ -9,8 +9,10 @@ import torchaudio
 
 from latentspeech.audio import level, vowel
 from latentspeech.autoencoder import PretrainedError, load_weights
-from latentspeech.baselines import (BASELINES, Bands, BaselineError, BaselineTask, Mean, Mels, MelVocoder, Voice, baseline_example,
-                                    baseline_preset, cost, griffin_lim, load_vocoder, train_baseline, untrained, vocoder_config)
+from latentspeech.baselines import (BASELINES, Bands, BaselineError, BaselineTask, Mean, Mels, MelVocoder, Voice,
+                                    baseline_example,
+                                    baseline_preset, cost, griffin_lim, load_vocoder, train_baseline, untrained,
+                                    vocoder_config)
 from latentspeech.config import PRESETS
 from latentspeech.corpora import frame_durations, make_embedded_corpus
 from latentspeech.judge import Judge
@@ -46,9 +48,11 @@ def mels(corpus):
 def made(tmp_path_factory):
     """Run the command that made the recorded table, at small scale: its folder holds weights of everything."""
     folder = tmp_path_factory.mktemp("made")
-    command = [sys.executable, "tools/baselines.py", "--preset", "tiny", "--seconds", "0.1", "--limit", "1", "--n-distance", "0",
+    command = [sys.executable, "tools/baselines.py", "--preset", "tiny", "--seconds", "0.1", "--limit", "1",
+               "--n-distance", "0",
                "--folder", str(folder), "--out", str(folder / "table.json")]
-    done = subprocess.run(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True,
+                          text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     return folder
 
@@ -60,7 +64,8 @@ def phones(u):
 def test_mels_are_those_of_torchaudio():
     audio = torch.randn(1, 1, 256 * 40) * 0.1
     window = torch.hann_window(2048)
-    other = torchaudio.transforms.MelSpectrogram(48_000, 2048, hop_length=256, n_mels=80, power=1.0, pad_mode="constant")(audio[0]) * 2 / window.sum()
+    other = torchaudio.transforms.MelSpectrogram(48_000, 2048, hop_length=256, n_mels=80, power=1.0,
+                                                 pad_mode="constant")(audio[0]) * 2 / window.sum()
     torch.testing.assert_close(Mels().numbers(audio), other.clamp(min=FLOOR).log()[..., :-1], atol=1e-3, rtol=1e-3)
 
 
@@ -97,13 +102,16 @@ def test_mean_learns_the_mean_and_hears_no_noise():
     mean, condition = Mean(4, 3), torch.ones(1, 4, 5)
     optimizer = torch.optim.Adam(mean.parameters(), 0.05)
     for i in range(300):
-        z = torch.tensor([-1.0, 3.0])[torch.randint(2, (64,), generator=step_generator(0, i))][:, None, None].expand(64, 3, 5)
+        z = torch.tensor([-1.0, 3.0])[torch.randint(2, (64,),
+                                                    generator=step_generator(0, i))][:, None, None].expand(64, 3, 5)
         loss = (mean(z, torch.ones(64), condition) - z).square().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    torch.testing.assert_close(mean(torch.randn(2, 3, 5), torch.rand(2), condition), torch.ones(2, 3, 5), atol=0.5, rtol=0)
-    assert torch.equal(mean(torch.zeros(4, 3, 5), torch.ones(4), condition), mean(torch.randn(4, 3, 5), torch.zeros(4), condition))
+    torch.testing.assert_close(mean(torch.randn(2, 3, 5), torch.rand(2), condition), torch.ones(2, 3, 5), atol=0.5,
+                               rtol=0)
+    assert torch.equal(mean(torch.zeros(4, 3, 5), torch.ones(4), condition),
+                       mean(torch.randn(4, 3, 5), torch.zeros(4), condition))
 
 
 def test_durations_are_finer_in_finer_frames(corpus):
@@ -132,7 +140,9 @@ def test_long_utterances_are_left_out_by_seconds(corpus, mels):
     shorter = replace(TINY, train_voice=replace(TINY.train_voice, seconds=u.seconds - 0.1))
     with pytest.raises(RuntimeError, match="raise `seconds`"):
         BaselineTask("mel_diffusion", shorter, mels, [example], 2)
-    assert BaselineTask("mel_diffusion", replace(TINY, train_voice=replace(TINY.train_voice, seconds=u.seconds + 0.1)), mels, [example], 2).examples
+    assert BaselineTask("mel_diffusion",
+                        replace(TINY, train_voice=replace(TINY.train_voice, seconds=u.seconds + 0.1)), mels,
+                        [example], 2).examples
 
 
 def test_every_baseline_is_stored_and_speaks(corpus, made):
@@ -147,12 +157,15 @@ def test_every_baseline_is_stored_and_speaks(corpus, made):
         said = voice.speak_phones([phones(u)], 0, u.speaker, [known])[0]
         assert len(said.audio) == 1024 * int(known.sum()) and torch.isfinite(said.audio).all()
         free = voice.speak_phones([front_end("天气很好"), front_end("好")], 0, "male")
-        assert len(free) == 2 and all(torch.isfinite(s.audio).all() and len(s.audio) == voice.autoencoder.hop * s.latents.shape[1] for s in free)
+        assert len(free) == 2
+        assert all(torch.isfinite(s.audio).all() and len(s.audio) == voice.autoencoder.hop * s.latents.shape[1]
+                   for s in free)
 
 
 def test_a_stored_voice_is_the_trained_one(corpus, tmp_path):
     task = train_baseline("mel_diffusion", TINY, corpus, tmp_path, steps=3, device="cpu", progress=False).task.eval()
-    own, loaded = Voice(task.preset, task.representation, task.encoder, task.denoiser, corpus.speakers), Voice.from_pretrained("mel_diffusion", tmp_path)
+    own, loaded = Voice(task.preset, task.representation, task.encoder, task.denoiser,
+                        corpus.speakers), Voice.from_pretrained("mel_diffusion", tmp_path)
     a, b = (voice.speak_phones([front_end("你好")], 3)[0].latents for voice in (own, loaded))
     torch.testing.assert_close(a, b, atol=2e-2, rtol=1e-2)   # stored in half precision
 
@@ -168,7 +181,8 @@ def test_a_killed_training_goes_on_bit_for_bit(corpus, tmp_path):
     few = type(corpus)(corpus.folder, corpus.name, corpus.split("train")[:6])
     options = dict(steps=4, batch=2, device="cpu", progress=False)
     whole = train_baseline("stylespeech", TINY, few, tmp_path / "whole", **options)
-    train_baseline("stylespeech", TINY, few, tmp_path / "parts", callback=lambda run, terms: run.step == 2 and os.kill(os.getpid(), signal.SIGINT), **options)
+    train_baseline("stylespeech", TINY, few, tmp_path / "parts", callback=lambda run, terms: run.step == 2
+                   and os.kill(os.getpid(), signal.SIGINT), **options)
     parts = train_baseline("stylespeech", TINY, few, tmp_path / "parts", **options)
     for k, v in whole.task.state_dict().items():
         assert torch.equal(v, parts.task.state_dict()[k]), k
@@ -188,7 +202,10 @@ def test_the_vocoder_is_as_big_as_our_decoder_and_keeps_time():
     white = vocoder.encode(audio)
     with torch.no_grad():
         sound, bands, true, _ = vocoder.reconstruct(audio)
-    assert vocoder.hop == 256 and white.shape == (1, 80, 20) and sound.shape == audio.shape and bands.shape == true.shape[:2] + (320,)
+    assert vocoder.hop == 256
+    assert white.shape == (1, 80, 20)
+    assert sound.shape == audio.shape
+    assert bands.shape == true.shape[:2] + (320,)
     with torch.no_grad():
         torch.testing.assert_close(vocoder.decode(white, chunk=7), vocoder.decode(white), atol=1e-5, rtol=1e-4)
 
@@ -207,10 +224,12 @@ def test_with_an_autoencoder_it_is_latentspeech():
 def test_cost_counts_what_is_there():
     wider, voice = replace(TINY, encoder=replace(TINY.encoder, kernel=7)), untrained("stylespeech", TINY)
     e, counted = voice.preset.encoder, cost(voice, 2)
-    assert counted["numbers"] == pytest.approx(80 * 187.5) and cost(voice, 4)["macs"] > counted["macs"]   # attention grows with length
+    assert counted["numbers"] == pytest.approx(80 * 187.5)
+    assert cost(voice, 4)["macs"] > counted["macs"]   # attention grows with length
     used = [voice.encoder, voice.denoiser, untrained("stylespeech", TINY).autoencoder.fuse().decoder]
     assert counted["parameters"] == sum(p.numel() for part in used for p in part.parameters())
-    taps, phones, frames = 4 * 2 * e.width ** 2 * e.expansion, len(front_end("今天天气很好我们一起去公园吧" * 2)), 94   # two convolutions a block, four taps more
+    # two convolutions a block, four taps more
+    taps, phones, frames = 4 * 2 * e.width ** 2 * e.expansion, len(front_end("今天天气很好我们一起去公园吧" * 2)), 94
     more = taps * (4 * frames * e.frame_blocks + phones * (e.phone_blocks + e.style_blocks)) / (frames * 1024 / 48_000)
     assert cost(untrained("stylespeech", wider), 2)["macs"] - counted["macs"] == pytest.approx(more, rel=1e-6)
 
@@ -221,7 +240,12 @@ def test_the_recorded_table_is_whole():
     ser = {r["row"]: r for r in record["rows"] if r["metric"].startswith("SER")}
     assert all(r["n"] == record["sentences"] >= 60 and r["low"] <= r["value"] <= r["high"] for r in ser.values())
     assert ser["natural"]["value"] < 0.02 and min(ser, key=lambda k: ser[k]["value"]) == "natural"
-    assert {"latentspeech"} < set(record["weights_sha256"]) == set(record["steps"]) <= set(BASELINES) | {"autoencoder", "latentspeech"}
+    assert (
+        {"latentspeech"}
+        < set(record["weights_sha256"])
+        == set(record["steps"])
+        <= set(BASELINES) | {"autoencoder", "latentspeech"}
+    )
     mini = PRESETS["mini"]
     for name in ("latentspeech", "fastspeech"):
         assert cost(untrained(name, mini), 4) == pytest.approx(record["costs"][name], rel=1e-6)
@@ -234,19 +258,23 @@ def test_the_table_of_a_person_s_words_has_every_row():
     for row in tool.systems(None, [], None, None):
         assert found[row, "SER (in-house)"]["n"] == record["sentences"] >= 100, row
         assert row == "natural" or found[row, "MCD"]["n"] >= 24, row
-    assert found["natural", "SER (in-house)"]["value"] < 0.1 < 0.9 < found["control: another text", "SER (in-house)"]["value"]
+    assert found["natural", "SER (in-house)"]["value"] < 0.1 < 0.9 < found["control: another text",
+                                                                           "SER (in-house)"]["value"]
 
 
 @pytest.mark.skipif(not RECORDINGS.exists(), reason="the recordings are not part of this repository")
 def test_a_person_s_words_are_heard_as_recorded(tmp_path):
     """Rows that need no training, made again from the recordings themselves for two of the words, agree with the record word by word."""
-    command = [sys.executable, "tools/baselines.py", "--corpus", str(RECORDINGS), "--speakers", "tan", "--split", "test", "--weights", "base", "--limit", "2",
+    command = [sys.executable, "tools/baselines.py", "--corpus", str(RECORDINGS), "--speakers", "tan", "--split",
+               "test", "--weights", "base", "--limit", "2",
                "--n-distance", "0", "--folder", str(tmp_path), "--parts"]
-    done = subprocess.run(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True,
+                          text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     here, there = recorded(tmp_path / "table.json"), recorded(PEOPLE)
     assert here["judge_sha256"] == there["judge_sha256"] and here["shipped_sha256"] == there["shipped_sha256"]
-    errors = lambda table, row: next(r["errors"] for r in table["rows"] if r["row"] == row and r["metric"] == "SER (in-house)").split()
+    errors = lambda table, row: next(r["errors"] for r in table["rows"] if r["row"] == row
+                                     and r["metric"] == "SER (in-house)").split()
     for row in ("natural", "latents, as shipped", "LatentSpeech, as shipped"):
         kept = errors(there, row)
         assert errors(here, row) == [kept[0], kept[len(kept) // 2]], row       # every 150th word of 300, every second
@@ -256,18 +284,21 @@ def test_sentences_are_taken_from_everywhere(corpus):
     names = lambda some: [u.id for u in some]
     valid = corpus.split("valid")
     assert names(tool.spread(valid[::-1], len(valid))) == names(tool.spread(valid, 100)) == sorted(names(valid))
-    assert names(tool.spread(valid, 2)) == [sorted(names(valid))[i] for i in (0, len(valid) // 2)] and len(tool.spread(valid, 5)) == 5
+    assert names(tool.spread(valid, 2)) == [sorted(names(valid))[i] for i in (0, len(valid) // 2)]
+    assert len(tool.spread(valid, 5)) == 5
 
 
 def test_an_unknown_speaker_is_refused(tmp_path):
-    done = subprocess.run([sys.executable, "tools/baselines.py", "--preset", "tiny", "--speakers", "nobody", "--folder", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "tools/baselines.py", "--preset", "tiny", "--speakers", "nobody",
+                           "--folder", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode != 0 and "nobody" in done.stderr and "female, male" in done.stderr
 
 
 def test_the_command_makes_a_table_at_small_scale(corpus, made):
     table, u = recorded(made / "table.json"), corpus.split("valid")[0]
     assert table["split_sha256"] == corpus.split_sha256("valid") and table["sentences"] == 1
-    assert set(table["steps"]) == set(table["weights_sha256"]) == set(BASELINES) | {"autoencoder", "latentspeech", "latentspeech_own"}
+    assert set(table["steps"]) == set(table["weights_sha256"]) == set(BASELINES) | {"autoencoder", "latentspeech",
+                                                                                    "latentspeech_own"}
     heard = Judge.from_pretrained("mini").transcribe(corpus.audio(u))
     natural = [r["value"] for r in table["rows"] if (r["row"], r["metric"]) == ("natural", "SER (in-house)")]
     assert natural == [float(syllable_error_rate([u.pinyin], [heard]))]

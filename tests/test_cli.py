@@ -34,8 +34,10 @@ def test_help_is_quick_and_imports_no_torch():
     started = time.time()
     result = shell("--help")
     assert result.returncode == 0 and time.time() - started < 10 and all(c in result.stdout for c in COMMANDS)
-    code = "import sys\nfrom latentspeech.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\nassert 'torch' not in sys.modules and 'matplotlib' not in sys.modules"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, cwd=Path(cli.__file__).parent.parent).returncode == 0
+    code = ("import sys\nfrom latentspeech.cli import main\ntry: main(['--help'])\nexcept SystemExit: "
+            "pass\nassert 'torch' not in sys.modules and 'matplotlib' not in sys.modules")
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True,
+                          cwd=Path(cli.__file__).parent.parent).returncode == 0
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -75,7 +77,8 @@ def test_each_part_starts_where_it_was_told_to(monkeypatch, tmp_path, capsys):
     for part in ("judge", "autoencoder", "decoder", "voice"):
         cli.train(part, preset="tiny", from_="mini")
         assert asked.pop(part) == "mini" and not asked
-        assert f"0 sets of {'autoencoder' if part == 'decoder' else part} weights" in refused(capsys, "train", part, "--from", str(tmp_path))
+        assert f"0 sets of {'autoencoder' if part == 'decoder' else part} weights" in refused(capsys, "train", part,
+                                                                                              "--from", str(tmp_path))
     cli.train(preset="base", from_="mini")
     assert asked == dict(judge=None, autoencoder="mini", decoder=None, voice="mini")
     for name in ("pretrained", "base"):
@@ -89,7 +92,8 @@ def test_a_judge_goes_on_from_another_of_its_own_sizes(tmp_path):
     train_judge("tiny", corpus, tmp_path / "b", start=str(tmp_path / "a"), **steps)
     a, b = (Judge.from_pretrained(tmp_path / name) for name in "ab")
     assert b.card["went_on_from"]["sha256"] == a.card["sha256"] and first.step == 1
-    near, far = ((next(iter(b.parameters())) - next(iter(j.parameters()))).abs().mean() for j in (a, Judge(PRESETS["tiny"].judge)))
+    near, far = ((next(iter(b.parameters())) - next(iter(j.parameters()))).abs().mean()
+                 for j in (a, Judge(PRESETS["tiny"].judge)))
     assert near < far / 10
     with pytest.raises(PretrainedError, match="other sizes"):
         train_judge("tiny", corpus, tmp_path / "c", start="base", **steps)
@@ -99,10 +103,12 @@ def test_evaluate_takes_as_long_as_it_is_asked_to(monkeypatch, capsys, tmp_path)
     tiny = make_embedded_corpus(config=PRESETS["tiny"].corpus)
     monkeypatch.setattr(cli, "_corpus", lambda *_: tiny)
     quick = cli.evaluate(preset="mini", limit=2, seeds=1, distances=0)
-    assert {r["metric"] for r in quick["rows"]} == {"SER (in-house)", "tone error"} and "reconstruction" in {r["row"] for r in quick["rows"]}
+    assert {r["metric"] for r in quick["rows"]} == {"SER (in-house)", "tone error"}
+    assert "reconstruction" in {r["row"] for r in quick["rows"]}
     assert quick["command"] == "latentspeech evaluate --preset mini --seed 0 --limit 2 --seeds 1 --distances 0"
     whole = cli.evaluate(preset="mini", limit=2, seeds=1, distances=1)
-    same = lambda table: {(r["row"], r["metric"]): r["value"] for r in table["rows"] if (r["row"], r["metric"]) in {(q["row"], q["metric"]) for q in quick["rows"]}}
+    same = lambda table: {(r["row"], r["metric"]): r["value"] for r in table["rows"] if (r["row"], r["metric"])
+                          in {(q["row"], q["metric"]) for q in quick["rows"]}}
     assert same(whole) == same(quick) and len(whole["rows"]) > len(quick["rows"])
     capsys.readouterr()
     for wrong in ("--seeds 0", "--limit -1", "--distances -1"):
@@ -146,9 +152,13 @@ def voice(monkeypatch):
 
 def test_speak_passes_on_what_it_was_told(voice, tmp_path, capsys):
     out = tmp_path / "new" / "a.wav"
-    assert main(["speak", "你好", "--out", str(out), "--n-steps", "4", "--seed", "7", "--pace", "1.5", "--judge", "--json"]) == 0
+    assert main(["speak", "你好", "--out", str(out), "--n-steps", "4", "--seed", "7", "--pace", "1.5", "--judge",
+                 "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
-    assert out.exists() and said["path"] == str(out) and said["pinyin"] == ["ni2", "hao3"] and said["heard"] == ["ni2", "hao4"]
+    assert out.exists()
+    assert said["path"] == str(out)
+    assert said["pinyin"] == ["ni2", "hao3"]
+    assert said["heard"] == ["ni2", "hao4"]
     assert voice == dict(name="mini", device="cpu", text="你好", n_steps=4, seed=7, speaker=None, pace=1.5)
 
 
@@ -188,7 +198,8 @@ def test_an_interrupt_is_130_and_a_bug_is_a_traceback(monkeypatch, capsys):
 
 
 def test_a_damaged_corpus_is_exit_code_1(monkeypatch, capsys):
-    corpus = types.SimpleNamespace(folder="x", name="x", speakers=["a"], recipe="", report=[], verify=lambda: ["001"], split=lambda s: [], split_sha256=lambda s: "0")
+    corpus = types.SimpleNamespace(folder="x", name="x", speakers=["a"], recipe="", report=[],
+                                   verify=lambda: ["001"], split=lambda s: [], split_sha256=lambda s: "0")
     class Corpus(types.SimpleNamespace):
         def __len__(self):
             return 0
@@ -203,27 +214,35 @@ def test_laps_are_taken_in_turn_and_a_run_that_broke_off_goes_on(tmp_path):
     work = {name: lambda name=name: order.append(name) for name in "ab"}
     lap = lambda run: (run(), next(seconds))[1]
     laps = cli.interleaved(work, 2, lap, keep)
-    assert laps == {"a": [1.0, 3.0], "b": [2.0, 4.0]} and "".join(order) == "aabbab"     # each once more, before its first lap
+    assert laps == {"a": [1.0, 3.0], "b": [2.0, 4.0]}
+    assert "".join(order) == "aabbab"     # each once more, before its first lap
     assert cli.interleaved(work, 2, lap, keep) == laps and len(order) == 6               # kept: nothing ran again
-    keep.write_text(json.dumps(json.loads(keep.read_text())[:-1]))                       # as if it had been killed during the last one
+    # as if it had been killed during the last one
+    keep.write_text(json.dumps(json.loads(keep.read_text())[:-1]))
     assert cli.interleaved(work, 2, lap, keep)["b"] == [2.0, 5.0] and "".join(order[6:]) == "bb"
 
 
 def test_bench_measures_every_stage_beside_another_preset(monkeypatch, capsys):
     from latentspeech.synthesis import LatentSpeech
     monkeypatch.setattr(LatentSpeech, "sight", property(lambda self: (10**5 if self.preset.name == "mini" else 7, 12)))
-    words = ["bench", "--preset", "tiny", "--against", "mini", "--seconds", "0.5", "--repeats", "1", "--threads", "1", "--n-steps", "2", "--json"]
+    words = ["bench", "--preset", "tiny", "--against", "mini", "--seconds", "0.5", "--repeats", "1", "--threads",
+             "1", "--n-steps", "2", "--json"]
     assert main(words) == 0
     result = json.loads(capsys.readouterr().out)
     rows = {r["stage"]: r for r in result["rows"]}
-    assert {"text to sound", "first sound of a stream", "text encoder", "denoiser, one call", "decoder", "encoder", "PQMF, there and back"} < rows.keys()
-    assert all(r["real_time_factor"] > 0 and r["times_faster"] == r["other_seconds"] / r["seconds"] for r in rows.values()) and torch.is_grad_enabled()
-    assert rows["first sound of a stream"]["other_seconds"] == rows["text to sound"]["other_seconds"]  # who sees everything can't begin early
+    assert {"text to sound", "first sound of a stream", "text encoder", "denoiser, one call", "decoder", "encoder",
+            "PQMF, there and back"} < rows.keys()
+    assert all(r["real_time_factor"] > 0 and r["times_faster"] == r["other_seconds"] / r["seconds"]
+               for r in rows.values())
+    assert torch.is_grad_enabled()
+    # who sees everything can't begin early
+    assert rows["first sound of a stream"]["other_seconds"] == rows["text to sound"]["other_seconds"]
     assert result["against"] == "mini" and result["parameters"]["mini"] > result["parameters"]["tiny"]
 
 
 def test_bench_alone(capsys):
-    assert main(["bench", "--preset", "tiny", "--against", "", "--seconds", "0.5", "--repeats", "1", "--threads", "1", "--json"]) == 0
+    assert main(["bench", "--preset", "tiny", "--against", "", "--seconds", "0.5", "--repeats", "1", "--threads",
+                 "1", "--json"]) == 0
     assert all(set(r) == {"stage", "seconds", "real_time_factor"} for r in json.loads(capsys.readouterr().out)["rows"])
 
 
@@ -247,7 +266,9 @@ def test_the_doctor_finds_what_is_gone(monkeypatch):
     monkeypatch.setitem(sys.modules, "soundfile", None)
     found = doctor()
     rows = rows_of(found)
-    assert not found["ok"] and rows["soundfile"]["status"] == "broken" and "soundfile" in rows["core packages"]["detail"]
+    assert not found["ok"]
+    assert rows["soundfile"]["status"] == "broken"
+    assert "soundfile" in rows["core packages"]["detail"]
     assert rows["extra eval"]["status"] == "absent" and "eval" in rows["extra eval"]["mend"]
     assert rows["compiler"]["status"] == "absent" and "gcc" in rows["compiler"]["mend"]
     assert all(r["mend"] for r in found["rows"] if r["status"] != "ok")
@@ -263,19 +284,25 @@ def install(folder, cuda, library=b"links to libcudart.so.13"):
     return extension
 
 
-@pytest.mark.parametrize("cuda,library,unfit", [(None, b"libcudart.so.13", True), ("13.0", b"libcudart.so.13", False), (None, b"libtorch_cpu.so", False)])
+@pytest.mark.parametrize("cuda,library,unfit", [(None, b"libcudart.so.13", True),
+                                                ("13.0", b"libcudart.so.13", False), (None, b"libtorch_cpu.so", False)])
 def test_a_cuda_torchaudio_is_moved_aside_only_beside_a_cpu_torch(tmp_path, monkeypatch, cuda, library, unfit, capsys):
     extension = install(tmp_path, cuda, library)
     monkeypatch.setattr(cli, "_folder", lambda package: tmp_path / package)
     assert bool(unfit_extensions()) is unfit
     if unfit:
-        assert rows_of(doctor())["torchaudio"] | {"mend": ""} == dict(what="torchaudio", status="broken", mend="", detail=f"{extension} wants CUDA, which this torch has not")
+        assert rows_of(doctor())["torchaudio"] | {"mend": ""} == dict(what="torchaudio", status="broken", mend="",
+                                                                      detail=f"{extension} wants CUDA, which "
+                                                                             "this torch has not")
     doctor(mend=True)
     assert extension.exists() is not unfit and extension.with_name(extension.name + ".unused").exists() is unfit
     assert ("moved" in capsys.readouterr().err) is unfit and unfit_extensions() == []
 
 
 def test_missing_reads_the_metadata(monkeypatch):
-    monkeypatch.setattr(importlib.metadata, "requires", lambda name: ["numpy>=1", "no-such-thing>=2", 'pesq>=0; extra == "eval"', 'nor-this; extra == "eval"'])
-    monkeypatch.setattr(importlib.metadata, "version", lambda name: "1" if name in ("numpy", "pesq") else (_ for _ in ()).throw(importlib.metadata.PackageNotFoundError(name)))
+    monkeypatch.setattr(importlib.metadata, "requires", lambda name: ["numpy>=1", "no-such-thing>=2",
+                                                                      'pesq>=0; extra == "eval"',
+                                                                      'nor-this; extra == "eval"'])
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "1" if name in ("numpy", "pesq")
+                        else (_ for _ in ()).throw(importlib.metadata.PackageNotFoundError(name)))
     assert missing() == ["no-such-thing"] and missing("eval") == ["nor-this"] and missing("zh") == []

@@ -32,13 +32,16 @@ numbers = st.one_of(st.integers(-10**9, 10**9), st.floats(allow_nan=False, allow
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.integers(1, 4096), max_size=8).map(tuple), numbers, st.text(max_size=20))
 def test_any_values_come_back(channels, rate, kind):
-    p = replace(C.preset("tiny"), autoencoder=C.AutoencoderConfig(kind=kind, channels=channels), train_voice=C.TrainConfig(learning_rate=rate))
+    p = replace(C.preset("tiny"), autoencoder=C.AutoencoderConfig(kind=kind, channels=channels),
+                train_voice=C.TrainConfig(learning_rate=rate))
     assert C.from_dict(C.Preset, json.loads(json.dumps(C.to_dict(p)))) == p
 
 
 def test_old_files_may_lack_settings_but_nothing_unknown_is_swallowed():
-    assert C.from_dict(C.Preset, {"name": "x", "denoiser": {"layers": 3}}) == C.Preset("x", denoiser=C.DenoiserConfig(layers=3))
-    for cls, values in ((C.DenoiserConfig, {"layer": 3}), (C.Preset, {"name": "x", "denoiser": {"layer": 3}}), (C.Preset, {"name": "x", "voice": {}})):
+    assert C.from_dict(C.Preset,
+                       {"name": "x", "denoiser": {"layers": 3}}) == C.Preset("x", denoiser=C.DenoiserConfig(layers=3))
+    for cls, values in ((C.DenoiserConfig, {"layer": 3}), (C.Preset, {"name": "x", "denoiser": {"layer": 3}}),
+                        (C.Preset, {"name": "x", "voice": {}})):
         with pytest.raises(C.ConfigError, match="knows no"):
             C.from_dict(cls, values)
 
@@ -57,7 +60,8 @@ def test_nothing_can_be_changed():
 
 
 def test_it_imports_nothing_but_the_standard_library():
-    code = "import sys, latentspeech.config; print(sorted(m for m in ('torch', 'numpy', 'fastcore') if m in sys.modules))"
+    code = ("import sys, latentspeech.config; print(sorted(m for m in ('torch', 'numpy', 'fastcore') if m in "
+            "sys.modules))")
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stdout.strip() == "[]"
 
 
@@ -67,13 +71,18 @@ def test_every_link_of_the_notation_leads_to_a_notebook():
 
 
 def test_tables_are_whole():
-    widths = [[len(re.sub(r"`[^`]*`", "", row).strip("|").split("|")) for row in table.splitlines()] for table in re.findall(r"(?:^\|.*\n?)+", PROSE, re.M)]
+    widths = [[len(re.sub(r"`[^`]*`", "", row).strip("|").split("|")) for row in table.splitlines()]
+              for table in re.findall(r"(?:^\|.*\n?)+", PROSE, re.M)]
     assert len(widths) >= 7 and all(len(set(w)) == 1 for w in widths), widths
 
 
 def test_every_name_of_the_tables_exists():
     source = "\n".join(p.read_text("utf8") for p in (ROOT / "latentspeech").glob("*.py"))
-    tables = PROSE.split("## The notation table")[1].split("## What a system")[0] + PROSE.split("## Words you will meet")[1].split("## What this showed")[0]
-    cells = [cell for row in tables.splitlines() if row.startswith("|") for cell in row.split("|")[2:4]]   # a code name stands in column 2 or 3
+    tables = (
+        PROSE.split("## The notation table")[1].split("## What a system")[0]
+        + PROSE.split("## Words you will meet")[1].split("## What this showed")[0]
+    )
+    # a code name stands in column 2 or 3
+    cells = [cell for row in tables.splitlines() if row.startswith("|") for cell in row.split("|")[2:4]]
     names = {n for cell in cells for n in re.findall(r"`\"?([A-Za-z_]\w+)[\"(.)]*`", cell)}
     assert len(names) > 50 and not [n for n in sorted(names) if not re.search(rf"\b{n}\b", source)]

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np, pytest, soundfile, torch
 from latentspeech.audio import resample
 from latentspeech.config import CorpusConfig, SAMPLE_RATE
-from latentspeech.corpora import (CorpusError, common_syllables, espeak, frame_durations, load_corpus, make_embedded_corpus,
+from latentspeech.corpora import (CorpusError, common_syllables, espeak, frame_durations, load_corpus,
+                                  make_embedded_corpus,
                                   make_sentences, plan_corpus, speak_espeak)
 from latentspeech.text import SYMBOLS, front_end, to_phones, to_pinyin
 
@@ -33,7 +34,8 @@ def test_held_out_texts_are_natural_and_never_in_train(plan):
     assert not any("(" in t for t in texts["test"] + texts["valid"])
     first = list(make_sentences(2000))
     assert texts["valid"] == first[150:250]
-    assert set(texts["test"]) <= set(make_sentences(300, seed=1)) - set(first[:150])  # the first test was looked at, and is in no split
+    # the first test was looked at, and is in no split
+    assert set(texts["test"]) <= set(make_sentences(300, seed=1)) - set(first[:150])
 
 def test_front_end_reads_each_text_as_spoken(plan):
     for job in plan:
@@ -56,7 +58,8 @@ def test_impossible_sizes_are_refused():
 # sound and labels
 
 def test_same_bits_in_another_process(corpus, tmp_path):
-    code = ("import sys, torch; torch.set_num_threads(2)\nfrom latentspeech.corpora import *\nfrom latentspeech.config import CorpusConfig\n"
+    code = ("import sys, torch; torch.set_num_threads(2)\nfrom latentspeech.corpora import *\nfrom "
+            "latentspeech.config import CorpusConfig\n"
             "espeak('ma1', 'cmn-latn-pinyin+m3')\n"
             "make_embedded_corpus(sys.argv[1], CorpusConfig(utterances=6, valid=1, test=1, seed=3), progress=False)")
     env = dict(os.environ, PYTHONPATH=str(Path(__file__).resolve().parents[1]))
@@ -106,7 +109,9 @@ def test_utterances_fit_their_sound(corpus):
         audio = corpus.audio(u)
         assert len(audio) == round(u.seconds * SAMPLE_RATE) and audio.abs().max() < 1
         assert len(u.symbols) == len(u.tones) == len(u.starts) and set(u.symbols) <= set(SYMBOLS)
-        assert np.all(np.diff([*u.starts, u.end]) > 0) and 0.0499 <= u.starts[1] <= 0.1501 and 0.0499 <= u.end - u.starts[-1] <= 0.151
+        assert np.all(np.diff([*u.starts, u.end]) > 0)
+        assert 0.0499 <= u.starts[1] <= 0.1501
+        assert 0.0499 <= u.end - u.starts[-1] <= 0.151
         assert to_pinyin(u.text, rules="basic") == u.pinyin
 
 def test_frame_durations_against_brute_force():
@@ -125,7 +130,8 @@ def test_frame_durations_against_brute_force():
 def test_idempotent_and_damage_is_seen(corpus, tmp_path):
     stamp = (corpus.folder / "manifest.json").stat().st_mtime_ns
     again = make_embedded_corpus(corpus.folder, SMALL, progress=False)
-    assert (corpus.folder / "manifest.json").stat().st_mtime_ns == stamp and again.split_sha256("test") == corpus.split_sha256("test")
+    assert (corpus.folder / "manifest.json").stat().st_mtime_ns == stamp
+    assert again.split_sha256("test") == corpus.split_sha256("test")
     u = again[2]
     data = bytearray(u.path.read_bytes())
     data[len(data) // 2] ^= 1
@@ -143,7 +149,8 @@ def test_another_folder_is_never_replaced(tmp_path):
         make_embedded_corpus(tmp_path, SMALL, progress=False)
     assert (tmp_path / "thesis.txt").exists()
 
-@pytest.mark.parametrize("damage", ["", "{", "[]", "<html>", '{"utterances": [{}]}', '{"utterances": 3, "name": "x", "recipe": ""}', "cut", "path", "labels"])
+@pytest.mark.parametrize("damage", ["", "{", "[]", "<html>", '{"utterances": [{}]}',
+                                    '{"utterances": 3, "name": "x", "recipe": ""}', "cut", "path", "labels"])
 def test_damaged_manifests(corpus, tmp_path, damage):
     text = (corpus.folder / "manifest.json").read_text("utf8")
     if damage == "cut":
@@ -171,7 +178,8 @@ def test_missing_espeak_names_what_to_install(monkeypatch):
 
 # corpora of other makers
 
-ROWS = ["id\ttext\tpinyin\tspeaker\tseconds\tsplit", "a1\t你好#1，世界#4。\tni6 hao3 shi4 jie4\tann\t0.5\ttrain", "a2\t再见。\tzai4 jian4\tbob\t0.5\ttest"]
+ROWS = ["id\ttext\tpinyin\tspeaker\tseconds\tsplit", "a1\t你好#1，世界#4。\tni6 hao3 shi4 jie4\tann\t0.5\ttrain",
+        "a2\t再见。\tzai4 jian4\tbob\t0.5\ttest"]
 
 def write(folder, rows=ROWS, ids=("a1", "a2"), archive=True, suffix="flac", encoding="utf8", end="\n", rate=24_000):
     (folder / "sounds.tsv").write_bytes(end.join(rows).encode(encoding))
@@ -185,20 +193,24 @@ def write(folder, rows=ROWS, ids=("a1", "a2"), archive=True, suffix="flac", enco
     return folder
 
 @pytest.mark.parametrize("archive", [True, False])
-@pytest.mark.parametrize("form", [dict(), dict(encoding="utf-8-sig"), dict(end="\r\n"), dict(suffix="wav", rate=48_000)])
+@pytest.mark.parametrize("form", [dict(), dict(encoding="utf-8-sig"), dict(end="\r\n"),
+                                  dict(suffix="wav", rate=48_000)])
 def test_tables_round_trip(tmp_path, archive, form):
     (tmp_path / "c").mkdir()
     corpus = load_corpus(write(tmp_path / "c", archive=archive, **form))
     assert [u.id for u in corpus] == ["a1", "a2"] and corpus.speakers == ["ann", "bob"] and not corpus.report
     u = corpus["a1"]
-    assert (u.text, u.pinyin, u.symbols[:6], u.starts) == ("你好，世界。", ["ni2", "hao3", "shi4", "jie4"], ["sil", "n", "i", "h", "ao", "sp"], None)
+    assert (u.text, u.pinyin, u.symbols[:6], u.starts) == ("你好，世界。", ["ni2", "hao3", "shi4", "jie4"],
+                                                           ["sil", "n", "i", "h", "ao", "sp"], None)
     first, second = corpus.audio(u), corpus.audio(u)
     assert len(first) == SAMPLE_RATE // 2 and torch.equal(first, second) and 0.29 < first.abs().max() < 0.31
     assert len(corpus.split("test")) == 1
 
 @pytest.mark.parametrize("line, text, message", [
-    (3, "a2\t再见。", "line 3 has 2 columns"), (3, ROWS[1], "line 3 has id a1 again"), (2, ROWS[1].replace("a1", "../a1"), "line 2 has id '../a1'"),
-    (2, ROWS[1].replace("train", "dev"), "line 2 has split 'dev'"), (1, "name\twords", "line 1 must name the columns"), (3, "", "line 3 has 1 columns")])
+    (3, "a2\t再见。", "line 3 has 2 columns"), (3, ROWS[1], "line 3 has id a1 again"),
+    (2, ROWS[1].replace("a1", "../a1"), "line 2 has id '../a1'"),
+    (2, ROWS[1].replace("train", "dev"), "line 2 has split 'dev'"),
+    (1, "name\twords", "line 1 must name the columns"), (3, "", "line 3 has 1 columns")])
 def test_tables_damage(tmp_path, line, text, message):
     rows = list(ROWS) + ["a3\t好。\thao3\tann\t0.5\ttrain"]
     rows[line - 1] = text
@@ -217,7 +229,8 @@ def test_hostile_archives(tmp_path, kind):
         (tmp_path / "sounds.tar").write_bytes(data[:2000])
     else:
         with tarfile.open(tmp_path / "sounds.tar", "a") as tar:
-            info = tarfile.TarInfo({"parent": "../x.flac", "link": "b.flac", "doubled": "a1.flac", "text": "readme.txt"}[kind])
+            info = tarfile.TarInfo({"parent": "../x.flac", "link": "b.flac", "doubled": "a1.flac",
+                                    "text": "readme.txt"}[kind])
             if kind == "link":
                 info.type, info.linkname = tarfile.SYMTYPE, "/etc/passwd"
             tar.addfile(info)
@@ -229,11 +242,14 @@ def test_rows_may_be_kept_for_their_sound_alone(tmp_path):
     folder = write(tmp_path, rows, ids=("a1", "a2", "a3", "a4"))
     assert [u.id for u in load_corpus(folder)] == ["a1", "a2"]
     corpus = load_corpus(folder, sounds=True)
-    assert [u.id for u in corpus] == ["a1", "a2", "a3", "a4"] and corpus["a3"].pinyin == corpus["a3"].symbols == corpus["a4"].tones == []
-    assert len(corpus.audio(corpus["a3"])) == SAMPLE_RATE // 2 and sum("for its sound alone" in line for line in corpus.report) == 2
+    assert [u.id for u in corpus] == ["a1", "a2", "a3", "a4"]
+    assert corpus["a3"].pinyin == corpus["a3"].symbols == corpus["a4"].tones == []
+    assert len(corpus.audio(corpus["a3"])) == SAMPLE_RATE // 2
+    assert sum("for its sound alone" in line for line in corpus.report) == 2
 
 def test_rows_left_out_are_reported(tmp_path):
-    rows = ROWS + ["a3\tVIP\t/ V IY1 /\tann\t0.5\ttrain", "a4\t好。\thao9\tann\t0.5\ttrain", "a5\t好。\thao3\tann\t0.5\ttrain"]
+    rows = ROWS + ["a3\tVIP\t/ V IY1 /\tann\t0.5\ttrain", "a4\t好。\thao9\tann\t0.5\ttrain",
+                   "a5\t好。\thao3\tann\t0.5\ttrain"]
     corpus = load_corpus(write(tmp_path, rows, ids=("a1", "a2", "a3", "a4", "b9")))
     assert len(corpus) == 2 and len(corpus.report) == 4
     assert [any(x in line for line in corpus.report) for x in ("English", "hao9", "no sound", "b9")] == [True] * 4
@@ -246,11 +262,13 @@ def test_link_out_of_the_folder_is_refused(tmp_path):
     with pytest.raises(CorpusError, match="leads out"):
         load_corpus(tmp_path / "c")
 
-@pytest.mark.skipif(not (DATA / "magicdata-cs").is_dir(), reason="the real recordings of magicdata-cs aren't on this machine")
+@pytest.mark.skipif(not (DATA / "magicdata-cs").is_dir(),
+                    reason="the real recordings of magicdata-cs aren't on this machine")
 def test_magicdata():
     corpus = load_corpus(DATA / "magicdata-cs")
     assert len(corpus) + len(corpus.report) == 200 and len(corpus) > 100
-    assert abs(len(corpus.audio(corpus[0])) / SAMPLE_RATE - corpus[0].seconds) < 0.05 and not any("6" in "".join(u.pinyin) for u in corpus)
+    assert abs(len(corpus.audio(corpus[0])) / SAMPLE_RATE - corpus[0].seconds) < 0.05
+    assert not any("6" in "".join(u.pinyin) for u in corpus)
 
 @pytest.mark.skipif(not (DATA / "audio-cmn").is_dir(), reason="the real recordings of audio-cmn aren't on this machine")
 def test_audio_cmn():
@@ -260,9 +278,11 @@ def test_audio_cmn():
 
 def test_two_makers_at_once_agree(tmp_path):
     code = ("import sys\nfrom latentspeech.corpora import *\nfrom latentspeech.config import CorpusConfig\n"
-            "print(len(make_embedded_corpus(sys.argv[1], CorpusConfig(utterances=6, valid=1, test=1), progress=False).verify()))")
+            "print(len(make_embedded_corpus(sys.argv[1], CorpusConfig(utterances=6, valid=1, test=1), "
+            "progress=False).verify()))")
     env = dict(os.environ, PYTHONPATH=str(Path(__file__).resolve().parents[1]))
-    makers = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "c")], env=env, text=True, stdout=subprocess.PIPE) for _ in range(2)]
+    makers = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "c")], env=env, text=True,
+                               stdout=subprocess.PIPE) for _ in range(2)]
     assert [m.communicate()[0].strip() for m in makers] == ["0", "0"]
     assert [f.name for f in tmp_path.iterdir()] == ["c"]
 
@@ -272,4 +292,5 @@ def test_a_failing_worker_says_why(tmp_path):
         def update(self):
             pass
     with pytest.raises(CorpusError, match="espeak's process failed.*cannot say"):
-        _share([dict(tokens=["hng5"], speaker="male", speed=200, pitch=50, silence=(0.1, 0.1), seed=0, id="a")], tmp_path, Bar())
+        _share([dict(tokens=["hng5"], speaker="male", speed=200, pitch=50, silence=(0.1, 0.1), seed=0, id="a")],
+               tmp_path, Bar())

@@ -17,16 +17,22 @@ def fabricate(folder):
     for name in ("a-natural.wav", "a-speech.wav"):
         soundfile.write(folder / "samples" / name, tone, 48_000)
     keep = lambda name, what: (folder / name).write_text(json.dumps(what), "utf8")
-    keep("samples.json", [dict(id="a", text="你好<b>&", pinyin=["ni2", "hao3"], heard=dict(natural=["ni2", "hao3"], speech=["ni3"]),
-                               sounds=dict(natural="samples/a-natural.wav", speech="a-speech.wav", reconstruction="samples/lost.wav"))])
-    row = lambda name, role, value: dict(row=name, metric="SER (in-house)", value=value, n=150, low=value / 2, high=value * 2, role=role, unit="%", failed=0)
+    keep("samples.json",
+         [dict(id="a", text="你好<b>&", pinyin=["ni2", "hao3"], heard=dict(natural=["ni2", "hao3"], speech=["ni3"]),
+                               sounds=dict(natural="samples/a-natural.wav", speech="a-speech.wav",
+                                           reconstruction="samples/lost.wav"))])
+    row = lambda name, role, value: dict(row=name, metric="SER (in-house)", value=value, n=150, low=value / 2,
+                                         high=value * 2, role=role, unit="%", failed=0)
     keep("table.json", dict(seed=0, split="abc<script>alert(1)</script>", ordering="holds",
-                            rows=[row("natural", "natural", 0.01), row("full TTS", "tts", 0.062), row("wrong text", "control", 0.93)]))
+                            rows=[row("natural", "natural", 0.01), row("full TTS", "tts", 0.062),
+                                  row("wrong text", "control", 0.93)]))
     for part in ("autoencoder", "voice"):
         (folder / part).mkdir()
-        keep(f"{part}/history.json", dict(history=[dict(step=i + 1, seconds=i, loss=3 / (i + 1), mel=1.0) for i in range(60)]))
+        keep(f"{part}/history.json",
+             dict(history=[dict(step=i + 1, seconds=i, loss=3 / (i + 1), mel=1.0) for i in range(60)]))
     stages = [dict(s.__dict__, seconds=100.0, peak_gb=1.25, status="done") for s in plan_stages((2.5, 2.5))]
-    keep("demo.json", dict(preset="mini", scratch=False, machine="2 cores & more", minutes=14.2, first_sound_minutes=1.1, peak_gb=2.04, training_minutes=[2.5, 2.5],
+    keep("demo.json", dict(preset="mini", scratch=False, machine="2 cores & more", minutes=14.2,
+                           first_sound_minutes=1.1, peak_gb=2.04, training_minutes=[2.5, 2.5],
                            costs=dict(going_on=[2.5, 2.5], from_nothing=[22, 18]), whole_from_nothing=48, stages=stages,
                            shipped=dict(voice=dict(steps=9000, training_seconds=3600, machine="two <cores>"))))
     return folder
@@ -39,13 +45,17 @@ def page(tmp_path_factory):
 
 def test_the_page_shows_what_there_is(page):
     assert page.count("<audio") == 2 and page.count("data:image/png") == 2 and page.count("data:image/svg+xml") == 2
-    for text in ("nǐ", "not there", "6.2 %", "n = 150", "3.1 % to 12.4 %", "holds", "14 min 12 s", "2.0 GB", "1 min 06 s", "40 minutes of training in place of 5",
+    for text in ("nǐ", "not there", "6.2 %", "n = 150", "3.1 % to 12.4 %", "holds", "14 min 12 s", "2.0 GB",
+                 "1 min 06 s", "40 minutes of training in place of 5",
                  "9,000 steps in 60 min 00 s", "a ruler that changes with each run", "make speak"):
         assert text in page, text
 
 
 def test_the_page_escapes_what_it_did_not_write(page):
-    assert "你好&lt;b&gt;&amp;" in page and "<script" not in page and "two &lt;cores&gt;" in page and "2 cores &amp; more" in page
+    assert "你好&lt;b&gt;&amp;" in page
+    assert "<script" not in page
+    assert "two &lt;cores&gt;" in page
+    assert "2 cores &amp; more" in page
 
 
 def test_the_page_stands_alone(page):
@@ -71,11 +81,13 @@ def test_tags_are_balanced(page):
 
 def test_an_empty_folder_gives_a_page_that_says_so(tmp_path):
     text = write_page(tmp_path).read_text("utf8")
-    for piece in ("samples.json is missing", "table.json is missing", "autoencoder/history.json is missing", "No notebook was run"):
+    for piece in ("samples.json is missing", "table.json is missing", "autoencoder/history.json is missing",
+                  "No notebook was run"):
         assert piece in text
 
 
-@pytest.mark.parametrize("name", ["samples.json", "table.json", "demo.json", "voice/history.json", "samples/a-speech.wav"])
+@pytest.mark.parametrize("name", ["samples.json", "table.json", "demo.json", "voice/history.json",
+                                  "samples/a-speech.wav"])
 @pytest.mark.parametrize("content", [b"", b"{", b"null"])
 def test_a_damaged_piece_never_hurts_the_rest(tmp_path, name, content):
     folder = fabricate(tmp_path / "demo")
@@ -86,7 +98,8 @@ def test_a_damaged_piece_never_hurts_the_rest(tmp_path, name, content):
 def test_a_violated_ordering_is_shown(tmp_path):
     folder = fabricate(tmp_path / "demo")
     table = json.loads((folder / "table.json").read_text())
-    (folder / "table.json").write_text(json.dumps(dict(table, ordering=["ORDERING VIOLATED: SER: natural is not below"])))
+    (folder / "table.json").write_text(json.dumps(dict(table, ordering=["ORDERING VIOLATED: SER: natural is "
+                                                                        "not below"])))
     assert 'class="bad"' in (text := build_page(folder)) and "ORDERING VIOLATED" in text
 
 
@@ -100,17 +113,29 @@ def test_what_was_heard_is_compared_with_what_was_said():
 
 def test_a_notebook_becomes_a_page_without_network_or_widgets(tmp_path):
     bar = lambda key, **state: {key: dict(state=state)}
-    states = bar("box", children=["IPY_MODEL_a", "IPY_MODEL_b"]) | bar("a", value="training: 100%") | bar("b", value=" 20/20 [00:02&lt;00:00]")
-    view = lambda key: nbformat.v4.new_output("display_data", {"application/vnd.jupyter.widget-view+json": dict(model_id=key), "text/plain": "0%"})
+    states = (
+        bar("box", children=["IPY_MODEL_a", "IPY_MODEL_b"])
+        | bar("a", value="training: 100%")
+        | bar("b", value=" 20/20 [00:02&lt;00:00]")
+    )
+    view = lambda key: nbformat.v4.new_output("display_data",
+                                              {"application/vnd.jupyter.widget-view+json": dict(model_id=key),
+                                               "text/plain": "0%"})
     cells = [nbformat.v4.new_markdown_cell("# Lesson <1>\nWhy? <details><summary>Answer</summary>Since.</details>"),
-             nbformat.v4.new_code_cell("1", outputs=[view("box"), view("gone"), nbformat.v4.new_output("stream", text="seen")])]
-    notebook = nbformat.v4.new_notebook(cells=cells, metadata=dict(widgets={"application/vnd.jupyter.widget-state+json": dict(state=states)}))
+             nbformat.v4.new_code_cell("1", outputs=[view("box"), view("gone"),
+                                                     nbformat.v4.new_output("stream", text="seen")])]
+    notebook = nbformat.v4.new_notebook(
+        cells=cells, metadata=dict(widgets={"application/vnd.jupyter.widget-state+json": dict(state=states)})
+    )
     outputs = settled(notebook).cells[1].outputs
     assert len(outputs) == 2 and outputs[0].data["text/plain"] == "training: 100%  20/20 [00:02<00:00]"
     nbformat.write(notebook, tmp_path / "lesson.ipynb")
     text = notebook_page(tmp_path / "lesson.ipynb").read_text("utf8")
-    assert "<details><summary>Answer</summary>Since.</details>" in text and "widget" not in (tmp_path / "lesson.ipynb").read_text()
-    assert "seen" in text and "20/20" in text and not re.search(r"""<(script|link)[^>]*(src|href)=["']https?:|import[^\n]*https:""", text)
+    assert "<details><summary>Answer</summary>Since.</details>" in text
+    assert "widget" not in (tmp_path / "lesson.ipynb").read_text()
+    assert "seen" in text
+    assert "20/20" in text
+    assert not re.search(r"""<(script|link)[^>]*(src|href)=["']https?:|import[^\n]*https:""", text)
 
 
 def test_what_is_left_is_never_nothing_and_never_all():
@@ -121,12 +146,16 @@ def test_what_is_left_is_never_nothing_and_never_all():
     for elapsed in (0, 10, 300, 9000):
         assert 0 <= estimate(stage, elapsed, dict(left=-5), trained=1)[0] < 1
     line = progress_line(4, 6, stage, 0.5, 75, 700, "step 10, error 1.2")
-    assert all(part in line for part in ("4 of 6", "50%", "75 s left", "whole demo 12 min", "step 10")) and len(line) < 140
-    assert (clock(5), clock(95), clock(3600)) == ("5 s", "1:35 min", "60 min") and sum(s.plan for s in plan_stages(demo.FROM_NOTHING)) < 3600
+    assert all(part in line for part in ("4 of 6", "50%", "75 s left", "whole demo 12 min", "step 10"))
+    assert len(line) < 140
+    assert (clock(5), clock(95), clock(3600)) == ("5 s", "1:35 min", "60 min")
+    assert sum(s.plan for s in plan_stages(demo.FROM_NOTHING)) < 3600
 
 
 def test_memory_of_children_counts():
-    before, child = resident_gb(), subprocess.Popen([sys.executable, "-c", "x = b'x' * 200_000_000; print(1, flush=True); input()"], stdin=-1, stdout=-1)
+    before, child = resident_gb(), subprocess.Popen([sys.executable, "-c",
+                                                     "x = b'x' * 200_000_000; print(1, flush=True); input()"],
+                                                    stdin=-1, stdout=-1)
     if not before:
         pytest.skip("/proc does not tell here")
     child.stdout.readline()
@@ -159,10 +188,12 @@ out = Path(os.environ["LATENTSPEECH_OUT"])
 
 def small(tmp_path, stream, **cells):
     "Return a demo of three small notebooks; `cells` replaces some of their code."
-    code = {"autoencoder": TRAIN.format(part="autoencoder"), "voice": TRAIN.format(part="voice"), "table": TABLE} | cells
+    code = {"autoencoder": TRAIN.format(part="autoencoder"), "voice": TRAIN.format(part="voice"),
+            "table": TABLE} | cells
     for key, name in demo.NOTEBOOKS.items():
         (tmp_path / "nbs").mkdir(exist_ok=True)
-        cells = [nbformat.v4.new_markdown_cell(f"# The {key}"), nbformat.v4.new_code_cell(code[key]), nbformat.v4.new_code_cell("1 + 1")]
+        cells = [nbformat.v4.new_markdown_cell(f"# The {key}"), nbformat.v4.new_code_cell(code[key]),
+                 nbformat.v4.new_code_cell("1 + 1")]
         nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "nbs" / f"{name}.ipynb")
     run = Small("tiny", tmp_path / "out", False, None, stream)
     run.lessons = tmp_path / "nbs"
@@ -174,11 +205,16 @@ def test_a_demo_runs_three_notebooks_and_leaves_a_page(tmp_path):
     run = small(tmp_path, stream := io.StringIO())
     assert run.run() == 0, stream.getvalue()
     page, said = (tmp_path / "out" / "index.html").read_text("utf8"), stream.getvalue()
-    assert "The autoencoder" in page and "7 steps" in page and "5.0 %" in page and (tmp_path / "out" / "72_paper_table.html").exists()
+    assert "The autoencoder" in page
+    assert "7 steps" in page
+    assert "5.0 %" in page
+    assert (tmp_path / "out" / "72_paper_table.html").exists()
     assert "1 of 6" in said and "6 of 6" in said and "Open " in said and "\r" not in said
     write_record(tmp_path / "out", tmp_path / "demo.json")
     kept = json.loads((tmp_path / "demo.json").read_text())
-    assert kept["table"] == [dict(row="full TTS", metric="SER (in-house)", value=0.05, n=8, low=0.01, high=0.1)] and kept["minutes"] > 0 and kept["peak_gb"] > 0
+    assert kept["table"] == [dict(row="full TTS", metric="SER (in-house)", value=0.05, n=8, low=0.01, high=0.1)]
+    assert kept["minutes"] > 0
+    assert kept["peak_gb"] > 0
 
 
 def test_a_notebook_that_fails_is_named_and_the_page_still_written(tmp_path):
@@ -187,7 +223,10 @@ def test_a_notebook_that_fails_is_named_and_the_page_still_written(tmp_path):
     page, said = (tmp_path / "out" / "index.html").read_text("utf8"), stream.getvalue()
     for text in (said, page):
         assert "71_train_latentspeech.ipynb" in text and "AttributeError" in text
-    assert "FAILED" in said and "70_train_autoencoder.html" in page and "72_paper_table" not in page and "<b> 1" not in page
+    assert "FAILED" in said
+    assert "70_train_autoencoder.html" in page
+    assert "72_paper_table" not in page
+    assert "<b> 1" not in page
 
 
 def test_a_table_that_is_missing_is_said(tmp_path):
@@ -223,7 +262,9 @@ def test_ctrl_c_ends_the_kernel_too(tmp_path):
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     said, complaints = process.communicate(timeout=40)
-    assert process.returncode == 130 and "Interrupted after" in said and "Traceback" not in said + complaints, said + complaints
+    assert process.returncode == 130 and "Interrupted after" in said and "Traceback" not in said + complaints, (
+        said + complaints
+    )
     for _ in range(50):
         if not Path(f"/proc/{pid}").exists():
             break

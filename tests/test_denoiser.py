@@ -35,8 +35,10 @@ def test_time_features_by_formula():
 def test_gated_layer_by_explicit_sums():
     layer, x, step, text = GatedLayer(4, 3, True), torch.randn(1, 4, 12), torch.randn(1, 4, 1), torch.randn(1, 8, 12)
     padded, w = F.pad(x + step, (3, 3)), layer.look.weight
-    look = sum(torch.einsum("oi,bil->bol", w[..., k], padded[..., 3 * k:3 * k + 12]) for k in range(3)) + layer.look.bias[:, None] + text
-    out = torch.einsum("oi,bil->bol", layer.output.weight[..., 0], look[:, :4].tanh() * look[:, 4:].sigmoid()) + layer.output.bias[:, None]
+    look = sum(torch.einsum("oi,bil->bol", w[..., k], padded[..., 3 * k:3 * k + 12])
+               for k in range(3)) + layer.look.bias[:, None] + text
+    out = torch.einsum("oi,bil->bol", layer.output.weight[..., 0],
+                       look[:, :4].tanh() * look[:, 4:].sigmoid()) + layer.output.bias[:, None]
     new, skip = layer(x, step, text, torch.ones(1, 1, 1))
     torch.testing.assert_close(new, (x + out[:, :4]) / math.sqrt(2), atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(skip, out[:, 4:], atol=1e-5, rtol=1e-4)

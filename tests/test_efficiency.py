@@ -13,7 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 import efficiency
-from efficiency import (FOLDS, OURS, PIECES, STEPS, SYSTEMS, build, count, counted, exponent, fit_time, layer_macs, numbers, predict_time, resident,
+from efficiency import (FOLDS, OURS, PIECES, STEPS, SYSTEMS, build, count, counted, exponent, fit_time, layer_macs,
+                        numbers, predict_time, resident,
                         sentence, speaking, tensor_peak, time_rows, timed, training, weights, work)
 from latentspeech.baselines import cost, untrained
 from latentspeech.config import PRESETS
@@ -23,7 +24,8 @@ from latentspeech.table import recorded
 
 RECORD = ROOT / "data" / "results" / "74_efficiency.json"
 TINY = PRESETS["tiny"]
-SMALL_PAPER = replace(PRESETS["paper"], encoder=replace(PRESETS["paper"].encoder, width=32, expansion=2), denoiser=replace(PRESETS["paper"].denoiser, layers=3, width=16),
+SMALL_PAPER = replace(PRESETS["paper"], encoder=replace(PRESETS["paper"].encoder, width=32, expansion=2),
+                      denoiser=replace(PRESETS["paper"].denoiser, layers=3, width=16),
                       autoencoder=replace(PRESETS["paper"].autoencoder, channels=(8, 16, 24, 32)))
 
 
@@ -49,7 +51,8 @@ def test_attention_grows_with_the_square():
     assert [macs(n) - projections(n) for n in (5, 10)] == [2 * 2 * 25 * 8, 2 * 2 * 100 * 8]
 
 
-@pytest.mark.parametrize("name, preset", [(OURS, TINY), ("mel diffusion", TINY), ("band diffusion", TINY), ("bands x 32", TINY), (OURS, SMALL_PAPER)],
+@pytest.mark.parametrize("name, preset", [(OURS, TINY), ("mel diffusion", TINY), ("band diffusion", TINY),
+                                          ("bands x 32", TINY), (OURS, SMALL_PAPER)],
                          ids=["latents", "mels", "bands", "bands x 32", "the paper's kind"])
 def test_the_counter_agrees_with_torch(name, preset):
     voice, seconds, n_steps = build(name, preset), 6.0, 3           # longer than the decoder's pieces of 256 frames
@@ -64,15 +67,20 @@ def test_counting_leaves_nothing_behind():
     with counted(voice) as seen:
         first = speaking(voice, 0.5, 1)()
     before = dict(seen)
-    assert torch.equal(first, speaking(voice, 0.5, 1)()) and dict(seen) == before and set(before) == {"autoencoder", "encoder", "denoiser"}
+    assert torch.equal(first, speaking(voice, 0.5, 1)())
+    assert dict(seen) == before
+    assert set(before) == {"autoencoder", "encoder", "denoiser"}
 
 
 def test_numbers_a_second_are_exact():
-    assert [numbers(build(name, TINY)) for name in (*SYSTEMS[:3], *(f"bands x {n}" for n in FOLDS))] == [750, 15_000, 48_000, 48_000, 48_000, 48_000]
+    assert [numbers(build(name, TINY))
+            for name in (*SYSTEMS[:3], *(f"bands x {n}" for n in FOLDS))] == [750, 15_000, 48_000, 48_000, 48_000,
+                                                                              48_000]
 
 
 def test_weights_are_those_of_lesson_17():
-    for name, known in ((OURS, "latentspeech"), ("mel diffusion", "mel_diffusion"), ("band diffusion", "band_diffusion")):
+    for name, known in ((OURS, "latentspeech"), ("mel diffusion", "mel_diffusion"),
+                        ("band diffusion", "band_diffusion")):
         assert sum(weights(build(name, TINY)).values()) == cost(untrained(known, TINY), 1)["parameters"]
 
 
@@ -80,9 +88,12 @@ def test_weights_are_those_of_lesson_17():
 def test_it_speaks_as_the_voice_does(name):
     voice = build(name, replace(TINY, diffusion=replace(TINY.diffusion, n_steps=2)))
     phones, durations = sentence(1.0)
-    torch.testing.assert_close(speaking(voice, 1.0, 2)()[0, 0], voice.speak_phones([phones], 0, durations=[durations])[0].audio, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(speaking(voice, 1.0, 2)()[0, 0],
+                               voice.speak_phones([phones], 0, durations=[durations])[0].audio, atol=1e-5, rtol=1e-4)
     both = speaking(voice, 1.0, 2, batch=2)()
-    assert both.shape == (2, 1, 47 * 1024) and not torch.equal(both[0], both[1]) and both.std() > 1e-4   # work on something, not on zeros
+    assert both.shape == (2, 1, 47 * 1024)
+    assert not torch.equal(both[0], both[1])
+    assert both.std() > 1e-4   # work on something, not on zeros
 
 
 def test_a_step_of_training_learns():
@@ -93,11 +104,13 @@ def test_a_step_of_training_learns():
         step, seconds = training(voice, corpus, 2)
         assert seconds == sum(u.seconds for u in corpus.split("train")[:2])
         step()
-        assert sum(not torch.equal(a, b) for a, b in zip(before, voice.denoiser.parameters())) > len(before) / 2   # gradients, not zeros, all the way
+        # gradients, not zeros, all the way
+        assert sum(not torch.equal(a, b) for a, b in zip(before, voice.denoiser.parameters())) > len(before) / 2
 
 
 def test_times_are_taken_in_turn_and_compared_in_the_same_round(monkeypatch, tmp_path):
-    order, clock, args = [], iter([1.0, 2.0, 10.0, 30.0, 1.0, 4.0]), SimpleNamespace(device="cpu", clock="wall", repeats=3, folder=tmp_path)
+    order, clock, args = [], iter([1.0, 2.0, 10.0, 30.0, 1.0, 4.0]), SimpleNamespace(device="cpu", clock="wall",
+                                                                                     repeats=3, folder=tmp_path)
     monkeypatch.setattr(efficiency, "_seconds", lambda run, device: (run(), next(clock))[1])
     jobs = {(OURS, 4, 1): lambda: order.append("a"), ("mel diffusion", 4, 1): lambda: order.append("b")}
     times = timed("some", jobs, args)
@@ -124,21 +137,27 @@ def test_memory_is_counted_to_the_byte():
         second = torch.ones(2000)
         del first
         return second + torch.ones(500).sum()
-    assert 16_000 <= tensor_peak(hold) <= 16_000 + 2048 and tensor_peak(lambda: torch.ones(10 ** 6)) == pytest.approx(4e6, rel=1e-3)
+    assert 16_000 <= tensor_peak(hold) <= 16_000 + 2048
+    assert tensor_peak(lambda: torch.ones(10 ** 6)) == pytest.approx(4e6, rel=1e-3)
     assert 0 < resident() <= resident(peak=True)
 
 
 @pytest.mark.skipif(not RECORD.exists(), reason="no record yet: tools/efficiency.py makes it")
 def test_the_record_is_whole_and_its_counts_can_be_repeated():
     record = recorded(RECORD)
-    assert len(record["split_sha256"]) == 64 and set(record["weights_sha256"]) == set(SYSTEMS) and record["command"].startswith("python tools/efficiency.py")
+    assert len(record["split_sha256"]) == 64
+    assert set(record["weights_sha256"]) == set(SYSTEMS)
+    assert record["command"].startswith("python tools/efficiency.py")
     rows = {(r["what"], r["system"], r.get("seconds"), r.get("n_steps")): r for r in record["rows"]}
     for name in SYSTEMS:
-        assert all(any(r["system"] == name and r["what"].startswith(what) for r in record["rows"]) for what in ("speaking, by length", "training", "memory, speak", "memory, train", "tensors"))
+        assert all(any(r["system"] == name and r["what"].startswith(what) for r in record["rows"])
+                   for what in ("speaking, by length", "training", "memory, speak", "memory, train", "tensors"))
         assert {r["n_steps"] for r in record["rows"] if (r["what"], r["system"]) == ("speaking", name)} == set(STEPS)
     for r in record["rows"]:
         if r["what"].startswith(("speaking", "training")):
-            assert r["n"] >= 5 and r["value_low"] <= r["value"] <= r["value_high"] and r["ratio_low"] <= r["ratio"] <= r["ratio_high"]
+            assert r["n"] >= 5
+            assert r["value_low"] <= r["value"] <= r["value_high"]
+            assert r["ratio_low"] <= r["ratio"] <= r["ratio_high"]
     for name in SYSTEMS[:3]:
         for again in count(name, build(name)):
             kept = rows[again["what"], name, again.get("seconds"), again.get("n_steps")]
@@ -150,7 +169,8 @@ def run(monkeypatch, capsys, *options):
     for name, value in dict(STEPS=(1, 2), LENGTHS=(0.5, 1, 2), TEN=1.0, FOLDS=(), SYSTEMS=SYSTEMS[:2]).items():
         monkeypatch.setattr(efficiency, name, value)
     monkeypatch.setattr(efficiency, "held_alone", lambda name, what, args: dict(whole=3e8, added=1e8))
-    monkeypatch.setattr(sys, "argv", ["efficiency.py", "--preset", "tiny", "--threads", "1", "--seconds", "0.5", "--repeats", "1", *options])
+    monkeypatch.setattr(sys, "argv", ["efficiency.py", "--preset", "tiny", "--threads", "1", "--seconds", "0.5",
+                                      "--repeats", "1", *options])
     threads = torch.get_num_threads()
     try:
         efficiency.main()
@@ -161,14 +181,18 @@ def run(monkeypatch, capsys, *options):
 
 def test_the_command_makes_a_record_in_pieces(monkeypatch, capsys, tmp_path):
     parts, table = tmp_path / "parts", tmp_path / "table.json"
-    assert "still to be measured: counts, folds, training, memory, tensors" in run(monkeypatch, capsys, "--folder", str(parts), "--only", "steps", "lengths")
+    assert "still to be measured: counts, folds, training, memory, tensors" in run(monkeypatch, capsys, "--folder",
+                                                                                   str(parts), "--only", "steps",
+                                                                                   "lengths")
     first = (parts / "steps.json").read_bytes()
     with pytest.raises(SystemExit, match="other options"):
         run(monkeypatch, capsys, "--folder", str(parts), "--seconds", "0.4")
     assert str(table) in run(monkeypatch, capsys, "--folder", str(parts), "--out", str(table))
-    assert set(PIECES) == {p.stem for p in parts.glob("*.json")} - {"options"} and first == (parts / "steps.json").read_bytes()
+    assert set(PIECES) == {p.stem for p in parts.glob("*.json")} - {"options"}
+    assert first == (parts / "steps.json").read_bytes()
     rows = recorded(table)["rows"]
-    assert {r["what"] for r in rows} >= {"weights", "numbers", "multiply-accumulates", "speaking", "training", "memory, speak", "memory, train", "tensors alive"}
+    assert {r["what"] for r in rows} >= {"weights", "numbers", "multiply-accumulates", "speaking", "training",
+                                         "memory, speak", "memory, train", "tensors alive"}
     assert all(r["ratio"] == 1 for r in rows if r["system"] == OURS and "ratio" in r)
 
 

@@ -5,8 +5,10 @@ from hypothesis import given, settings, strategies as st
 from torch import nn
 
 from latentspeech.config import EncoderConfig, preset
-from latentspeech.encoder import (Attention, Block, EncoderError, Fusion, TextEncoder, duration_loss, frame_index, frame_position,
-                                  length_regulate, prior_loss, rotary, round_durations, sequence_mask, sinusoidal_positions)
+from latentspeech.encoder import (Attention, Block, EncoderError, Fusion, TextEncoder, duration_loss, frame_index,
+                                  frame_position,
+                                  length_regulate, prior_loss, rotary, round_durations, sequence_mask,
+                                  sinusoidal_positions)
 
 
 def make(name="tiny", **kwargs):
@@ -16,7 +18,12 @@ def make(name="tiny", **kwargs):
 
 def batch():
     torch.manual_seed(1)
-    return torch.randint(1, 30, (4, 12)), torch.randint(0, 6, (4, 12)), torch.tensor([0, 1, 2, 1]), torch.tensor([5, 12, 1, 9])
+    return (
+        torch.randint(1, 30, (4, 12)),
+        torch.randint(0, 6, (4, 12)),
+        torch.tensor([0, 1, 2, 1]),
+        torch.tensor([5, 12, 1, 9]),
+    )
 
 
 @settings(max_examples=50, deadline=None)
@@ -56,7 +63,8 @@ def test_attention_equals_pytorch_multihead():
     theirs.in_proj_weight.data, theirs.in_proj_bias.data = ours.project.weight.data, ours.project.bias.data
     theirs.out_proj.load_state_dict(ours.output.state_dict())
     x, mask = torch.randn(2, 7, 16), sequence_mask(torch.tensor([7, 4]))
-    torch.testing.assert_close(ours(x, mask)[mask], theirs(x, x, x, key_padding_mask=~mask)[0][mask], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(ours(x, mask)[mask], theirs(x, x, x, key_padding_mask=~mask)[0][mask], atol=1e-5,
+                               rtol=1e-4)
 
 
 def test_paper_block_equals_pytorch_transformer_layer_with_kernel_1():
@@ -136,10 +144,13 @@ def test_all_parameters_learn_and_base_stops_the_duration_gradient():
 
 def test_losses_against_plain_formulas():
     log_durations, durations = torch.randn(2, 5), torch.tensor([[1, 2, 3, 0, 0], [4, 5, 6, 7, 8]])
-    plain = [(log_durations[i, j] - torch.log(durations[i, j] + 1.)).abs() for i in range(2) for j in range(5) if durations[i, j]]
+    plain = [(log_durations[i, j] - torch.log(durations[i, j] + 1.)).abs() for i in range(2) for j in range(5)
+             if durations[i, j]]
     torch.testing.assert_close(duration_loss(log_durations, durations), torch.stack(plain).mean())
-    prior, z, mask = torch.randn(2, 16, 6), torch.randn(2, 16, 6), torch.tensor([[1.] * 6, [1.] * 2 + [0.] * 4])[:, None]
-    torch.testing.assert_close(prior_loss(prior, z, mask), torch.cat([(prior - z)[0].flatten(), (prior - z)[1, :, :2].flatten()]).square().mean())
+    prior, z, mask = torch.randn(2, 16, 6), torch.randn(2, 16, 6), torch.tensor([[1.] * 6,
+                                                                                 [1.] * 2 + [0.] * 4])[:, None]
+    torch.testing.assert_close(prior_loss(prior, z, mask),
+                               torch.cat([(prior - z)[0].flatten(), (prior - z)[1, :, :2].flatten()]).square().mean())
 
 
 def test_low_rank_fusion_has_its_rank():
@@ -172,7 +183,8 @@ def test_runs_under_bfloat16_autocast():
 
 
 def test_budget():
-    sizes = {n: sum(p.numel() for p in TextEncoder(preset(n).encoder, 104).parameters()) / 1e6 for n in ("base", "paper")}
+    sizes = {n: sum(p.numel() for p in TextEncoder(preset(n).encoder, 104).parameters()) / 1e6
+             for n in ("base", "paper")}
     assert sizes["base"] <= 5 and 58 < sizes["paper"] < 63
 
 

@@ -29,7 +29,8 @@ def test_the_judge_hears_espeak_through_the_whole_chain(tts, corpus):
     """Natural < full TTS < another text, on sentences that no training has seen."""
     test, judge = corpus.split("test"), Judge.from_pretrained("mini")
     rows = renditions(tts, corpus, test)
-    error = {row: float(syllable_error_rate([u.pinyin for u in test], judge.transcribe_batch(sounds))) for row, sounds in rows.items()}
+    error = {row: float(syllable_error_rate([u.pinyin for u in test], judge.transcribe_batch(sounds))) for row,
+             sounds in rows.items()}
     assert error["natural"] <= 0.03 and error["reconstruction"] <= 0.08 and error["TTS"] <= 0.15
     assert error["control: another text"] >= 0.8
 
@@ -66,6 +67,9 @@ def test_bounds_lie_where_they_should(corpus):
     test, judge = corpus.split("test"), Judge.from_pretrained("mini")
     sounds, said = [corpus.audio(u) for u in test], [u.pinyin for u in test]
     heard = {row: judge.transcribe_batch(some) for row, some in bounds(sounds).items()}
-    ser, tone = ({row: float(rate(said, h)) for row, h in heard.items()} for rate in (syllable_error_rate, tone_error_rate))
-    assert ser["natural, resampled once"] <= 0.03 and ser["WORLD copy-synthesis"] <= 0.3 and ser["control: 0 dB noise"] > 0.1
+    ser, tone = ({row: float(rate(said, h)) for row, h in heard.items()}
+                 for rate in (syllable_error_rate, tone_error_rate))
+    assert ser["natural, resampled once"] <= 0.03
+    assert ser["WORLD copy-synthesis"] <= 0.3
+    assert ser["control: 0 dB noise"] > 0.1
     assert tone["control: tones flattened"] > 0.3 > tone["WORLD copy-synthesis"]

@@ -27,11 +27,13 @@ def code_of(notebook, *marks):
 @pytest.fixture(scope="module")
 def probes():
     """Cells of experiment 7, from the three witnesses to the linear probe, with the tiny corpus."""
-    space = dict(__name__="experiment", preset=preset("tiny"), corpus=make_embedded_corpus(config=preset("tiny").corpus, progress=False))
+    space = dict(__name__="experiment", preset=preset("tiny"),
+                 corpus=make_embedded_corpus(config=preset("tiny").corpus, progress=False))
     space |= dict(train=space["corpus"].split("train"), test=space["corpus"].split("test"))
     exec(code_of("76_downstream", "from latentspeech.audio import"), space)
     space["autoencoder"] = space["Autoencoder"].from_pretrained("mini")
-    exec(code_of("76_downstream", "def latent(", "def principal(", "views = {", "def labels(", "def with_neighbours(", "def probe(", "def probe_errors("), space)
+    exec(code_of("76_downstream", "def latent(", "def principal(", "views = {", "def labels(",
+                 "def with_neighbours(", "def probe(", "def probe_errors("), space)
     return space
 
 
@@ -39,8 +41,10 @@ def test_experiment_7_a_line_reads_phones_from_a_mel_more_easily_than_from_a_lat
     rows = {r["view"]: r for r in record("76_downstream")["rows"] if r["task"] == "phone of a frame, wrong"}
     now = {name: probes["probe_errors"](probes["views"][name], 0) for name in rows}
     order = lambda values: sorted(values, key=values.get)
-    assert order({k: float(v) for k, v in now.items()})[-1] == order({k: r["value"] for k, r in rows.items()})[-1] == "latent"
-    for name, rate in now.items():                      # a small corpus teaches less: no better than the record, and far from chance
+    assert order({k: float(v) for k, v in now.items()})[-1] == order({k: r["value"] for k,
+                                                                      r in rows.items()})[-1] == "latent"
+    # a small corpus teaches less: no better than the record, and far from chance
+    for name, rate in now.items():
         assert rows[name]["low"] <= float(rate) < 0.9 and rate.n == len(probes["test"])
 
 
@@ -74,18 +78,23 @@ def test_experiment_8_the_text_takes_next_to_nothing_beside_steps_and_decoder(tt
             laps.append(time.process_time() - start)
         return median(laps[1:])
     phones = tts.plan(text)
-    say = lambda n: seconds(lambda: tts.latents([r[1] for r in phones.rows], [0] * len(phones.rows), [0] * len(phones.rows), diffusion=tts.diffusion(n)))
+    say = lambda n: seconds(lambda: tts.latents([r[1] for r in phones.rows], [0] * len(phones.rows),
+                                                [0] * len(phones.rows), diffusion=tts.diffusion(n)))
     with torch.no_grad():
-        now = {"text": seconds(lambda: tts.phones(text)), "8 steps": say(9) - say(1), "decoder": seconds(lambda: tts.autoencoder.decode(z[None]))}
-    assert part["text"] < 0.1 * min(part["8 steps"], part["decoder"]) and now["text"] < 0.5 * min(now["8 steps"], now["decoder"])
+        now = {"text": seconds(lambda: tts.phones(text)), "8 steps": say(9) - say(1),
+               "decoder": seconds(lambda: tts.autoencoder.decode(z[None]))}
+    assert part["text"] < 0.1 * min(part["8 steps"], part["decoder"])
+    assert now["text"] < 0.5 * min(now["8 steps"], now["decoder"])
 
 
 def test_latents_are_denser_than_mels_as_recorded():
     import compactness
     from latentspeech.autoencoder import Autoencoder
     kept = {(r["row"], r["metric"]): r for r in record("14_compactness")["rows"]}
-    rows = {(r["row"], r["metric"]): r for r in compactness.rows_of(Autoencoder.from_pretrained("mini"), [speak_espeak("jin1 tian1 tian1 qi4".split())[0]])}
-    assert rows["latent", "sparsity"]["value"] < rows["mel", "sparsity"]["value"] and kept["latent", "sparsity"]["high"] < kept["mel", "sparsity"]["low"]
+    rows = {(r["row"], r["metric"]): r for r in compactness.rows_of(Autoencoder.from_pretrained("mini"),
+                                                                    [speak_espeak("jin1 tian1 tian1 qi4".split())[0]])}
+    assert rows["latent", "sparsity"]["value"] < rows["mel", "sparsity"]["value"]
+    assert kept["latent", "sparsity"]["high"] < kept["mel", "sparsity"]["low"]
     for key, row in rows.items():
         assert row["value"] == pytest.approx(kept[key]["value"], rel=0.25), key
 
@@ -96,4 +105,7 @@ def test_records_that_keep_sentences_add_up():
             if not row.get("errors") or row.get("value") is None:
                 continue
             errors, totals = ([float(x) for x in row[key].split()] for key in ("errors", "totals"))
-            assert sum(errors) / sum(totals) == pytest.approx(row["value"], rel=1e-3, abs=1e-6) and len(errors) == len(totals) == row["n"], (path.name, row["row"])
+            assert (
+                sum(errors) / sum(totals) == pytest.approx(row["value"], rel=1e-3, abs=1e-6)
+                and len(errors) == len(totals) == row["n"]
+            ), (path.name, row["row"])

@@ -4,8 +4,10 @@ import math
 import pytest
 import torch
 
-from latentspeech.forward_diffusion import (SCHEDULES, TARGETS, TIME_SAMPLERS, DiffusionError, Schedule, convert, cosine_alpha_bar,
-                                            diffusion_loss, linear_alpha_bar, sample_times, target, to_noise, to_z0, zero_terminal)
+from latentspeech.forward_diffusion import (SCHEDULES, TARGETS, TIME_SAMPLERS, DiffusionError, Schedule, convert,
+                                            cosine_alpha_bar,
+                                            diffusion_loss, linear_alpha_bar, sample_times, target, to_noise, to_z0,
+                                            zero_terminal)
 
 seeded = lambda seed=0: torch.Generator().manual_seed(seed)
 double = dict(dtype=torch.float64)
@@ -15,8 +17,10 @@ def test_tables_equal_diffusers():
     ddpm = pytest.importorskip("diffusers").DDPMScheduler
     make = lambda n, **options: ddpm(num_train_timesteps=n, **options).alphas_cumprod.double()
     torch.testing.assert_close(linear_alpha_bar(), make(50, beta_start=1e-4, beta_end=0.05), rtol=1e-5, atol=1e-7)
-    torch.testing.assert_close(cosine_alpha_bar(100), make(100, beta_schedule="squaredcos_cap_v2"), rtol=1e-4, atol=1e-7)
-    torch.testing.assert_close(zero_terminal(linear_alpha_bar()), make(50, beta_start=1e-4, beta_end=0.05, rescale_betas_zero_snr=True),
+    torch.testing.assert_close(cosine_alpha_bar(100), make(100, beta_schedule="squaredcos_cap_v2"), rtol=1e-4,
+                               atol=1e-7)
+    torch.testing.assert_close(zero_terminal(linear_alpha_bar()),
+                               make(50, beta_start=1e-4, beta_end=0.05, rescale_betas_zero_snr=True),
                                rtol=1e-4, atol=1e-6)
 
 
@@ -66,9 +70,11 @@ def test_targets_are_linear_maps_of_each_other(kind, source):
     torch.testing.assert_close(to_noise(source, prediction, z_t, alpha, sigma), noise, rtol=0, atol=1e-10)
     for destination in TARGETS:
         wanted = target(destination, z_0, noise, alpha, sigma)
-        torch.testing.assert_close(convert(prediction, source, destination, z_t, alpha, sigma), wanted, rtol=0, atol=1e-10)
+        torch.testing.assert_close(convert(prediction, source, destination, z_t, alpha, sigma), wanted, rtol=0,
+                                   atol=1e-10)
         for wrong in (torch.zeros_like(z_t), 3 * z_t):  # the maps hold for bad predictions too
-            back = convert(convert(wrong, source, destination, z_t, alpha, sigma), destination, source, z_t, alpha, sigma)
+            back = convert(convert(wrong, source, destination, z_t, alpha, sigma), destination, source, z_t, alpha,
+                           sigma)
             torch.testing.assert_close(back, wrong, rtol=0, atol=1e-9)
 
 
@@ -77,7 +83,8 @@ def test_targets_are_linear_maps_of_each_other(kind, source):
 def test_no_division_by_zero_at_the_ends(kind, level):
     z_0, noise = torch.randn(2, 5, generator=seeded(), **double)
     z_t, prediction = level[0] * z_0 + level[1] * noise, target(kind, z_0, noise, *level)
-    assert torch.equal(to_z0(kind, prediction, z_t, *level), z_0) or torch.allclose(to_z0(kind, prediction, z_t, *level), z_0)
+    assert torch.equal(to_z0(kind, prediction, z_t, *level),
+                       z_0) or torch.allclose(to_z0(kind, prediction, z_t, *level), z_0)
     assert torch.allclose(to_noise(kind, prediction, z_t, *level), noise)
 
 
@@ -115,9 +122,12 @@ def test_loss_of_the_best_denoiser_in_closed_form():
 def test_loss_masks_repeats_and_differentiates():
     z_0, mask = torch.randn(6, 16, 9), (torch.arange(9) < torch.arange(4, 10)[:, None])[:, None].float()
     weight = torch.ones(1, requires_grad=True)
-    loss = lambda rubbish, seed=0: diffusion_loss(lambda z, t: weight * z + rubbish * (1 - mask), Schedule("flow"), "velocity", z_0, mask,
+    loss = lambda rubbish, seed=0: diffusion_loss(lambda z, t: weight * z + rubbish * (1 - mask), Schedule("flow"),
+                                                  "velocity", z_0, mask,
                                                   seeded(seed), "logit_normal")
-    assert torch.equal(loss(0.), loss(1e3)) and torch.equal(loss(0.), loss(0.)) and not torch.equal(loss(0.), loss(0., 1))
+    assert torch.equal(loss(0.), loss(1e3))
+    assert torch.equal(loss(0.), loss(0.))
+    assert not torch.equal(loss(0.), loss(0., 1))
     loss(0.).backward()
     assert weight.grad.abs() > 0
     shorter = diffusion_loss(lambda z, t: z, Schedule("flow"), "velocity", z_0, mask.bool(), seeded(), "logit_normal")
@@ -126,7 +136,8 @@ def test_loss_masks_repeats_and_differentiates():
 
 def test_unknown_names_say_what_there_is():
     z = torch.zeros(2, 3)
-    for call in (lambda: Schedule("exotic"), lambda: target("score", z, z, 1., 0.), lambda: to_z0("score", z, z, 1., 0.),
+    for call in (lambda: Schedule("exotic"), lambda: target("score", z, z, 1., 0.),
+                 lambda: to_z0("score", z, z, 1., 0.),
                  lambda: sample_times(2, "normal")):
         with pytest.raises(DiffusionError, match="there are: "):
             call()

@@ -11,7 +11,8 @@ import torch
 from latentspeech.config import FRAME, FRAME_RATE, DenoiserConfig, preset
 from latentspeech.denoiser import Denoiser
 from latentspeech.forward_diffusion import Schedule
-from latentspeech.gpu_sampling import (GraphSampler, bucket_frames, count_work, export_onnx, hoisted, low_precision, parity, random_inputs,
+from latentspeech.gpu_sampling import (GraphSampler, bucket_frames, count_work, export_onnx, hoisted, low_precision,
+                                       parity, random_inputs,
                                        random_system, sample_onnx)
 from latentspeech.reverse_diffusion import SAMPLERS, sample
 from latentspeech.text import MissingExtra
@@ -36,13 +37,16 @@ def test_equals_the_plain_loop(sampler, guidance):
     audio = GraphSampler(denoiser, autoencoder, diffusion)(hidden, z_T, mask)
     assert audio.shape == (1, 1, 50 * FRAME)
     with torch.no_grad():
-        z = sample(lambda z, t, conditional=True: denoiser(z, t, hidden if conditional else None), z_T, Schedule("flow"), "velocity", 4,
+        z = sample(lambda z, t, conditional=True: denoiser(z, t, hidden if conditional else None), z_T,
+                   Schedule("flow"), "velocity", 4,
                    sampler, guidance)
         plain = autoencoder.decode(torch.nn.functional.pad(z, (0, autoencoder.context)))[..., :50 * FRAME]
     torch.testing.assert_close(audio, plain, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("config", (preset("tiny").denoiser, DenoiserConfig(layers=5, width=16, dilation_cycle=3, step_width=16, condition="bottleneck")))
+@pytest.mark.parametrize("config", (preset("tiny").denoiser,
+                                    DenoiserConfig(layers=5, width=16, dilation_cycle=3, step_width=16,
+                                                   condition="bottleneck")))
 def test_hoisted_predicts_what_the_denoiser_predicts(config):
     """With and without mask and text, at every time of two schedules, for the usual network and the paper's."""
     torch.manual_seed(0)
@@ -56,9 +60,11 @@ def test_hoisted_predicts_what_the_denoiser_predicts(config):
             with torch.no_grad():
                 for text in (hidden, None):
                     for real in (mask, None):
-                        torch.testing.assert_close(predict(z, t, denoiser.prepare(text), real), denoiser(z, t, text, real), rtol=1e-5, atol=1e-5)
+                        torch.testing.assert_close(predict(z, t, denoiser.prepare(text), real),
+                                                   denoiser(z, t, text, real), rtol=1e-5, atol=1e-5)
     prepared, t = denoiser.prepare(hidden), torch.ones(2)
-    assert count_work(lambda: predict(z, t, prepared, mask))[0] < count_work(lambda: denoiser(z, t, mask=mask, prepared=prepared))[0]
+    assert count_work(lambda: predict(z, t, prepared,
+                                      mask))[0] < count_work(lambda: denoiser(z, t, mask=mask, prepared=prepared))[0]
 
 
 def test_onnx_says_what_the_networks_say(tmp_path):
@@ -70,7 +76,8 @@ def test_onnx_says_what_the_networks_say(tmp_path):
         hidden, z_T, _ = random_inputs(denoiser, [frames])
         with torch.no_grad():
             z = sample(lambda z, t: denoiser(z, t, hidden), z_T, Schedule("flow"))
-        torch.testing.assert_close(sample_onnx(paths, hidden, z_T, diffusion, threads=1), autoencoder.decode(z), rtol=0, atol=1e-5)
+        torch.testing.assert_close(sample_onnx(paths, hidden, z_T, diffusion, threads=1), autoencoder.decode(z),
+                                   rtol=0, atol=1e-5)
 
 
 def test_onnx_missing_is_one_line(monkeypatch, tmp_path):
@@ -84,7 +91,8 @@ def test_buckets_change_nothing(bucket):
     denoiser, autoencoder, diffusion = random_system("tiny")
     inputs = random_inputs(denoiser, [33, 5])
     usual = GraphSampler(denoiser, autoencoder, diffusion)(*inputs)
-    torch.testing.assert_close(GraphSampler(denoiser, autoencoder, diffusion, bucket=bucket)(*inputs), usual, rtol=0, atol=1e-5)
+    torch.testing.assert_close(GraphSampler(denoiser, autoencoder, diffusion, bucket=bucket)(*inputs), usual,
+                               rtol=0, atol=1e-5)
     assert bucket_frames(33, autoencoder.context, bucket) >= 33 + autoencoder.context
 
 
@@ -94,7 +102,8 @@ def test_half_precision_leaves_the_original_alone():
     copy = low_precision(autoencoder, torch.bfloat16)
     assert all(torch.equal(v, before[k]) and v.dtype == before[k].dtype for k, v in autoencoder.state_dict().items())
     assert copy.latent_mean.dtype == torch.float32
-    assert {m.weight.dtype for m in copy.modules() if isinstance(m, (torch.nn.Conv1d, torch.nn.ConvTranspose1d))} == {torch.bfloat16}
+    assert {m.weight.dtype for m in copy.modules()
+            if isinstance(m, (torch.nn.Conv1d, torch.nn.ConvTranspose1d))} == {torch.bfloat16}
 
 
 def test_count_work():
@@ -119,7 +128,8 @@ exec(compile(code, "tools/bench_gpu.py", "exec"), {"__name__": "__main__", "__fi
 
 
 def test_benchmark_needs_nothing_but_torch(tmp_path):
-    done = subprocess.run([sys.executable, "-c", SCRIPT, str(tmp_path / "out.json")], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", SCRIPT, str(tmp_path / "out.json")], cwd=ROOT, capture_output=True,
+                          text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     result = json.loads((tmp_path / "out.json").read_text())
     row, = result["rows"]

@@ -67,7 +67,8 @@ def test_loss_is_the_sum_over_all_paths(judge):
         scores, lengths = judge(batch.features, batch.lengths)
     p, target = scores[0].double().exp(), batch.tokens[0].tolist()
     some = [0, *target]                       # every path that reads as the target uses only these tokens
-    paths = [path for path in itertools.product(some, repeat=int(lengths[0])) if [k for k, _ in itertools.groupby(path) if k] == target]
+    paths = [path for path in itertools.product(some, repeat=int(lengths[0]))
+             if [k for k, _ in itertools.groupby(path) if k] == target]
     total = sum(math.prod(p[t, k].item() for t, k in enumerate(path)) for path in paths)
     assert judge.loss(batch).item() * len(target) == pytest.approx(-math.log(total), rel=1e-4)
 
@@ -86,7 +87,8 @@ def test_masks_are_drawn_from_the_generator_and_only_in_training(judge):
     assert losses[0] == losses[1] != losses[2]
 
 
-@pytest.mark.parametrize("bad", [torch.zeros(0), torch.zeros(48_000), torch.full((4800,), math.nan), torch.tensor([math.inf] * 480), torch.zeros(2, 480)])
+@pytest.mark.parametrize("bad", [torch.zeros(0), torch.zeros(48_000), torch.full((4800,), math.nan),
+                                 torch.tensor([math.inf] * 480), torch.zeros(2, 480)])
 def test_bad_sound_is_heard_as_nothing(judge, bad):
     assert judge.transcribe(bad) == []
     assert judge.transcribe_batch([bad, tones()], 16_000)[0] == []
@@ -118,7 +120,9 @@ def test_sizes():
 def test_weights_and_card_come_back(judge, tmp_path):
     path = judge.save_pretrained(tmp_path, "x", {"licence": "none"})
     again = j.Judge.from_pretrained(tmp_path)
-    assert again.card["licence"] == "none" and not again.training and not any(p.requires_grad for p in again.parameters())
+    assert again.card["licence"] == "none"
+    assert not again.training
+    assert not any(p.requires_grad for p in again.parameters())
     assert again.transcribe(tones(), 16_000) == j.Judge.from_pretrained(path).transcribe(tones(), 16_000)
     card = json.loads(path.with_suffix(".json").read_text("utf8"))
     path.with_suffix(".json").write_text(json.dumps(card | {"tokens": card["tokens"][:-1]}))
@@ -131,7 +135,8 @@ def test_weights_and_card_come_back(judge, tmp_path):
 @pytest.mark.parametrize("share", [0, 0.05, 0.1, 0.2, 0.4])
 @pytest.mark.parametrize("kind, measure", [("syllables", syllable_error_rate), ("tones", tone_error_rate)])
 def test_planted_errors_are_as_many_as_asked(kind, measure, share):
-    said = [[f"{a}{b}{(i + k) % 4 + 1}" for k, (a, b) in enumerate(itertools.product("bpmf", ("a", "i", "u")))] for i in range(20)]
+    said = [[f"{a}{b}{(i + k) % 4 + 1}" for k, (a, b) in enumerate(itertools.product("bpmf", ("a", "i", "u")))]
+            for i in range(20)]
     planted = j.plant_errors(said, share, kind, seed=3)
     assert measure(said, planted) == pytest.approx(share, abs=0.005)
     other = tone_error_rate if kind == "syllables" else syllable_error_rate
@@ -140,7 +145,8 @@ def test_planted_errors_are_as_many_as_asked(kind, measure, share):
 
 
 def test_calibration_of_a_judge_that_errs_by_itself():
-    said = [[f"{a}{b}{(i + k) % 4 + 1}" for k, (a, b) in enumerate(itertools.product("bpmf", ("a", "i", "u")))] for i in range(30)]
+    said = [[f"{a}{b}{(i + k) % 4 + 1}" for k, (a, b) in enumerate(itertools.product("bpmf", ("a", "i", "u")))]
+            for i in range(30)]
     heard = j.plant_errors(said, 0.05, seed=99)
     found = j.calibrate(said, heard)
     assert found.measured[0] == pytest.approx(0.05, abs=0.01) and found.slope == pytest.approx(1, abs=0.1)
@@ -154,21 +160,24 @@ def test_shipped_judge_hears_the_embedded_voice():
         pytest.skip(str(error))
     from latentspeech.corpora import speak_espeak
     said = "jin1 tian1 tian1 qi4 zhen1 bu2 cuo4".split()
-    assert syllable_error_rate([said] * 2, [judge.transcribe(speak_espeak(said, voice)[0]) for voice in ("female", "male")]) <= 0.15
+    assert syllable_error_rate([said] * 2, [judge.transcribe(speak_espeak(said, voice)[0])
+                                            for voice in ("female", "male")]) <= 0.15
 
 
 def test_takes_at_several_speeds_are_each_sound_s_own():
     from dataclasses import replace
     torch.manual_seed(0)
     judge = j.Judge(replace(TINY, speeds=(1.0, 0.9, 1.1)))
-    sounds = [vowel(name, tone, seconds, 150, sample_rate=16_000) for name, tone, seconds in (("a", 1, 0.4), ("i", 2, 0.7), ("u", 4, 1.1))] + [torch.zeros(8_000)]
+    sounds = [vowel(name, tone, seconds, 150, sample_rate=16_000) for name, tone,
+              seconds in (("a", 1, 0.4), ("i", 2, 0.7), ("u", 4, 1.1))] + [torch.zeros(8_000)]
     alone = [judge.transcribe(sound, 16_000) for sound in sounds]
     assert judge.transcribe_batch(sounds, 16_000) == alone and alone[0] and alone[-1] == []
     once = j.Judge(TINY)
     once.load_state_dict(judge.state_dict())
     twice = j.Judge(replace(TINY, speeds=(1.0, 1.0)))
     twice.load_state_dict(judge.state_dict())
-    assert [once.transcribe(s, 16_000) for s in sounds] == [twice.transcribe(s, 16_000) for s in sounds]      # a take that agrees changes nothing
+    # a take that agrees changes nothing
+    assert [once.transcribe(s, 16_000) for s in sounds] == [twice.transcribe(s, 16_000) for s in sounds]
     for speeds in ((), (0.0,), (1.0, -1.0)):
         with pytest.raises(j.JudgeError, match="one speed or more"):
             j.Judge(replace(TINY, speeds=speeds))

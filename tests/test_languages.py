@@ -10,7 +10,18 @@ import torch
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tools"))
 import languages
-from languages import LANGUAGES, PAUSES, candidates, make_corpus, plan, read_events, swapped, symbol_table, tokens, withheld
+from languages import (
+    LANGUAGES,
+    PAUSES,
+    candidates,
+    make_corpus,
+    plan,
+    read_events,
+    swapped,
+    symbol_table,
+    tokens,
+    withheld,
+)
 from latentspeech.autoencoder import Autoencoder
 from latentspeech.corpora import CorpusError, espeak, frame_durations
 from latentspeech.judge import JudgeConfig
@@ -30,7 +41,8 @@ def test_corpora_are_made_again_bit_for_bit(corpora, tmp_path):
         again = make_corpus(name, tmp_path / name, SIZES)
         assert (tmp_path / name / "manifest.json").read_bytes() == (corpus.folder / "manifest.json").read_bytes()
         assert all(a.path.read_bytes() == b.path.read_bytes() for a, b in zip(again, corpus))
-    other = make_corpus("English", tmp_path / "English", SIZES, seed=1)     # another seed in the same folder is made anew
+    # another seed in the same folder is made anew
+    other = make_corpus("English", tmp_path / "English", SIZES, seed=1)
     assert {u.text for u in other} != {u.text for u in corpora["English"]} and other.recipe != corpora["English"].recipe
 
 
@@ -45,8 +57,11 @@ def test_starts_ascend_and_every_phone_is_known(corpora):
         assert table[:2] == list(PAUSES) and len(set(table)) == len(table)
         for u in corpus:
             assert u.starts[0] == 0 and all(a < b for a, b in zip(u.starts, [*u.starts[1:], u.seconds]))
-            assert set(u.symbols) <= set(table) and u.symbols[0] == u.symbols[-1] == "sil" and "sil" not in u.symbols[1:-1]
-            assert all(0 <= s <= LANGUAGES[name].n_styles for s in u.tones) and not any(s for p, s in zip(u.symbols, u.tones) if p in PAUSES)
+            assert set(u.symbols) <= set(table)
+            assert u.symbols[0] == u.symbols[-1] == "sil"
+            assert "sil" not in u.symbols[1:-1]
+            assert all(0 <= s <= LANGUAGES[name].n_styles for s in u.tones)
+            assert not any(s for p, s in zip(u.symbols, u.tones) if p in PAUSES)
             assert languages.SHORTEST <= languages.n_syllables(u.tones) <= languages.LONGEST
             assert sum(frame_durations(u.starts, u.seconds)) == math.ceil(round(u.seconds * 48_000) / 1024)
 
@@ -54,7 +69,8 @@ def test_starts_ascend_and_every_phone_is_known(corpora):
 def test_tones_are_those_of_the_text(corpora):
     for name in "Mandarin", "Cantonese":
         for u in corpora[name]:
-            assert [s for s in u.tones if s] == [int(p[-1]) for p in u.pinyin]   # one phone of each syllable carries its tone
+            # one phone of each syllable carries its tone
+            assert [s for s in u.tones if s] == [int(p[-1]) for p in u.pinyin]
     stresses = [s for u in corpora["English"] for s in u.tones if s]
     assert {1, 3} <= set(stresses)
 
@@ -62,7 +78,8 @@ def test_tones_are_those_of_the_text(corpora):
 def test_splits_share_no_text_and_voices_are_balanced(corpora):
     for corpus in corpora.values():
         texts = [{u.text for u in corpus.split(s)} for s in ("train", "valid", "test")]
-        assert [len(t) for t in texts] == [8, 2, 4] and not (texts[0] & texts[1] or texts[0] & texts[2] or texts[1] & texts[2])
+        assert [len(t) for t in texts] == [8, 2, 4]
+        assert not (texts[0] & texts[1] or texts[0] & texts[2] or texts[1] & texts[2])
         assert [sum(u.speaker == s for u in corpus.split("test")) for s in languages.SPEAKERS] == [2, 2]
 
 
@@ -81,16 +98,19 @@ def test_level_and_length(corpora):
 
 
 def test_events_become_phones():
-    events = [("n", 0), ("'i", 100), ("_|", 300), ("h", 310), ("'a", 400), ("k", 900), ("_|", 900), ("_:", 900), ("_", 1500), ("m", 2000), ("_|", 2600), ("_:", 2600), ("_", 2700)]
+    events = [("n", 0), ("'i", 100), ("_|", 300), ("h", 310), ("'a", 400), ("k", 900), ("_|", 900), ("_:", 900),
+              ("_", 1500), ("m", 2000), ("_|", 2600), ("_:", 2600), ("_", 2700)]
     phones, tones, starts, end = read_events(events, [3, 6, 4])
     assert phones == ["n", "i", "h", "a", "k", "sp", "m"] and tones == [0, 3, 0, 6, 0, 0, 4] and end == 2600
     assert starts == [0, 100, 310, 400, 900 - languages.LEAST, 900, 2000]
-    phones, stress, starts, end = read_events([("s", 0), (",E", 10), ("k", 20), ("@2", 30), ("'aI", 40), ("_:", 90), ("_", 95)], None)
+    phones, stress, starts, end = read_events([("s", 0), (",E", 10), ("k", 20), ("@2", 30), ("'aI", 40), ("_:", 90),
+                                               ("_", 95)], None)
     assert (phones, stress, end) == (["s", "E", "k", "@2", "aI"], [0, 2, 0, 1, 3], 90)
 
 
 @pytest.mark.parametrize("events, tones, message", [
-    ([("(en)", 0), ("t", 1), ("_:", 2)], None, "language"), ([("a", 0), ("_|", 5), ("_:", 6)], [1, 2], "1 syllables of 2"),
+    ([("(en)", 0), ("t", 1), ("_:", 2)], None, "language"),
+    ([("a", 0), ("_|", 5), ("_:", 6)], [1, 2], "1 syllables of 2"),
     ([("a", 0), ("_|", 5), ("a", 6), ("_|", 9), ("_:", 9)], [1], "more syllables"), ([("_:", 0)], None, "nothing")])
 def test_events_that_do_not_fit_are_refused(events, tones, message):
     with pytest.raises(CorpusError, match=message):
@@ -109,7 +129,8 @@ def test_word_lists_are_sound():
     pairs = [w for words in [*cantonese["words"].values(), *cantonese["templates"]] for w in words.split() if "/" in w]
     for w in pairs:
         characters, reading = w.split("/")
-        assert len(characters) == len(reading.split("-")) and all(re.fullmatch(r"[a-z]+[1-6]", s) for s in reading.split("-")), w
+        assert len(characters) == len(reading.split("-")) and all(re.fullmatch(r"[a-z]+[1-6]", s)
+                                                                  for s in reading.split("-")), w
 
 
 def test_espeak_reads_the_cantonese_characters_alike():
@@ -134,25 +155,32 @@ def test_withheld_hides_and_swapped_changes(corpora):
         for u in corpus:
             assert withheld(u.tones) == [int(s > 0) for s in u.tones]
             other = swapped(u, names)
-            assert [bool(s) for s in other.tones] == [bool(s) for s in u.tones] and set(tokens(other)) <= set(names) and other.symbols == u.symbols
+            assert [bool(s) for s in other.tones] == [bool(s) for s in u.tones]
+            assert set(tokens(other)) <= set(names)
+            assert other.symbols == u.symbols
             assert swapped(u, names).tones == other.tones
             changed += sum(a != b for a, b in zip(u.tones, other.tones))
         assert changed > 0
         z, table, u = torch.zeros(16, 1), symbol_table(corpus), corpus[0]
         hidden = languages.example(replace(u, tones=swapped(u, names).tones), z, table, hide=True)
-        assert torch.equal(hidden["tones"], languages.example(u, z, table, hide=True)["tones"])   # nothing of the tones is left
+        # nothing of the tones is left
+        assert torch.equal(hidden["tones"], languages.example(u, z, table, hide=True)["tones"])
 
 
 def test_errors_against_counts_by_hand():
     said = [["a1", "b0", "c2", "d3"], ["a1"]]
-    assert languages.style_error_rate(said, [["a1", "b0", "c3", "e3"], ["a2"]]).per_utterance.tolist() == [[1, 1], [2, 1]]
-    assert languages.phone_error_rate(said, [["a1", "b0", "c3", "e3"], ["a2"]]).per_utterance.tolist() == [[1, 0], [4, 1]]
+    assert languages.style_error_rate(said, [["a1", "b0", "c3", "e3"],
+                                             ["a2"]]).per_utterance.tolist() == [[1, 1], [2, 1]]
+    assert languages.phone_error_rate(said, [["a1", "b0", "c3", "e3"],
+                                             ["a2"]]).per_utterance.tolist() == [[1, 0], [4, 1]]
     assert languages.style_error_rate(said, [[], None]).value == 1 and languages.phone_error_rate(said, said).value == 0
 
 
 def test_a_guess_knows_what_phones_give_away():
     draw = random.Random(0)
-    sentence = lambda tone: SimpleNamespace(**dict(zip(("symbols", "tones"), zip(*[("abcd"[i], tone(i)) for i in (draw.randrange(4) for _ in range(20))]))))
+    sentence = lambda tone: SimpleNamespace(**dict(zip(("symbols", "tones"),
+                                                       zip(*[("abcd"[i], tone(i))
+                                                             for i in (draw.randrange(4) for _ in range(20))]))))
     fixed, free = (lambda i: i + 1), (lambda i: draw.randrange(1, 5))
     assert languages.guess([sentence(fixed) for _ in range(30)], [sentence(fixed) for _ in range(5)]).value == 0
     assert languages.guess([sentence(free) for _ in range(30)], [sentence(free) for _ in range(5)]).value > 0.6
@@ -174,13 +202,18 @@ def test_one_row_again(corpora, tmp_path):
     found = languages.measure(corpus, preset, autoencoder, tmp_path, n_seeds=2, n_distance=1, progress=False)
     rows = {(r["row"], r["metric"]): r for r in found["rows"]}
     assert {r["language"] for r in found["rows"]} == {"Cantonese"} and all(r["n"] in (1, 4) for r in found["rows"])
-    test, judge = corpus.split("test"), languages.train_judge(corpus, preset, tmp_path / "judge", progress=False)   # only read: it has finished
-    rate = languages.phone_error_rate([tokens(u) for u in test], judge.transcribe_batch([corpus.audio(u) for u in test]))
+    # only read: it has finished
+    test, judge = corpus.split("test"), languages.train_judge(corpus, preset, tmp_path / "judge", progress=False)
+    rate = languages.phone_error_rate([tokens(u) for u in test],
+                                      judge.transcribe_batch([corpus.audio(u) for u in test]))
     assert rows["natural", "phone error"]["value"] == pytest.approx(rate.value)
     less = [rows[name, "phone error"]["value"] for name in ("TTS, tone withheld", "TTS")]
     assert rows["withheld less given", "phone error"]["value"] == pytest.approx(less[0] - less[1])
-    assert rows["guess from the phones around, no sound", "tone error"]["value"] == pytest.approx(languages.guess(corpus.split("train"), test).value)
-    voice = languages.train_voice(corpus, languages.cache_latents(autoencoder, corpus, tmp_path / "latents", progress=False), preset, autoencoder, tmp_path / "voice", progress=False)
+    assert rows["guess from the phones around, no sound",
+                "tone error"]["value"] == pytest.approx(languages.guess(corpus.split("train"), test).value)
+    voice = languages.train_voice(corpus, languages.cache_latents(autoencoder, corpus, tmp_path / "latents",
+                                                                  progress=False), preset, autoencoder,
+                                  tmp_path / "voice", progress=False)
     first, again = (languages.say(voice, test, symbol_table(corpus), seed=1) for _ in range(2))
     assert all(torch.equal(a, b) and torch.isfinite(a).all() and len(a) % 1024 == 0 for a, b in zip(first, again))
     json.dumps(found, allow_nan=False)
@@ -188,21 +221,28 @@ def test_one_row_again(corpora, tmp_path):
 
 def test_what_is_not_measured_is_said():
     assert languages.told(None) == [f"{name}: not measured yet" for name in LANGUAGES]
-    row = dict(language="English", row="withheld less given", metric="stress error", value=0.02, low=-0.01, high=0.05, n=60)
+    row = dict(language="English", row="withheld less given", metric="stress error", value=0.02, low=-0.01,
+               high=0.05, n=60)
     lines = languages.told(dict(rows=[row]))
-    assert lines[:2] == ["Mandarin: not measured yet", "Cantonese: not measured yet"] and "no difference" in lines[2] and "n = 60" in lines[2]
+    assert lines[:2] == ["Mandarin: not measured yet", "Cantonese: not measured yet"]
+    assert "no difference" in lines[2]
+    assert "n = 60" in lines[2]
     assert "more wrong" in languages.told(dict(rows=[row | dict(low=0.01)]))[2]
 
 
 @pytest.mark.skipif(not RECORD.exists(), reason="experiment 6 has not been recorded yet")
 def test_the_record():
     kept = recorded(RECORD)
-    assert set(FIELDS) <= kept.keys() and kept["command"].startswith("python tools/languages.py") and set(kept["languages"]) <= set(LANGUAGES)
-    assert all(re.fullmatch("[0-9a-f]{64}", kept["splits"][name]) and kept["corpora"][name]["unseen_triples"] < 0.5 for name in kept["languages"])
+    assert set(FIELDS) <= kept.keys()
+    assert kept["command"].startswith("python tools/languages.py")
+    assert set(kept["languages"]) <= set(LANGUAGES)
+    assert all(re.fullmatch("[0-9a-f]{64}", kept["splits"][name]) and kept["corpora"][name]["unseen_triples"] < 0.5
+               for name in kept["languages"])
     for r in kept["rows"]:
         assert r["language"] in kept["languages"] and r["n"] > 0
         if r["value"] is not None:
             assert r["low"] <= r["value"] <= r["high"], r
     at = {(r["language"], r["row"], r["metric"]): r["value"] for r in kept["rows"]}
     for name in kept["languages"]:
-        assert at[name, "natural", "phone error"] < at[name, "TTS", "phone error"] < at[name, "control: another text", "phone error"]
+        assert at[name, "natural", "phone error"] < at[name, "TTS",
+                                                       "phone error"] < at[name, "control: another text", "phone error"]

@@ -5,7 +5,16 @@ import pytest, torch
 from hypothesis import given, settings, strategies
 from latentspeech.autoencoder import Autoencoder
 from latentspeech.config import FRAME, AutoencoderConfig
-from latentspeech.latents import LatentError, cache_latents, entropy, latent_statistics, numbers_a_second, sparsity, unwhiten, whiten
+from latentspeech.latents import (
+    LatentError,
+    cache_latents,
+    entropy,
+    latent_statistics,
+    numbers_a_second,
+    sparsity,
+    unwhiten,
+    whiten,
+)
 
 SMALL = AutoencoderConfig(channels=(8, 8, 8, 8), residual_units=0)
 
@@ -19,7 +28,8 @@ def corpus(n=3, length=5000):
     def audio(utterance):
         calls.append(utterance.id)
         return sounds[utterance.id]
-    return SimpleNamespace(utterances=[SimpleNamespace(id=k, seconds=len(v) / 48_000) for k, v in sounds.items()], audio=audio, calls=calls)
+    return SimpleNamespace(utterances=[SimpleNamespace(id=k, seconds=len(v) / 48_000) for k, v in sounds.items()],
+                           audio=audio, calls=calls)
 
 
 def make(seed=0):
@@ -72,7 +82,8 @@ def test_nothing_to_measure(bad):
 
 
 def test_a_twentieth_of_a_mel_spectrogram():
-    assert numbers_a_second(torch.zeros(16, 469), 480_000) / numbers_a_second(torch.zeros(80, 1873), 480_000) == pytest.approx(0.05, abs=1e-3)
+    assert numbers_a_second(torch.zeros(16, 469),
+                            480_000) / numbers_a_second(torch.zeros(80, 1873), 480_000) == pytest.approx(0.05, abs=1e-3)
 
 
 def test_cache_equals_encoding(tmp_path):
@@ -136,13 +147,17 @@ def test_the_sweep_goes_on_where_it_stopped(tmp_path, monkeypatch):
     import sweep_latents
     monkeypatch.setattr(sweep_latents, "VARIANTS", [(4, 1024), (16, 2048)])
     def sweep(*more):
-        arguments = ["--preset", "tiny", "--limit", "2", "--widths", *"8 8 8 8".split(), "--out", str(tmp_path / "sweep.json"), "--work", str(tmp_path), *more]
+        arguments = ["--preset", "tiny", "--limit", "2", "--widths", *"8 8 8 8".split(), "--out",
+                     str(tmp_path / "sweep.json"), "--work", str(tmp_path), *more]
         monkeypatch.setattr(sys, "argv", ["sweep_latents.py", *arguments])
         assert sweep_latents.main() == 0
         return json.loads((tmp_path / "sweep.json").read_text())
     result = sweep("--steps", "2")
-    assert [r["name"] for r in result["rows"]] == ["natural", "4x1024", "16x2048"] and result["split"] == "valid" and len(result["split_sha256"]) == 64
-    assert [r["numbers_a_second"] for r in result["rows"][1:]] == [187.5, 375] and all(r["mel_distance"] > 0.5 and r["n"] == 2 for r in result["rows"][1:])
+    assert [r["name"] for r in result["rows"]] == ["natural", "4x1024", "16x2048"]
+    assert result["split"] == "valid"
+    assert len(result["split_sha256"]) == 64
+    assert [r["numbers_a_second"] for r in result["rows"][1:]] == [187.5, 375]
+    assert all(r["mel_distance"] > 0.5 and r["n"] == 2 for r in result["rows"][1:])
     trained = []
     monkeypatch.setattr(sweep_latents, "train", lambda *a: trained.append(a))
     assert sweep("--steps", "2")["rows"] == result["rows"] and not trained

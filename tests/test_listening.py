@@ -6,7 +6,8 @@ from latentspeech.audio import level
 
 SYSTEMS = ["voice", "baseline"]
 WORTH = {"natural": 4.6, "voice": 3.4, "baseline": 3.0, "bad": 1.2}
-SOUNDS = {s: [torch.randn(4800, generator=torch.Generator().manual_seed(k)) * 0.01 * (k + 1) for k in range(4)] for s in WORTH}
+SOUNDS = {s: [torch.randn(4800, generator=torch.Generator().manual_seed(k)) * 0.01 * (k + 1) for k in range(4)]
+          for s in WORTH}
 
 
 def sheets(n, n_items=20, seed=0, **how):
@@ -29,7 +30,8 @@ def test_every_pair_is_asked_once_a_sentence_and_sides_are_balanced(n_items, lis
 
 def test_orders_are_repeatable_and_differ_between_listeners():
     plans = [tuple(l.plan_test(SYSTEMS, 10, k, 3)) for k in range(20)]
-    assert len(set(plans)) == 20 and plans[4] == tuple(l.plan_test(SYSTEMS, 10, 4, 3)) != tuple(l.plan_test(SYSTEMS, 10, 4, 2))
+    assert len(set(plans)) == 20
+    assert plans[4] == tuple(l.plan_test(SYSTEMS, 10, 4, 3)) != tuple(l.plan_test(SYSTEMS, 10, 4, 2))
     first = [plan.index(next(t for t in plan if t.control)) for plan in plans]
     assert len(set(first)) > 2       # a control has no fixed place
 
@@ -120,7 +122,8 @@ def test_a_page_needs_all_sounds():
 
 def test_the_bad_control_is_bad():
     a = SOUNDS["natural"][0]
-    assert level(l.bad_control(a) - a) == pytest.approx(level(a), abs=0.01) and torch.equal(l.bad_control(a, 3), l.bad_control(a, 3))
+    assert level(l.bad_control(a) - a) == pytest.approx(level(a), abs=0.01)
+    assert torch.equal(l.bad_control(a, 3), l.bad_control(a, 3))
 
 
 # ---- who listens
@@ -168,8 +171,11 @@ def test_binomial_p_is_exact():
         better = "natural" if trial.control else "voice" if (wins := wins + 1) <= 8 else "baseline"
         l.record_answer(group[0], trial.systems.index(better))
     result = l.analyse(group)
-    assert result.rows[0].value == pytest.approx(0.2) and result.rows[0].row == "baseline over voice" and result.rows[0].n == 10
-    assert result.p_values["baseline over voice"] == pytest.approx(2 * sum(math.comb(10, k) for k in (0, 1, 2)) / 2 ** 10)
+    assert result.rows[0].value == pytest.approx(0.2)
+    assert result.rows[0].row == "baseline over voice"
+    assert result.rows[0].n == 10
+    assert result.p_values["baseline over voice"] == pytest.approx(2 * sum(math.comb(10, k)
+                                                                           for k in (0, 1, 2)) / 2 ** 10)
 
 
 def coverage(kind, worth, truth, measure, seeds=200):
@@ -184,7 +190,8 @@ def coverage(kind, worth, truth, measure, seeds=200):
 
 @pytest.mark.parametrize("voice", [3.0, 3.4, 4.0])
 def test_the_interval_of_a_preference_holds_the_truth_as_often_as_it_says(voice):
-    found = coverage("pairs", WORTH | {"voice": voice}, l.expected_preference(voice, 3.0), lambda g: l.answer_table(g, "voice", "baseline"))
+    found = coverage("pairs", WORTH | {"voice": voice}, l.expected_preference(voice, 3.0),
+                     lambda g: l.answer_table(g, "voice", "baseline"))
     assert 0.90 <= found <= 0.99
 
 
@@ -198,7 +205,8 @@ def test_the_interval_of_an_opinion_holds_the_truth_as_often_as_it_says():
 def test_the_preference_law_is_that_of_the_listeners():
     group = sheets(150, 60, n_controls=0)
     l.synthetic_answers(group, WORTH, spread=0.3)
-    assert np.nanmean(l.answer_table(group, "voice", "baseline")) == pytest.approx(l.expected_preference(3.4, 3.0, 0.3), abs=0.06)
+    assert np.nanmean(l.answer_table(group, "voice",
+                                     "baseline")) == pytest.approx(l.expected_preference(3.4, 3.0, 0.3), abs=0.06)
 
 
 def test_a_clear_preference_is_found_and_its_mirror_too():
@@ -215,4 +223,5 @@ def test_opinions_come_back_in_order_and_ends_are_found():
     result = l.analyse(group)
     value = {r.row: r.value for r in result.rows}
     assert value["natural"] > value["voice"] > value["baseline"] > value["bad"] and not result.p_values
-    assert all(r.low <= r.value <= r.high and r.n == 12 * (12 - len(result.excluded)) for r in result.rows) and len(result.excluded) <= 2
+    assert all(r.low <= r.value <= r.high and r.n == 12 * (12 - len(result.excluded)) for r in result.rows)
+    assert len(result.excluded) <= 2

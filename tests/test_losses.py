@@ -1,8 +1,10 @@
 """The losses against other libraries and closed forms, on odd input, and their gradients."""
 import math
 import pytest, torch, torchaudio
-from latentspeech.losses import (FLOOR, WINDOWS, LossError, MultiPeriodDiscriminator, MultiResolutionDiscriminator, ReconstructionLoss,
-                                 adversarial_loss, band_distance, discriminator_loss, feature_matching_loss, magnitude, mel_distance,
+from latentspeech.losses import (FLOOR, WINDOWS, LossError, MultiPeriodDiscriminator, MultiResolutionDiscriminator,
+                                 ReconstructionLoss,
+                                 adversarial_loss, band_distance, discriminator_loss, feature_matching_loss,
+                                 magnitude, mel_distance,
                                  paper_loss, spectral_convergence, stft_distance)
 
 
@@ -16,7 +18,8 @@ DISTANCES = [mel_distance, spectral_convergence, stft_distance]
 @pytest.mark.parametrize("n", WINDOWS)
 def test_magnitude_against_torchaudio(n):
     audio = noise(2, 5000)
-    oracle = torchaudio.transforms.Spectrogram(n, hop_length=n // 4, power=1, pad_mode="constant")(audio) / torch.hann_window(n).sum()
+    oracle = torchaudio.transforms.Spectrogram(n, hop_length=n // 4, power=1,
+                                               pad_mode="constant")(audio) / torch.hann_window(n).sum()
     torch.testing.assert_close(magnitude(audio, n), oracle, atol=1e-6, rtol=1e-4)
 
 
@@ -24,7 +27,8 @@ def test_magnitude_against_torchaudio(n):
 def test_mel_distance_against_torchaudio(n):
     a, b = noise(3, 1, 9000), noise(3, 1, 9000, seed=1)
     n_mels = min(160, max(5, n // 16))
-    mel = torchaudio.transforms.MelSpectrogram(48_000, n, hop_length=n // 4, n_mels=n_mels, power=1, pad_mode="constant")
+    mel = torchaudio.transforms.MelSpectrogram(48_000, n, hop_length=n // 4, n_mels=n_mels, power=1,
+                                               pad_mode="constant")
     used = mel.mel_scale.fb.sum(0) > 0
     log = lambda x: (mel(x)[..., used, :] / torch.hann_window(n).sum()).clamp(min=FLOOR).log()
     torch.testing.assert_close(mel_distance(a, b, (n,)), (log(a) - log(b)).abs().mean(), atol=1e-5, rtol=1e-4)
@@ -121,7 +125,8 @@ def test_discriminators(make, count, length):
     judge, real, fake = make(), noise(2, 1, length), noise(2, 1, length, seed=1).requires_grad_()
     assert sum(p.numel() for p in judge.parameters()) < 1_000_000
     verdicts = judge(real)
-    assert len(verdicts) == count and all(s.shape[0] == 2 and len(f) == 3 + (make is MultiPeriodDiscriminator) for s, f in verdicts)
+    assert len(verdicts) == count
+    assert all(s.shape[0] == 2 and len(f) == 3 + (make is MultiPeriodDiscriminator) for s, f in verdicts)
     (adversarial_loss(judge(fake)) + feature_matching_loss(verdicts, judge(fake))).backward()
     assert fake.grad.abs().sum() > 0 and fake.grad.isfinite().all()
     judge.zero_grad()
@@ -130,7 +135,8 @@ def test_discriminators(make, count, length):
 
 
 def test_judges_are_small():
-    assert sum(p.numel() for make in (MultiPeriodDiscriminator, MultiResolutionDiscriminator) for p in make().parameters()) < 1_500_000
+    assert sum(p.numel() for make in (MultiPeriodDiscriminator, MultiResolutionDiscriminator)
+               for p in make().parameters()) < 1_500_000
 
 
 def test_phases_of_a_period_are_judged_on_their_own():
@@ -169,7 +175,8 @@ def test_feature_matching_teaches_only_the_decoder():
     judge = MultiPeriodDiscriminator((2,))
     verdicts = judge(noise(1, 1, 4000))
     assert feature_matching_loss(verdicts, verdicts) == 0
-    assert not feature_matching_loss(verdicts, [(s.detach(), [f.detach() for f in fs]) for s, fs in verdicts]).requires_grad
+    assert not feature_matching_loss(verdicts, [(s.detach(), [f.detach() for f in fs]) for s,
+                                                fs in verdicts]).requires_grad
 
 
 def test_perfect_verdicts_cost_nothing():

@@ -12,11 +12,14 @@ RATE = 48_000
 def speech():
     "A sentence of vowels with four tones: no espeak, no recording."
     parts = [vowel(name, tone, 0.3, 170) for name, tone in (("a", 1), ("i", 4), ("u", 2), ("e", 3))]
-    return torch.cat([torch.zeros(2400), *parts, torch.zeros(2400)]) + 1e-4 * torch.randn(4 * 14_400 + 4800, generator=torch.Generator().manual_seed(1))
+    return torch.cat([torch.zeros(2400), *parts, torch.zeros(2400)]) + 1e-4 * torch.randn(
+        4 * 14_400 + 4800, generator=torch.Generator().manual_seed(1)
+    )
 
 
 def noise(sound, snr, seed=0):
-    return sound + sound.std() * 10 ** (-snr / 20) * torch.randn(len(sound), generator=torch.Generator().manual_seed(seed))
+    return sound + sound.std() * 10 ** (-snr / 20) * torch.randn(len(sound),
+                                                                 generator=torch.Generator().manual_seed(seed))
 
 
 # ---- error rates
@@ -51,8 +54,10 @@ def test_a_failed_output_is_all_wrong(measure):
 def test_the_three_rates_separate_sound_and_tone():
     said = [["ma1", "ma2", "ma3", "ma4"]]
     tones, sounds = [["ma2", "ma2", "ma3", "ma4"]], [["ba1", "ma2", "ma3", "ma4"]]
-    assert (m.syllable_error_rate(said, tones), m.tone_error_rate(said, tones), m.toned_syllable_error_rate(said, tones)) == (0, .25, .25)
-    assert (m.syllable_error_rate(said, sounds), m.tone_error_rate(said, sounds), m.toned_syllable_error_rate(said, sounds)) == (.25, 0, .25)
+    assert (m.syllable_error_rate(said, tones), m.tone_error_rate(said, tones),
+            m.toned_syllable_error_rate(said, tones)) == (0, .25, .25)
+    assert (m.syllable_error_rate(said, sounds), m.tone_error_rate(said, sounds),
+            m.toned_syllable_error_rate(said, sounds)) == (.25, 0, .25)
 
 
 def test_tone_alignment_takes_the_fewest_tone_errors():
@@ -67,7 +72,9 @@ def test_one_flat_list_is_one_utterance():
 
 def test_rate_is_a_corpus_rate_and_survives_pickling():
     rate = m.Rate([1, 1], [1, 20])
-    assert rate == pytest.approx(2 / 21) and rate.mean == pytest.approx(0.525) and (rate.errors, rate.total, rate.n) == (2, 21, 2)
+    assert rate == pytest.approx(2 / 21)
+    assert rate.mean == pytest.approx(0.525)
+    assert (rate.errors, rate.total, rate.n) == (2, 21, 2)
     again = pickle.loads(pickle.dumps(rate))
     assert again == rate and again.n == 2 and (again.per_utterance == rate.per_utterance).all()
     assert math.isnan(m.Rate([], [])) and math.isnan(m.Rate([0], [0]).mean)
@@ -86,7 +93,8 @@ def test_interval_agrees_with_scipy():
     from scipy import stats
     values = np.random.default_rng(0).gamma(2.0, size=80)
     ours = m.bootstrap_interval(values, seed=1)
-    scipys = stats.bootstrap((values,), np.mean, method="percentile", n_resamples=10_000, random_state=1).confidence_interval
+    scipys = stats.bootstrap((values,), np.mean, method="percentile", n_resamples=10_000,
+                             random_state=1).confidence_interval
     assert np.allclose(ours, scipys, atol=0.03)
     assert m.bootstrap_interval(values, seed=1) == ours != m.bootstrap_interval(values, seed=2)
 
@@ -170,7 +178,9 @@ def test_dtw_against_librosa():
         total, _ = librosa.sequence.dtw(C=cost)
         path = d.dtw(cost)
         assert cost[tuple(path.T)].sum() == pytest.approx(total[-1, -1])
-        assert tuple(path[0]) == (0, 0) and (np.diff(path, axis=0) <= 1).all() and (np.diff(path, axis=0).sum(1) >= 1).all()
+        assert tuple(path[0]) == (0, 0)
+        assert (np.diff(path, axis=0) <= 1).all()
+        assert (np.diff(path, axis=0).sum(1) >= 1).all()
 
 
 def test_authors_script_against_librosa():
@@ -180,7 +190,8 @@ def test_authors_script_against_librosa():
     n = min(x.shape[1], y.shape[1])
     expected = 10 / math.log(10) * np.linalg.norm(x[:, :n] - y[:, :n], axis=0).mean()
     assert d.author_script_mfcc_distance(a, b) == pytest.approx(expected, rel=1e-3)
-    assert d.author_script_mfcc_distance(a, b, RATE) > 0 and d.author_script_mfcc_distance(a, torch.zeros(9)) == math.inf
+    assert d.author_script_mfcc_distance(a, b, RATE) > 0
+    assert d.author_script_mfcc_distance(a, torch.zeros(9)) == math.inf
 
 
 def test_pesq_and_stoi_only_for_aligned_pairs():
@@ -197,8 +208,10 @@ def test_pesq_and_stoi_only_for_aligned_pairs():
         assert math.isnan(measure(a, torch.zeros_like(a))) and math.isnan(measure(a[:900], a[:900]))
 
 
-@pytest.mark.parametrize("package, call", [("pyworld", lambda a: d.mel_cepstral_distortion(a, a)), ("pesq", lambda a: d.pesq_wb(a, a)),
-                                           ("pystoi", lambda a: d.stoi(a, a)), ("pyworld", lambda a: d.f0_metrics(a, a))])
+@pytest.mark.parametrize("package, call", [("pyworld", lambda a: d.mel_cepstral_distortion(a, a)),
+                                           ("pesq", lambda a: d.pesq_wb(a, a)),
+                                           ("pystoi", lambda a: d.stoi(a, a)),
+                                           ("pyworld", lambda a: d.f0_metrics(a, a))])
 def test_a_missing_extra_names_the_cure(monkeypatch, package, call):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(d.MissingExtra, match=r"pip install latentspeech\[eval\]"):
@@ -221,19 +234,23 @@ def test_ordering_hides_the_voice():
 
 
 def test_table_round_trip(tmp_path):
-    table = t.ResultsTable(rows(1, 5, 90) + [t.measured("tts", "MCD", [math.inf, 5.0], unit="dB"), t.measured("tts", "PESQ", [None, None])], {"seed": 3})
+    table = t.ResultsTable(rows(1, 5, 90) + [t.measured("tts", "MCD", [math.inf, 5.0], unit="dB"),
+                                             t.measured("tts", "PESQ", [None, None])], {"seed": 3})
     table.to_json(tmp_path / "t.json")
     read = json.loads((tmp_path / "t.json").read_text("utf8"), parse_constant=pytest.fail)
     first = read["rows"][0]
-    assert (first["row"], first["metric"], first["value"], first["n"]) == ("natural", "SER (in-house)", 0.01, 20) and read["seed"] == 3
+    assert (first["row"], first["metric"], first["value"], first["n"]) == ("natural", "SER (in-house)", 0.01, 20)
+    assert read["seed"] == 3
     assert read["rows"][3]["value"] is None and read["rows"][4]["failed"] == 2
-    again = t.ResultsTable.of_record([dict(r, set="b") for r in read["rows"]] + [dict(first, set="a", value=1.0)], {"seed": 3}, set="b")
+    again = t.ResultsTable.of_record([dict(r, set="b") for r in read["rows"]] + [dict(first, set="a", value=1.0)],
+                                     {"seed": 3}, set="b")
     assert again.rows[:3] == table.rows[:3] and again.rows[4] == table.rows[4] and again.to_json() == table.to_json()
 
 
 def test_a_record_takes_what_is_not_finite(tmp_path):
     path = t.record(tmp_path / "r.json", [dict(row="tts", value=math.inf, low=math.nan, n=2)], "make it", 0, "-", "-")
-    assert json.loads(path.read_text("utf8"), parse_constant=pytest.fail)["rows"] == [dict(row="tts", value=None, low=None, n=2)]
+    assert json.loads(path.read_text("utf8"),
+                      parse_constant=pytest.fail)["rows"] == [dict(row="tts", value=None, low=None, n=2)]
     with pytest.raises(ValueError):
         t.record(tmp_path / "r.json", [], "make it", 0, "-", "-", speed=math.inf)
     assert "<script>" not in t.ResultsTable([t.measured("<script>", "x", [1.0])]).to_html()

@@ -6,7 +6,8 @@ from hypothesis import given, settings, strategies as st
 from latentspeech import normalization as N
 from latentspeech import text as T
 
-TABLE = list(csv.DictReader((Path(__file__).parent / "data" / "normalization.tsv").open(encoding="utf8"), delimiter="\t", quoting=csv.QUOTE_NONE))
+TABLE = list(csv.DictReader((Path(__file__).parent / "data" / "normalization.tsv").open(encoding="utf8"),
+                            delimiter="\t", quoting=csv.QUOTE_NONE))
 KNOWN = {"请看第5-1节"}  # 杠: a dash that is neither a range nor a sum
 
 @pytest.mark.filterwarnings("ignore:not said")
@@ -19,7 +20,8 @@ def test_normalization_table(row):
 def test_the_table_is_large_and_has_every_kind():
     kinds = {row["category"] for row in TABLE}
     assert len(TABLE) >= 250 and len(KNOWN) / len(TABLE) <= 0.03 and len({row["text"] for row in TABLE}) == len(TABLE)
-    assert kinds >= set("cardinal two decimal negative percent date time phone range unit money fraction ordinal latin width traditional emoji prosody".split())
+    assert kinds >= set("cardinal two decimal negative percent date time phone range unit money fraction "
+                        "ordinal latin width traditional emoji prosody".split())
 
 @pytest.mark.parametrize("text, warned", [("你好😀😀", "'😀' (GRINNING FACE), 2 times"), ("好*", "'*' (ASTERISK)")])
 def test_nothing_is_dropped_in_silence(text, warned):
@@ -27,7 +29,8 @@ def test_nothing_is_dropped_in_silence(text, warned):
     with pytest.warns(UserWarning):
         assert N.normalize(text) in ("你好", "好")
 
-@pytest.mark.parametrize("bad, said", [("ひらがな", "HIRAGANA"), ("Жук", "CYRILLIC"), ("한국", "HANGUL"), ("\ue000", "U\\+E000"), (None, "must be a string"), (b"3", "must be a string")])
+@pytest.mark.parametrize("bad, said", [("ひらがな", "HIRAGANA"), ("Жук", "CYRILLIC"), ("한국", "HANGUL"),
+                                       ("\ue000", "U\\+E000"), (None, "must be a string"), (b"3", "must be a string")])
 def test_typed_errors(bad, said):
     with pytest.raises(N.TextError, match=said) as error:
         N.normalize(bad)
@@ -61,14 +64,16 @@ def test_overrides_survive():
 def test_marks_are_never_read():
     assert N.normalize("他#1说#2，对#3，走#4！") == "他说·对，走！" and N.normalize("C#3") == "C井号三"
 
-@pytest.mark.parametrize("text", ["1" * 10_000, "1-" * 5000, "2025-09-28，" * 900, "3:2/1.5%" * 1250, "1+" * 5000 + "=1", "¥2-3kg×" * 1400])
+@pytest.mark.parametrize("text", ["1" * 10_000, "1-" * 5000, "2025-09-28，" * 900, "3:2/1.5%" * 1250,
+                                  "1+" * 5000 + "=1", "¥2-3kg×" * 1400])
 def test_ten_thousand_characters_in_a_second(text):
     N.normalize("热身")
     start = time.process_time()
     N.normalize(text)
     assert time.process_time() - start < 1
 
-ANYTHING = st.text(st.one_of(st.characters(), st.sampled_from("0123456789-.:/%,年月日个两一儿地行 AaMkg°C¥$()#12345+×=~，。·\u200b😀")), max_size=40)
+ANYTHING = st.text(st.one_of(st.characters(),
+                             st.sampled_from("0123456789-.:/%,年月日个两一儿地行 AaMkg°C¥$()#12345+×=~，。·\u200b😀")), max_size=40)
 
 @settings(max_examples=400, deadline=None)
 @given(ANYTHING)

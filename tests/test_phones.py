@@ -6,7 +6,8 @@ from latentspeech import phones as P
 
 def common_syllables():
     "Every toned syllable of every character of GB2312."
-    han = [bytes([a, b]).decode("gb2312") for a in range(0xB0, 0xF8) for b in range(0xA1, 0xFF) if (a, b) < (0xD7, 0xFA) or a > 0xD7]
+    han = [bytes([a, b]).decode("gb2312") for a in range(0xB0, 0xF8) for b in range(0xA1, 0xFF)
+           if (a, b) < (0xD7, 0xFA) or a > 0xD7]
     read = {p for c in han for p in pinyin(c, style=Style.TONE3, heteronym=True, neutral_tone_with_five=True)[0]}
     assert len(han) == 6763 and len(read) > 1300
     return sorted(read)

@@ -3,7 +3,8 @@ import numpy as np, pytest, scipy.signal, torch
 from torch.nn import functional as F
 from hypothesis import given, settings, strategies as st
 from latentspeech.audio import signal_to_noise, vowel
-from latentspeech.pqmf import (PQMF, PQMFError, cosine_filters, kaiser_prototype, least_squares_prototype, low_pass, overlaps, stop_band,
+from latentspeech.pqmf import (PQMF, PQMFError, cosine_filters, kaiser_prototype, least_squares_prototype, low_pass,
+                               overlaps, stop_band,
                                stream_audio, stream_bands, strided_copy)
 
 def randn(*shape, seed=0):
@@ -20,8 +21,10 @@ def test_white_noise_comes_back(seed):
     assert 55 < signal_to_noise(x, there_and_back(PQMF(design="kaiser").double(), x)) < 65
 
 
-@pytest.mark.parametrize("sound", [vowel("a", 4), vowel("i", 2, breath=0.0), torch.ones(9600), F.one_hot(torch.tensor(4800), 9600).float(),
-                                   torch.sin(torch.arange(9600) * 3.1), torch.cat([torch.zeros(5000), torch.ones(4600)])])
+@pytest.mark.parametrize("sound", [vowel("a", 4), vowel("i", 2, breath=0.0), torch.ones(9600),
+                                   F.one_hot(torch.tensor(4800), 9600).float(),
+                                   torch.sin(torch.arange(9600) * 3.1),
+                                   torch.cat([torch.zeros(5000), torch.ones(4600)])])
 def test_speech_clicks_and_steps_come_back_edges_included(sound):
     x = sound.double()[None, None]
     error = there_and_back(PQMF().double(), x) - x
@@ -46,7 +49,8 @@ def test_prototypes(n_taps):
 
 @pytest.mark.parametrize("n_taps, cutoff, beta", [(384, 1 / 32, 10.0), (96, 0.15, 5.0), (385, 0.03, 0.0)])
 def test_low_pass_equals_scipy(n_taps, cutoff, beta):
-    assert np.allclose(low_pass(n_taps, cutoff, beta), scipy.signal.firwin(n_taps, cutoff, window=("kaiser", beta)), atol=1e-12)
+    assert np.allclose(low_pass(n_taps, cutoff, beta), scipy.signal.firwin(n_taps, cutoff, window=("kaiser", beta)),
+                       atol=1e-12)
 
 
 def test_no_other_cutoff_overlaps_less():
@@ -123,13 +127,15 @@ def test_gradients_are_true():
     assert torch.autograd.gradcheck(pqmf.inverse, randn(2, 4, 9).requires_grad_())
 
 
-@pytest.mark.parametrize("cuts", [[4801], [1] * 250 + [4551], [100, 91, 1, 4609], [16] * 300 + [1], [192, 4609], [384, 400, 4017]])
+@pytest.mark.parametrize("cuts", [[4801], [1] * 250 + [4551], [100, 91, 1, 4609], [16] * 300 + [1], [192, 4609],
+                                  [384, 400, 4017]])
 def test_streams_equal_the_whole(cuts):
     pqmf, x = PQMF().double(), randn(2, 1, 4801)
     bands = torch.cat(list(stream_bands(pqmf, x.split(cuts, 2))), 2)
     assert torch.allclose(bands, pqmf(x), atol=1e-12)
     for size in (1, 7, 64, 400):
-        assert torch.allclose(torch.cat(list(stream_audio(pqmf, bands.split(size, 2))), 2), pqmf.inverse(bands), atol=1e-12)
+        assert torch.allclose(torch.cat(list(stream_audio(pqmf, bands.split(size, 2))), 2), pqmf.inverse(bands),
+                              atol=1e-12)
 
 
 @pytest.mark.parametrize("length", [1, 15, 100, 191, 192, 193, 384])
@@ -145,7 +151,8 @@ def test_streams_hold_little_back():
     assert sum(out) == 1000 and min(out[1:-1]) == 100 and list(stream_bands(PQMF(), [])) == []
 
 
-@pytest.mark.parametrize("bad", [torch.zeros(1, 2, 100), torch.zeros(100), torch.zeros(1, 100), torch.zeros(1, 1, 0), torch.zeros(0, 1, 10)])
+@pytest.mark.parametrize("bad", [torch.zeros(1, 2, 100), torch.zeros(100), torch.zeros(1, 100),
+                                 torch.zeros(1, 1, 0), torch.zeros(0, 1, 10)])
 def test_wrong_shapes_are_refused(bad):
     with pytest.raises(PQMFError, match="not .batch, 1, samples"):
         PQMF()(bad)
@@ -161,7 +168,8 @@ def test_wrong_bands_and_designs_are_refused():
         PQMF(4, 384)
 
 
-@pytest.mark.parametrize("dtype, floor", [(torch.float16, 40), (torch.bfloat16, 25), (torch.float32, 95), (torch.float64, 100)])
+@pytest.mark.parametrize("dtype, floor", [(torch.float16, 40), (torch.bfloat16, 25), (torch.float32, 95),
+                                          (torch.float64, 100)])
 def test_other_precisions(dtype, floor):
     for length in (1, 100, 4801):
         x, pqmf = (randn(2, 1, length) / 8).to(dtype), PQMF().to(dtype)

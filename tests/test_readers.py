@@ -26,11 +26,16 @@ def textgrid(rows, end, name="tier", long=False):
     "Write [(start, end, label)] as Praat does, short or long."
     quoted = [(f"{a:.6f}", f"{b:.6f}", '"' + label.replace('"', '""') + '"') for a, b, label in rows]
     if not long:
-        return "\n".join(['File type = "ooTextFile"', 'Object class = "TextGrid"', "", "0", f"{end:.6f}", "<exists>", "1", '"IntervalTier"',
-                          f'"{name}"', "0", f"{end:.6f}", str(len(rows)), *(cell for row in quoted for cell in row)]) + "\n"
-    body = "".join(f"        intervals [{i}]:\n            xmin = {a} \n            xmax = {b} \n            text = {c} \n" for i, (a, b, c) in enumerate(quoted, 1))
-    return (f'File type = "ooTextFile"\nObject class = "TextGrid"\n\nxmin = 0 \nxmax = {end:.6f} \ntiers? <exists> \nsize = 1 \nitem []: \n    item [1]:\n'
-            f'        class = "IntervalTier" \n        name = "{name}" \n        xmin = 0 \n        xmax = {end:.6f} \n        intervals: size = {len(rows)} \n{body}')
+        return "\n".join(['File type = "ooTextFile"', 'Object class = "TextGrid"', "", "0", f"{end:.6f}",
+                          "<exists>", "1", '"IntervalTier"',
+                          f'"{name}"', "0", f"{end:.6f}", str(len(rows)),
+                          *(cell for row in quoted for cell in row)]) + "\n"
+    body = "".join(f"        intervals [{i}]:\n            xmin = {a} \n            xmax = {b} \n            "
+                   f"text = {c} \n" for i, (a, b, c) in enumerate(quoted, 1))
+    return (f'File type = "ooTextFile"\nObject class = "TextGrid"\n\nxmin = 0 \nxmax = {end:.6f} \ntiers? '
+            '<exists> \nsize = 1 \nitem []: \n    item [1]:\n'
+            f'        class = "IntervalTier" \n        name = "{name}" \n        xmin = 0 \n        xmax = '
+            f'{end:.6f} \n        intervals: size = {len(rows)} \n{body}')
 
 # Baker
 
@@ -53,29 +58,40 @@ def write_baker(folder, encoding="utf8", newline="\n", label_encoding="utf8", lo
     lines, truth = [], {}
     for id, (text, written, read) in SENTENCES.items():
         lines += [f"{id}\t{text}", f"\t{written}"]
-        phones = to_phones(["sil", *("sp" if p == "P" else "yi1" if p == "IY1" else p for p in (read or written).split()), "sil"])
+        phones = to_phones(["sil", *("sp" if p == "P" else "yi1" if p == "IY1" else p
+                                     for p in (read or written).split()), "sil"])
         if id == "000003":   # a pause that the speaker made, at the comma
             phones = to_phones("sil wo3 xiang2 ni3 sp ta1 ye2 xiang2 ni3 sil".split())
         samples, starts = sound(phones.symbols)
         soundfile.write(folder / f"Wave/{id}.wav", samples, SAMPLE_RATE)
-        write_interval(folder / f"PhoneLabeling/{id}.interval", phones.symbols, phones.tones, starts, len(samples) / SAMPLE_RATE, label_encoding, newline, long)
+        write_interval(folder / f"PhoneLabeling/{id}.interval", phones.symbols, phones.tones, starts,
+                       len(samples) / SAMPLE_RATE, label_encoding, newline, long)
         truth[id] = phones, starts, samples
     (folder / "ProsodyLabeling/000001-010000.txt").write_bytes((newline.join(lines) + newline).encode(encoding))
     return truth
 
-@pytest.mark.parametrize("form", [dict(), dict(encoding="utf-8-sig"), dict(newline="\r\n"), dict(encoding="utf-8-sig", newline="\r\n", label_encoding="utf-16"),
-                                  dict(label_encoding="utf-16", long=True), dict(long=True, newline="\r\n"), dict(label_encoding="utf-8-sig")], ids=str)
+@pytest.mark.parametrize("form", [dict(), dict(encoding="utf-8-sig"), dict(newline="\r\n"),
+                                  dict(encoding="utf-8-sig", newline="\r\n", label_encoding="utf-16"),
+                                  dict(label_encoding="utf-16", long=True), dict(long=True, newline="\r\n"),
+                                  dict(label_encoding="utf-8-sig")], ids=str)
 def test_baker_round_trip(tmp_path, form):
     truth = write_baker(tmp_path / "BZNSYP", **form)
     corpus = open_corpus(tmp_path / "BZNSYP")
-    assert corpus.name == "baker" and corpus.speakers == ["baker"] and [u.id for u in corpus] == [i for i in SENTENCES if i != "002365"]
+    assert corpus.name == "baker"
+    assert corpus.speakers == ["baker"]
+    assert [u.id for u in corpus] == [i for i in SENTENCES if i != "002365"]
     for u in corpus:
         phones, starts, samples = truth[u.id]
         assert (u.symbols, u.tones, u.pinyin) == (phones.symbols, phones.tones, phones.pinyin)
-        assert np.allclose(u.starts, starts, atol=1e-5) and np.allclose(corpus.audio(u), samples, atol=1e-4) and set(u.symbols) <= set(SYMBOLS)
+        assert np.allclose(u.starts, starts, atol=1e-5)
+        assert np.allclose(corpus.audio(u), samples, atol=1e-4)
+        assert set(u.symbols) <= set(SYMBOLS)
         assert not re.search(r"[#\d\ufeff\r]", u.text)
-    assert {u.id: u.split for u in corpus} == {"000001": "train", "000002": "train", "000003": "train", "008950": "valid", "009001": "test"}
-    assert "uar" in corpus["000002"].symbols and corpus["000003"].symbols.count("sp") == 1 and corpus["000001"].text == "今天天气很好。"
+    assert {u.id: u.split for u in corpus} == {"000001": "train", "000002": "train", "000003": "train",
+                                               "008950": "valid", "009001": "test"}
+    assert "uar" in corpus["000002"].symbols
+    assert corpus["000003"].symbols.count("sp") == 1
+    assert corpus["000001"].text == "今天天气很好。"
     line, = corpus.report
     assert re.search(r"000001-010000.txt line 7: left out, holds English", line)
 
@@ -85,7 +101,8 @@ def test_baker_with_the_sound_of_espeak(tmp_path):
     audio, starts = speak_espeak(pinyin)
     soundfile.write(tmp_path / "b/Wave/000001.wav", audio, SAMPLE_RATE)
     phones = to_phones(["sil", *pinyin, "sil"])
-    write_interval(tmp_path / "b/PhoneLabeling/000001.interval", phones.symbols, phones.tones, starts, len(audio) / SAMPLE_RATE)
+    write_interval(tmp_path / "b/PhoneLabeling/000001.interval", phones.symbols, phones.tones, starts,
+                   len(audio) / SAMPLE_RATE)
     u = open_corpus(tmp_path / "b")["000001"]
     assert np.allclose(u.starts, starts, atol=1e-5) and u.symbols == phones.symbols
 
@@ -93,11 +110,16 @@ def test_baker_without_labels_leaves_the_starts_to_an_aligner(tmp_path):
     write_baker(tmp_path / "b")
     shutil.rmtree(tmp_path / "b/PhoneLabeling")
     corpus = open_corpus(tmp_path / "b")
-    assert "no PhoneLabeling" in corpus.report[0] and len(corpus) == 5 and all(u.starts is None for u in corpus) and corpus["000003"].pinyin == "wo3 xiang2 ni3 ta1 ye2 xiang2 ni3".split()
+    assert "no PhoneLabeling" in corpus.report[0]
+    assert len(corpus) == 5
+    assert all(u.starts is None for u in corpus)
+    assert corpus["000003"].pinyin == "wo3 xiang2 ni3 ta1 ye2 xiang2 ni3".split()
 
 @pytest.mark.parametrize("change, count, message", [
-    (lambda t: t.replace('"uar1"', '"ua1"'), 4, "labels say k where its pinyin says er5"),        # 儿 is nowhere in the labels
-    (lambda t: t.replace('"k"', '"pl"'), 4, "the label 'pl'"), (lambda t: t.replace('"ai1"', '"ng9"'), 4, "the label 'ng9'"),
+    (lambda t: t.replace('"uar1"', '"ua1"'), 4,
+     "labels say k where its pinyin says er5"),        # 儿 is nowhere in the labels
+    (lambda t: t.replace('"k"', '"pl"'), 4, "the label 'pl'"),
+    (lambda t: t.replace('"ai1"', '"ng9"'), 4, "the label 'ng9'"),
     (lambda t: t.replace('"ai1"', '"ai4"'), 5, "kept, but its labels say ai4 where its pinyin says ai1")])
 def test_labels_and_text_that_differ_are_told(tmp_path, change, count, message):
     write_baker(tmp_path)
@@ -107,7 +129,8 @@ def test_labels_and_text_that_differ_are_told(tmp_path, change, count, message):
     line, = [line for line in corpus.report if message in line]
     assert len(corpus) == count and re.search(r"\.(txt|interval) line \d+: ", line)
 
-@pytest.mark.parametrize("merged, separate", [("huar1", "hua1 er5"), ("ger4", "ge4 er5"), ("huir4", "hui4 er5"), ("zher4", "zhe4 er5"), ("shir4", "shi4 er5")])
+@pytest.mark.parametrize("merged, separate", [("huar1", "hua1 er5"), ("ger4", "ge4 er5"), ("huir4", "hui4 er5"),
+                                              ("zher4", "zhe4 er5"), ("shir4", "shi4 er5")])
 def test_separate_and_merged_erhua_agree(tmp_path, merged, separate):
     for written, said in ((separate, merged), (merged, separate), (merged, merged)):
         write_baker(tmp_path / f"{written} {said}")
@@ -115,7 +138,8 @@ def test_separate_and_merged_erhua_agree(tmp_path, merged, separate):
         phones = to_phones(["sil", *said.split(), "kai1", "le5", "sil"])
         samples, starts = sound(phones.symbols)
         soundfile.write(folder / "Wave/000002.wav", samples, SAMPLE_RATE)
-        write_interval(folder / "PhoneLabeling/000002.interval", phones.symbols, phones.tones, starts, len(samples) / SAMPLE_RATE)
+        write_interval(folder / "PhoneLabeling/000002.interval", phones.symbols, phones.tones, starts,
+                       len(samples) / SAMPLE_RATE)
         file = folder / TEXT
         file.write_text(file.read_text("utf8").replace("huar1", written), "utf8")
         corpus = open_corpus(folder)
@@ -125,7 +149,8 @@ def test_labels_that_stop_early_are_told(tmp_path):
     truth = write_baker(tmp_path)
     soundfile.write(tmp_path / "Wave/000001.wav", np.pad(truth["000001"][2], (0, SAMPLE_RATE)), SAMPLE_RATE)
     corpus = open_corpus(tmp_path)
-    assert any("000001.interval" in line and "stop 1.00 s before the sound" in line for line in corpus.report) and "000001" in [u.id for u in corpus]
+    assert any("000001.interval" in line and "stop 1.00 s before the sound" in line for line in corpus.report)
+    assert "000001" in [u.id for u in corpus]
 
 # damage: a function that does it, then what the refusal must say; {line} numbers are those of the damaged file
 
@@ -171,30 +196,46 @@ BAKER_DAMAGE = {
     "a number that is a path": (replace_line(TEXT, 5, "../003\t我想你。"), TEXT, 5, "not a number of six digits"),
     "an empty text file": (write(TEXT, ""), TEXT, 1, "not a number of six digits"),
     "no sound": (remove("Wave/000002.wav"), TEXT, 3, "Wave/000002.wav is missing"),
-    "a sound too many": (lambda f: shutil.copy(f / "Wave/000001.wav", f / "Wave/000009.wav"), TEXT, 13, "tell about Wave/000009.wav"),
-    "labels too many": (lambda f: shutil.copy(f / "PhoneLabeling/000001.interval", f / "PhoneLabeling/000009.interval"), TEXT, 13, "tell about PhoneLabeling/000009"),
+    "a sound too many": (lambda f: shutil.copy(f / "Wave/000001.wav", f / "Wave/000009.wav"), TEXT, 13,
+                         "tell about Wave/000009.wav"),
+    "labels too many": (lambda f: shutil.copy(f / "PhoneLabeling/000001.interval",
+                                              f / "PhoneLabeling/000009.interval"), TEXT, 13,
+                        "tell about PhoneLabeling/000009"),
     "a web page for a sound": (write("Wave/000002.wav", HTML), TEXT, 3, "is none"),
     "an empty sound": (write("Wave/000002.wav", ""), TEXT, 3, "is none"),
     "a link that leads out": (link_out("Wave/000002.wav"), TEXT, 3, "leads out"),
     "a sound cut short": (cut_sound("Wave/000001.wav"), "PhoneLabeling/000001.interval", 13 + 3 * 13, "cut short"),
     "no labels": (remove("PhoneLabeling/000003.interval"), TEXT, 5, "PhoneLabeling/000003.interval is missing"),
-    "a web page for labels": (write("PhoneLabeling/000003.interval", HTML), "PhoneLabeling/000003.interval", 1, "'the end' where a text"),
+    "a web page for labels": (write("PhoneLabeling/000003.interval", HTML), "PhoneLabeling/000003.interval", 1,
+                              "'the end' where a text"),
     "empty labels": (write("PhoneLabeling/000003.interval", ""), "PhoneLabeling/000003.interval", 1, "'the end'"),
-    "labels of another kind": (replace_line("PhoneLabeling/000003.interval", 2, 'Object class = "PitchTier"'), "PhoneLabeling/000003.interval", 1, "no TextGrid"),
-    "points for intervals": (replace_line("PhoneLabeling/000003.interval", 8, '"TextTier"'), "PhoneLabeling/000003.interval", 8, "only intervals"),
-    "labels cut short": (edit("PhoneLabeling/000003.interval", lambda lines: lines[:20]), "PhoneLabeling/000003.interval", 20, "'the end' where"),
-    "a label without quotes": (replace_line("PhoneLabeling/000003.interval", 18, "uo3"), "PhoneLabeling/000003.interval", 19, "where a text belongs"),
-    "a broken number": (replace_line("PhoneLabeling/000003.interval", 17, "0.2x6"), "PhoneLabeling/000003.interval", 18, "where a number belongs"),
-    "a gap": (edit("PhoneLabeling/000003.interval", lambda lines: [*lines[:15], *lines[18:]]), "PhoneLabeling/000003.interval", 16, "the one before ends"),
-    "an interval that ends before it starts": (replace_line("PhoneLabeling/000003.interval", 17, "0.05"), "PhoneLabeling/000003.interval", 17, "not after its start"),
-    "a wrong count": (replace_line("PhoneLabeling/000003.interval", 12, "3"), "PhoneLabeling/000003.interval", 8, "promises intervals until"),
-    "labels in no encoding": (write("PhoneLabeling/000003.interval", b'File type = "oo\xff\xe4"\n'), "PhoneLabeling/000003.interval", 1, "neither UTF-8 nor UTF-16"),
-    "labels of nothing": (write("PhoneLabeling/000003.interval", textgrid([], 0)), "PhoneLabeling/000003.interval", 1, "labels nothing"),
-    "two text files": (lambda f: shutil.copy(f / TEXT, f / "ProsodyLabeling/copy.txt"), "ProsodyLabeling", None, "holds 2 texts")}
+    "labels of another kind": (replace_line("PhoneLabeling/000003.interval", 2, 'Object class = "PitchTier"'),
+                               "PhoneLabeling/000003.interval", 1, "no TextGrid"),
+    "points for intervals": (replace_line("PhoneLabeling/000003.interval", 8, '"TextTier"'),
+                             "PhoneLabeling/000003.interval", 8, "only intervals"),
+    "labels cut short": (edit("PhoneLabeling/000003.interval", lambda lines: lines[:20]),
+                         "PhoneLabeling/000003.interval", 20, "'the end' where"),
+    "a label without quotes": (replace_line("PhoneLabeling/000003.interval", 18, "uo3"),
+                               "PhoneLabeling/000003.interval", 19, "where a text belongs"),
+    "a broken number": (replace_line("PhoneLabeling/000003.interval", 17, "0.2x6"), "PhoneLabeling/000003.interval",
+                        18, "where a number belongs"),
+    "a gap": (edit("PhoneLabeling/000003.interval", lambda lines: [*lines[:15], *lines[18:]]),
+              "PhoneLabeling/000003.interval", 16, "the one before ends"),
+    "an interval that ends before it starts": (replace_line("PhoneLabeling/000003.interval", 17, "0.05"),
+                                               "PhoneLabeling/000003.interval", 17, "not after its start"),
+    "a wrong count": (replace_line("PhoneLabeling/000003.interval", 12, "3"), "PhoneLabeling/000003.interval", 8,
+                      "promises intervals until"),
+    "labels in no encoding": (write("PhoneLabeling/000003.interval", b'File type = "oo\xff\xe4"\n'),
+                              "PhoneLabeling/000003.interval", 1, "neither UTF-8 nor UTF-16"),
+    "labels of nothing": (write("PhoneLabeling/000003.interval", textgrid([], 0)), "PhoneLabeling/000003.interval",
+                          1, "labels nothing"),
+    "two text files": (lambda f: shutil.copy(f / TEXT, f / "ProsodyLabeling/copy.txt"), "ProsodyLabeling", None,
+                       "holds 2 texts")}
 
 # AISHELL-3
 
-AISHELL = {"train": ["SSB00050001.wav\t你 ni3 们 men5 好 hao3", "SSB00050002.wav\t女 nv3 儿 er2", "SSB00110001.wav\t学 xue2 校 xiao4"],
+AISHELL = {"train": ["SSB00050001.wav\t你 ni3 们 men5 好 hao3", "SSB00050002.wav\t女 nv3 儿 er2",
+                     "SSB00110001.wav\t学 xue2 校 xiao4"],
            "test": ["SSB00050353.wav\t再 zai4 见 jian4", "SSB07100001.wav\t下 xia4 雪 xue3 了 le5"]}
 TRAIN = "train/content.txt"
 
@@ -213,26 +254,34 @@ def test_aishell3_round_trip(tmp_path, form):
     assert corpus.name == "aishell3" and corpus.speakers == ["SSB0005", "SSB0011", "SSB0710"] and not corpus.report
     assert [u.id for u in corpus.split("test")] == ["SSB00050353", "SSB07100001"] and len(corpus) == 5
     u = corpus["SSB00050001"]
-    assert (u.text, u.pinyin, u.symbols, u.starts) == ("你们好", ["ni3", "men5", "hao3"], ["sil", "n", "i", "m", "en", "h", "ao", "sil"], None)
+    assert (u.text, u.pinyin, u.symbols, u.starts) == ("你们好", ["ni3", "men5", "hao3"],
+                                                       ["sil", "n", "i", "m", "en", "h", "ao", "sil"], None)
     assert len(corpus.audio(u)) == round(u.seconds * SAMPLE_RATE) and abs(u.seconds - 8 * 0.13) < 1e-3
 
 AISHELL_DAMAGE = {
-    "text in another encoding": (recode(TRAIN, "gb18030"), TRAIN, 1, "isn't UTF-8"), "no tab": (replace_line(TRAIN, 2, "SSB00050002.wav 女 nv3"), TRAIN, 2, "not the name of a sound"),
-    "a path for a name": (replace_line(TRAIN, 2, "../SSB00050002.wav\t女 nv3"), TRAIN, 2, "not the name of a sound"), "an empty line": (insert_line(TRAIN, 2, ""), TRAIN, 2, "not the name"),
+    "text in another encoding": (recode(TRAIN, "gb18030"), TRAIN, 1, "isn't UTF-8"),
+    "no tab": (replace_line(TRAIN, 2, "SSB00050002.wav 女 nv3"), TRAIN, 2, "not the name of a sound"),
+    "a path for a name": (replace_line(TRAIN, 2, "../SSB00050002.wav\t女 nv3"), TRAIN, 2, "not the name of a sound"),
+    "an empty line": (insert_line(TRAIN, 2, ""), TRAIN, 2, "not the name"),
     "no text": (replace_line(TRAIN, 2, "SSB00050002.wav\t"), TRAIN, 2, "not the name of a sound"),
     "a character without pinyin": (replace_line(TRAIN, 1, "SSB00050001.wav\t你 们 men5 好 hao3"), TRAIN, 1, "see '们'"),
     "pinyin without a tone": (replace_line(TRAIN, 1, "SSB00050001.wav\t你 ni 们 men5 好 hao3"), TRAIN, 1, "see 'ni'"),
     "a last character without pinyin": (replace_line(TRAIN, 1, "SSB00050001.wav\t你 ni3 们 men5 好"), TRAIN, 1, "see ''"),
-    "a name twice": (insert_line(TRAIN, 3, AISHELL["train"][0]), TRAIN, 3, "again"), "a name in train and test": (insert_line("test/content.txt", 2, AISHELL["train"][0]), "test/content.txt", 2, "again"),
+    "a name twice": (insert_line(TRAIN, 3, AISHELL["train"][0]), TRAIN, 3, "again"),
+    "a name in train and test": (insert_line("test/content.txt", 2, AISHELL["train"][0]), "test/content.txt", 2,
+                                 "again"),
     "no sound": (remove("train/wav/SSB0005/SSB00050002.wav"), TRAIN, 2, "SSB00050002.wav is missing"),
     "a sound too many": (drop_line(TRAIN, 2), TRAIN, 3, "tell about train/wav/SSB0005/SSB00050002.wav"),
-    "another speaker's folder": (lambda f: shutil.move(f / "train/wav/SSB0011", f / "train/wav/SSB0012"), TRAIN, 3, "is missing"),
-    "a web page for a sound": (write("train/wav/SSB0005/SSB00050002.wav", HTML), TRAIN, 2, "is none"), "a link that leads out": (link_out("train/wav/SSB0005/SSB00050002.wav"), TRAIN, 2, "leads out"),
+    "another speaker's folder": (lambda f: shutil.move(f / "train/wav/SSB0011", f / "train/wav/SSB0012"), TRAIN, 3,
+                                 "is missing"),
+    "a web page for a sound": (write("train/wav/SSB0005/SSB00050002.wav", HTML), TRAIN, 2, "is none"),
+    "a link that leads out": (link_out("train/wav/SSB0005/SSB00050002.wav"), TRAIN, 2, "leads out"),
     "no test": (remove("test/content.txt"), "test/content.txt", 1, "is missing")}
 
 # LJSpeech
 
-LJ = ['LJ001-0001|On page 2, "he said|On page two, "he said', "LJ001-0002|Dr. Smith came.|Doctor Smith came.", "LJ050-0003|It rained.|It rained."]
+LJ = ['LJ001-0001|On page 2, "he said|On page two, "he said', "LJ001-0002|Dr. Smith came.|Doctor Smith came.",
+      "LJ050-0003|It rained.|It rained."]
 
 def write_lj(folder, encoding="utf8", newline="\n"):
     (folder / "wavs").mkdir(parents=True)
@@ -244,27 +293,39 @@ def write_lj(folder, encoding="utf8", newline="\n"):
 def test_ljspeech_round_trip(tmp_path, form):
     write_lj(tmp_path, **form)
     corpus = open_corpus(tmp_path)
-    assert corpus.name == "ljspeech" and [u.text for u in corpus] == ['On page two, "he said', "Doctor Smith came.", "It rained."]
-    assert all(not u.symbols and u.starts is None and u.split == split_of(u.text) for u in corpus) and "English" in corpus.report[0]
+    assert corpus.name == "ljspeech"
+    assert [u.text for u in corpus] == ['On page two, "he said', "Doctor Smith came.", "It rained."]
+    assert all(not u.symbols and u.starts is None and u.split == split_of(u.text) for u in corpus)
+    assert "English" in corpus.report[0]
     assert len(corpus.audio(corpus[0])) == round(1.2 * SAMPLE_RATE)
 
 CSV = "metadata.csv"
 LJ_DAMAGE = {
-    "text in another encoding": (lambda f: (f / CSV).write_bytes(b"LJ001-0001|a|caf\xe9\n"), CSV, 1, "isn't UTF-8"), "a column less": (replace_line(CSV, 2, "LJ001-0002|Dr. Smith came."), CSV, 2, "has 2 columns"),
-    "a column more": (replace_line(CSV, 2, "LJ001-0002|a|b|c"), CSV, 2, "has 4 columns"), "an empty line": (insert_line(CSV, 2, ""), CSV, 2, "has 1 columns"),
-    "a path for an id": (replace_line(CSV, 2, "../LJ|a|b"), CSV, 2, "has id '../LJ'"), "no id": (replace_line(CSV, 2, "|a|b"), CSV, 2, "has id ''"),
-    "an id twice": (insert_line(CSV, 3, LJ[0]), CSV, 3, "again"), "no text as read": (replace_line(CSV, 2, "LJ001-0002|Dr. Smith came.| "), CSV, 2, "no text as read"),
-    "no sound": (remove("wavs/LJ001-0002.wav"), CSV, 2, "wavs/LJ001-0002.wav is missing"), "a sound too many": (drop_line(CSV, 2), CSV, 3, "tell about wavs/LJ001-0002.wav"),
-    "a web page for a sound": (write("wavs/LJ001-0002.wav", HTML), CSV, 2, "is none"), "a link that leads out": (link_out("wavs/LJ001-0002.wav"), CSV, 2, "leads out"),
-    "a comma for the bar": (edit(CSV, lambda lines: [line.replace("|", ",") for line in lines]), CSV, 1, "has 1 columns")}
+    "text in another encoding": (lambda f: (f / CSV).write_bytes(b"LJ001-0001|a|caf\xe9\n"), CSV, 1, "isn't UTF-8"),
+    "a column less": (replace_line(CSV, 2, "LJ001-0002|Dr. Smith came."), CSV, 2, "has 2 columns"),
+    "a column more": (replace_line(CSV, 2, "LJ001-0002|a|b|c"), CSV, 2, "has 4 columns"),
+    "an empty line": (insert_line(CSV, 2, ""), CSV, 2, "has 1 columns"),
+    "a path for an id": (replace_line(CSV, 2, "../LJ|a|b"), CSV, 2, "has id '../LJ'"),
+    "no id": (replace_line(CSV, 2, "|a|b"), CSV, 2, "has id ''"),
+    "an id twice": (insert_line(CSV, 3, LJ[0]), CSV, 3, "again"),
+    "no text as read": (replace_line(CSV, 2, "LJ001-0002|Dr. Smith came.| "), CSV, 2, "no text as read"),
+    "no sound": (remove("wavs/LJ001-0002.wav"), CSV, 2, "wavs/LJ001-0002.wav is missing"),
+    "a sound too many": (drop_line(CSV, 2), CSV, 3, "tell about wavs/LJ001-0002.wav"),
+    "a web page for a sound": (write("wavs/LJ001-0002.wav", HTML), CSV, 2, "is none"),
+    "a link that leads out": (link_out("wavs/LJ001-0002.wav"), CSV, 2, "leads out"),
+    "a comma for the bar": (edit(CSV, lambda lines: [line.replace("|", ",") for line in lines]), CSV, 1,
+                            "has 1 columns")}
 
 # tables: a plain folder, and the layouts of magicdata-cs and audio-cmn
 
 TABLES = {
     "plain": ("metadata", False, ["id\ttext", "a1\t你好，世界。", "a2\t再见。", "a3\t下雨了。"]),
-    "magicdata": ("sentences", True, ["id\ttext\tpinyin\tspeaker\tseconds\tsplit", "100001\t你好#1，世界#4。\tni6 hao3 shi4 jie4\tmagic\t1.3\ttrain",
-                                      "100002\t再见#4。\tzai4 jian4\tmagic\t1.3\ttest", "100003\t说#1VIP#4。\tshuo1 / V IY1 . AY1 . P IY1 /\tmagic\t1.3\ttrain"]),
-    "audio-cmn": ("words", True, ["id\ttext\tspeaker\tseconds\tsplit", "w00000\t世界\ttan\t1.3\ttrain", "w00001\t一…也…\ttan\t1.3\ttrain", "w00002\t下雪\ttan\t1.3\tvalid"])}
+    "magicdata": ("sentences", True, ["id\ttext\tpinyin\tspeaker\tseconds\tsplit",
+                                      "100001\t你好#1，世界#4。\tni6 hao3 shi4 jie4\tmagic\t1.3\ttrain",
+                                      "100002\t再见#4。\tzai4 jian4\tmagic\t1.3\ttest",
+                                      "100003\t说#1VIP#4。\tshuo1 / V IY1 . AY1 . P IY1 /\tmagic\t1.3\ttrain"]),
+    "audio-cmn": ("words", True, ["id\ttext\tspeaker\tseconds\tsplit", "w00000\t世界\ttan\t1.3\ttrain",
+                                  "w00001\t一…也…\ttan\t1.3\ttrain", "w00002\t下雪\ttan\t1.3\tvalid"])}
 
 def write_table(folder, layout, encoding="utf8", newline="\n"):
     name, packed, rows = TABLES[layout]
@@ -287,9 +348,12 @@ def test_tables_round_trip(tmp_path, layout, form):
     write_table(tmp_path, layout, **form)
     corpus = open_corpus(tmp_path)
     texts = {"plain": ["你好，世界。", "再见。", "下雨了。"], "magicdata": ["你好，世界。", "再见。"], "audio-cmn": ["世界", "下雪"]}[layout]
-    assert [u.text for u in corpus] == texts and len(corpus.report) == 3 - len(texts) and all("line" in line for line in corpus.report)
+    assert [u.text for u in corpus] == texts
+    assert len(corpus.report) == 3 - len(texts)
+    assert all("line" in line for line in corpus.report)
     assert corpus[0].pinyin[:2] == (["shi4", "jie4"] if layout == "audio-cmn" else ["ni2", "hao3"])
-    assert abs(len(corpus.audio(corpus[0])) / SAMPLE_RATE - 1.3) < 0.03 and [u.id for u in load_corpus(tmp_path)] == [u.id for u in corpus]
+    assert abs(len(corpus.audio(corpus[0])) / SAMPLE_RATE - 1.3) < 0.03
+    assert [u.id for u in load_corpus(tmp_path)] == [u.id for u in corpus]
 
 def table_damage(layout):
     name, packed, rows = TABLES[layout]
@@ -297,12 +361,19 @@ def table_damage(layout):
     row = lambda **new: "\t".join(new.get(column, cell) for column, cell in zip(rows[0].split("\t"), cells))
     last = rows[3].split("\t")[0]
     damage = {
-        "another encoding": (recode(table, "gb18030"), table, 2, "isn't UTF-8"), "no header": (drop_line(table, 1), table, 1, "must name the columns"),
-        "a column less": (replace_line(table, 3, rows[2].rsplit("\t", 1)[0]), table, 3, "columns, the header"), "a column more": (replace_line(table, 3, rows[2] + "\tx"), table, 3, "columns, the header"),
-        "an empty line": (insert_line(table, 3, ""), table, 3, "has 1 columns"), "an id twice": (insert_line(table, 4, rows[1]), table, 4, "again"),
-        "a path for an id": (replace_line(table, 2, row(id="../a1")), table, 2, "has id '../a1'"), "an empty id": (replace_line(table, 2, row(id="")), table, 2, "has id ''"),
-        "an empty table": (write(table, ""), table, 1, "must name the columns"), "a header alone": (write(table, rows[0]), "", None, "no usable utterance"),
-        "two tables with one id": (lambda f: [shutil.copy(old, old.with_stem("more")) for old in (f / table, f / archive) if old.exists()], "", None, "share the id")}
+        "another encoding": (recode(table, "gb18030"), table, 2, "isn't UTF-8"),
+        "no header": (drop_line(table, 1), table, 1, "must name the columns"),
+        "a column less": (replace_line(table, 3, rows[2].rsplit("\t", 1)[0]), table, 3, "columns, the header"),
+        "a column more": (replace_line(table, 3, rows[2] + "\tx"), table, 3, "columns, the header"),
+        "an empty line": (insert_line(table, 3, ""), table, 3, "has 1 columns"),
+        "an id twice": (insert_line(table, 4, rows[1]), table, 4, "again"),
+        "a path for an id": (replace_line(table, 2, row(id="../a1")), table, 2, "has id '../a1'"),
+        "an empty id": (replace_line(table, 2, row(id="")), table, 2, "has id ''"),
+        "an empty table": (write(table, ""), table, 1, "must name the columns"),
+        "a header alone": (write(table, rows[0]), "", None, "no usable utterance"),
+        "two tables with one id": (lambda f: [shutil.copy(old, old.with_stem("more"))
+                                              for old in (f / table, f / archive) if old.exists()], "", None,
+                                   "share the id")}
     if "split" in rows[0]:
         damage["an unknown split"] = (replace_line(table, 2, row(split="dev")), table, 2, "has split 'dev'")
     def add(name, **facts):
@@ -315,9 +386,13 @@ def table_damage(layout):
         return change
     if packed:
         damage |= {
-            "an archive with a path": (add("../x.opus"), archive, None, "'../x.opus'"), "an archive with a link": (add("x.opus", type=tarfile.SYMTYPE, linkname="/etc/passwd"), archive, None, "'x.opus'"),
-            "a sound twice": (add(f"{last}.opus"), archive, None, "doubled"), "a web page for an archive": (write(archive, HTML), archive, None, "no tar archive"),
-            "an archive cut short": (lambda f: (f / archive).write_bytes((f / archive).read_bytes()[:2000]), archive, None, "cut short")}
+            "an archive with a path": (add("../x.opus"), archive, None, "'../x.opus'"),
+            "an archive with a link": (add("x.opus", type=tarfile.SYMTYPE, linkname="/etc/passwd"), archive, None,
+                                       "'x.opus'"),
+            "a sound twice": (add(f"{last}.opus"), archive, None, "doubled"),
+            "a web page for an archive": (write(archive, HTML), archive, None, "no tar archive"),
+            "an archive cut short": (lambda f: (f / archive).write_bytes((f / archive).read_bytes()[:2000]),
+                                     archive, None, "cut short")}
     else:
         damage |= {
             "a link that leads out": (link_out("a1.wav"), "a1.wav", None, "leads out"),
@@ -348,13 +423,21 @@ def manifest(change):
     return damage
 
 MANIFEST_DAMAGE = {
-    "an empty manifest": (write("manifest.json", ""), 1, "Expecting value"), "a web page": (write("manifest.json", HTML), 1, "Expecting value"),
-    "a manifest cut short": (edit("manifest.json", lambda lines: lines[:40]), 40, "Expecting"), "a list": (write("manifest.json", "[]"), 1, "indices"), "no utterances": (write("manifest.json", '{\n"name": "x"}'), 1, "utterances"),
-    "a field too many": (manifest(lambda data, u: u.update(colour="red")), 0, "colour"), "a field less": (manifest(lambda data, u: u.pop("speaker")), 0, "speaker"),
-    "a path that leads out": (manifest(lambda data, u: u.update(path="audio/../../x.flac")), 0, "path"), "an unknown split": (manifest(lambda data, u: u.update(split="dev")), 0, "dev"),
-    "an id twice": (manifest(lambda data, u: u.update(id=data["utterances"][1]["id"])), 1, "again"), "an id with a path": (manifest(lambda data, u: u.update(id="../x")), 0, "id"),
-    "labels of different lengths": (manifest(lambda data, u: u["tones"].pop()), 0, "lengths"), "starts that go back": (manifest(lambda data, u: u["starts"].reverse()), 0, "go back"),
-    "starts beyond the end": (manifest(lambda data, u: u.update(seconds=u["starts"][-1])), 0, "beyond"), "no length": (manifest(lambda data, u: u.update(seconds=0)), 0, "seconds"),
+    "an empty manifest": (write("manifest.json", ""), 1, "Expecting value"),
+    "a web page": (write("manifest.json", HTML), 1, "Expecting value"),
+    "a manifest cut short": (edit("manifest.json", lambda lines: lines[:40]), 40, "Expecting"),
+    "a list": (write("manifest.json", "[]"), 1, "indices"),
+    "no utterances": (write("manifest.json", '{\n"name": "x"}'), 1, "utterances"),
+    "a field too many": (manifest(lambda data, u: u.update(colour="red")), 0, "colour"),
+    "a field less": (manifest(lambda data, u: u.pop("speaker")), 0, "speaker"),
+    "a path that leads out": (manifest(lambda data, u: u.update(path="audio/../../x.flac")), 0, "path"),
+    "an unknown split": (manifest(lambda data, u: u.update(split="dev")), 0, "dev"),
+    "an id twice": (manifest(lambda data, u: u.update(id=data["utterances"][1]["id"])), 1, "again"),
+    "an id with a path": (manifest(lambda data, u: u.update(id="../x")), 0, "id"),
+    "labels of different lengths": (manifest(lambda data, u: u["tones"].pop()), 0, "lengths"),
+    "starts that go back": (manifest(lambda data, u: u["starts"].reverse()), 0, "go back"),
+    "starts beyond the end": (manifest(lambda data, u: u.update(seconds=u["starts"][-1])), 0, "beyond"),
+    "no length": (manifest(lambda data, u: u.update(seconds=0)), 0, "seconds"),
     "a length in words": (manifest(lambda data, u: u.update(seconds="long")), 0, "'>' not supported")}
 
 @pytest.mark.parametrize("kind", MANIFEST_DAMAGE)
@@ -383,7 +466,10 @@ def test_an_embedded_corpus_in_another_encoding(templates, tmp_path):
 
 def test_embedded_round_trip(templates):
     corpus = open_corpus(templates / "embedded")
-    assert len(corpus) == 6 and corpus.name == "embedded" and not corpus.verify() and corpus[0] == load_corpus(templates / "embedded")[0]
+    assert len(corpus) == 6
+    assert corpus.name == "embedded"
+    assert not corpus.verify()
+    assert corpus[0] == load_corpus(templates / "embedded")[0]
 
 INDEX = "train-00000.json"
 def row(change):
@@ -396,16 +482,38 @@ def row(change):
     return damage
 
 SHARD_DAMAGE = {
-    "an empty list": (write("shards.json", ""), "shards.json", 1, "Expecting value"), "a web page for the list": (write("shards.json", HTML), "shards.json", 1, "Expecting value"),
-    "a shard with a path": (write("shards.json", '{"name": "x", "report": [], "shards": [\n"../train-00000"]}'), "shards.json", 2, "shard '../train-00000'"),
+    "an empty list": (write("shards.json", ""), "shards.json", 1, "Expecting value"),
+    "a web page for the list": (write("shards.json", HTML), "shards.json", 1, "Expecting value"),
+    "a shard with a path": (
+        write("shards.json", '{"name": "x", "report": [], "shards": [\n"../train-00000"]}'),
+        "shards.json",
+        2,
+        "shard '../train-00000'",
+    ),
     "no name": (write("shards.json", '{"report": [], "shards": []}'), "shards.json", 1, "name"),
-    "no index": (remove(INDEX), INDEX, 1, "No such file"), "an index cut short": (edit(INDEX, lambda lines: lines[:2]), INDEX, 2, "Expecting"),
-    "an index in another encoding": (recode(INDEX, "utf-16"), INDEX, 1, "isn't UTF-8"), "no archive": (remove("train-00000.tar"), INDEX, 1, "No such file"),
-    "an archive cut short": (lambda f: (f / "train-00000.tar").write_bytes((f / "train-00000.tar").read_bytes()[:-512]), INDEX, 1, "bytes"),
-    "a field too many": (row(lambda u: u.update(colour=1)), INDEX, 3, "colour"), "labels of different lengths": (row(lambda u: u["tones"].pop()), INDEX, 3, "lengths"),
-    "starts that go back": (row(lambda u: u["starts"].reverse()), INDEX, 3, "go back"), "a place outside the archive": (row(lambda u: u.update(member=[512, 1 << 30])), INDEX, 3, "outside"),
-    "no place": (row(lambda u: u.update(member=None)), INDEX, 3, "NoneType"), "an id twice": (edit(INDEX, lambda lines: [lines[0], lines[1], lines[1].rstrip(","), *lines[3:]]), INDEX, 2, "doubled"),
-    "an id of another kind": (row(lambda u: u.update(id=7)), INDEX, None, "expected string")}
+    "no index": (remove(INDEX), INDEX, 1, "No such file"),
+    "an index cut short": (edit(INDEX, lambda lines: lines[:2]), INDEX, 2, "Expecting"),
+    "an index in another encoding": (recode(INDEX, "utf-16"), INDEX, 1, "isn't UTF-8"),
+    "no archive": (remove("train-00000.tar"), INDEX, 1, "No such file"),
+    "an archive cut short": (
+        lambda f: (f / "train-00000.tar").write_bytes((f / "train-00000.tar").read_bytes()[:-512]),
+        INDEX,
+        1,
+        "bytes",
+    ),
+    "a field too many": (row(lambda u: u.update(colour=1)), INDEX, 3, "colour"),
+    "labels of different lengths": (row(lambda u: u["tones"].pop()), INDEX, 3, "lengths"),
+    "starts that go back": (row(lambda u: u["starts"].reverse()), INDEX, 3, "go back"),
+    "a place outside the archive": (row(lambda u: u.update(member=[512, 1 << 30])), INDEX, 3, "outside"),
+    "no place": (row(lambda u: u.update(member=None)), INDEX, 3, "NoneType"),
+    "an id twice": (
+        edit(INDEX, lambda lines: [lines[0], lines[1], lines[1].rstrip(","), *lines[3:]]),
+        INDEX,
+        2,
+        "doubled",
+    ),
+    "an id of another kind": (row(lambda u: u.update(id=7)), INDEX, None, "expected string"),
+}
 
 @pytest.mark.parametrize("kind", SHARD_DAMAGE)
 def test_damaged_shards(templates, tmp_path, kind):
@@ -420,26 +528,32 @@ def refuse(folder, damage, file, line, message):
     assert "\n" not in text and file in text and message in text, text
     assert line is None or f"{folder / file} line {line} " in text, text
 
-CASES = [(layout, kind) for layout, table in (("baker", BAKER_DAMAGE), ("aishell3", AISHELL_DAMAGE), ("ljspeech", LJ_DAMAGE), *((l, table_damage(l)) for l in TABLES)) for kind in table]
+CASES = [(layout, kind) for layout, table in (("baker", BAKER_DAMAGE), ("aishell3", AISHELL_DAMAGE),
+                                              ("ljspeech", LJ_DAMAGE), *((l, table_damage(l)) for l in TABLES))
+         for kind in table]
 
 @pytest.mark.parametrize("layout, kind", CASES)
 def test_damage_is_refused_with_file_and_line(templates, tmp_path, layout, kind):
     folder = shutil.copytree(templates / layout, tmp_path / "c")
     assert len(open_corpus(folder)) > 1          # whole, until the next line
-    table = {"baker": BAKER_DAMAGE, "aishell3": AISHELL_DAMAGE, "ljspeech": LJ_DAMAGE}.get(layout) or table_damage(layout)
+    table = {"baker": BAKER_DAMAGE, "aishell3": AISHELL_DAMAGE,
+             "ljspeech": LJ_DAMAGE}.get(layout) or table_damage(layout)
     refuse(folder, *table[kind])
 
 def test_each_reader_refuses_at_least_ten_kinds():
     counts = {layout: sum(l == layout for l, _ in CASES) for layout in ("baker", "aishell3", "ljspeech", *TABLES)}
     assert min(*counts.values(), len(MANIFEST_DAMAGE), len(SHARD_DAMAGE)) >= 10, counts
 
-@pytest.mark.parametrize("layout, kind, left", [("baker", "no sound", 4), ("baker", "a gap", 4), ("aishell3", "no sound", 4), ("ljspeech", "an id twice", 3)])
+@pytest.mark.parametrize("layout, kind, left", [("baker", "no sound", 4), ("baker", "a gap", 4),
+                                                ("aishell3", "no sound", 4), ("ljspeech", "an id twice", 3)])
 def test_damage_can_be_left_out_and_is_told(templates, tmp_path, layout, kind, left):
     folder = shutil.copytree(templates / layout, tmp_path / "c")
-    damage, file, line, message = {"baker": BAKER_DAMAGE, "aishell3": AISHELL_DAMAGE, "ljspeech": LJ_DAMAGE}[layout][kind]
+    damage, file, line, message = {"baker": BAKER_DAMAGE, "aishell3": AISHELL_DAMAGE,
+                                   "ljspeech": LJ_DAMAGE}[layout][kind]
     damage(folder)
     corpus = open_corpus(folder, strict=False)
-    assert len(corpus) == left and any(message in told and f"line {line} " in told and told.endswith("left out") for told in corpus.report)
+    assert len(corpus) == left
+    assert any(message in told and f"line {line} " in told and told.endswith("left out") for told in corpus.report)
 
 def test_all_troubles_are_counted(templates, tmp_path):
     folder = shutil.copytree(templates / "ljspeech", tmp_path / "c")
@@ -488,7 +602,8 @@ def test_a_damaged_label_file_reads_or_is_refused(tmp_path_factory, at, byte, ki
 def test_label_files_keep_quotes_tiers_and_lines(tmp_path):
     file = tmp_path / "a.TextGrid"
     file.write_text(GOOD)
-    assert read_textgrid(file) == {"tier": [(0, 0.1, "sil", 13), (0.1, 0.25, "n", 16), (0.25, 0.5, 'say "ah"', 19), (0.5, 0.7, "", 22)]}
+    assert read_textgrid(file) == {"tier": [(0, 0.1, "sil", 13), (0.1, 0.25, "n", 16), (0.25, 0.5, 'say "ah"', 19),
+                                            (0.5, 0.7, "", 22)]}
     two = GOOD.replace("<exists>\n1\n", "<exists>\n2\n") + GOOD.split("<exists>\n1\n")[1].replace('"tier"', '"words"')
     file.write_text(two)
     assert list(read_textgrid(file)) == ["tier", "words"]
@@ -509,34 +624,42 @@ def test_splits_depend_on_words_alone():
     names = [split_of(f"sentence {i}", 0.1, 0.2) for i in range(3000)]
     assert abs(names.count("test") / 3000 - 0.2) < 0.03 and abs(names.count("valid") / 3000 - 0.1) < 0.03
     assert split_of("anything", 0, 0) == "train" and split_of("anything", 0, 1) == "test"
-    grown = [n for n, wide in zip(names, (split_of(f"sentence {i}", 0.1, 0.4) for i in range(3000))) if n == "test" and wide != "test"]
+    grown = [n for n, wide in zip(names, (split_of(f"sentence {i}", 0.1, 0.4) for i in range(3000))) if n == "test"
+             and wide != "test"]
     assert not grown      # a larger test keeps the smaller one
 
 def test_leaks_are_left_out_of_train_and_valid():
-    rows = [Utterance(f"u{i}", text, [], "s", split, Path("x"), 1.0) for i, (text, split) in enumerate([("你好。", "train"), ("再见", "train"), ("你好！", "test"), ("你好", "valid")])]
+    rows = [Utterance(f"u{i}", text, [], "s", split, Path("x"), 1.0) for i,
+            (text, split) in enumerate([("你好。", "train"), ("再见", "train"), ("你好！", "test"), ("你好", "valid")])]
     clean = without_leaks(Corpus(".", "x", rows))
     assert [u.id for u in clean] == ["u1", "u2"] and len(clean.report) == 2
 
 # real recordings, where there are any
 
 DATA = ROOT.parent / "shared" / "data"
-@pytest.mark.skipif(not DATA.is_dir(), reason="the real recordings of magicdata-cs and audio-cmn aren't on this machine")
+@pytest.mark.skipif(not DATA.is_dir(),
+                    reason="the real recordings of magicdata-cs and audio-cmn aren't on this machine")
 @pytest.mark.parametrize("name, least", [("magicdata-cs", 100), ("audio-cmn", 9_500)])
 def test_real_tables_open_through_the_same_door(name, least):
     corpus = open_corpus(DATA / name)
-    assert len(corpus) > least and all(" line " in told for told in corpus.report) and {u.split for u in corpus} == {"train", "valid", "test"}
+    assert len(corpus) > least
+    assert all(" line " in told for told in corpus.report)
+    assert {u.split for u in corpus} == {"train", "valid", "test"}
     assert [u.id for u in corpus] == [u.id for u in load_corpus(DATA / name)]
     for u in list(corpus)[::len(corpus) // 4]:
         assert abs(len(corpus.audio(u)) / SAMPLE_RATE - u.seconds) < 0.05
 
 
 def test_joined_corpora_keep_every_utterance_and_its_sound():
-    made = [make_embedded_corpus(config=CorpusConfig(utterances=n, valid=2, test=2, seed=s, test_seed=s + 7), progress=False) for n, s in ((8, 0), (9, 1))]
+    made = [make_embedded_corpus(config=CorpusConfig(utterances=n, valid=2, test=2, seed=s, test_seed=s + 7),
+                                 progress=False) for n, s in ((8, 0), (9, 1))]
     with pytest.raises(CorpusError, match="share the id"):
         join([made[0], made[0]])
-    renamed = Corpus(made[1].folder, "other", [replace(u, id=f"b-{u.id}", speaker="ann") for u in made[1]], report=["a remark"])
+    renamed = Corpus(made[1].folder, "other", [replace(u, id=f"b-{u.id}", speaker="ann") for u in made[1]],
+                     report=["a remark"])
     both = join([made[0], renamed])
-    assert (len(both), both.name, both.report, both.speakers) == (17, "embedded + other", ["a remark"], ["ann", "female", "male"])
+    assert (len(both), both.name, both.report, both.speakers) == (17, "embedded + other", ["a remark"],
+                                                                  ["ann", "female", "male"])
     u = renamed.split("test")[0]
     assert np.array_equal(both.audio(both[u.id]), renamed.audio(u)) and join([made[0]]) is made[0]
 
@@ -548,7 +671,8 @@ def test_a_folder_of_sounds_needs_no_text(tmp_path):
     with pytest.raises(CorpusError, match="is no corpus"):
         open_corpus(tmp_path)
     corpus = open_corpus(tmp_path, sounds=True)
-    assert [(u.id, u.speaker, u.text, u.pinyin, u.symbols) for u in corpus] == [("a1", "ann", "", [], []), ("a2", "ann", "", [], []), ("b1", "bob", "", [], [])]
+    assert [(u.id, u.speaker, u.text, u.pinyin, u.symbols)
+            for u in corpus] == [("a1", "ann", "", [], []), ("a2", "ann", "", [], []), ("b1", "bob", "", [], [])]
     assert len(prepare(corpus, tmp_path / "packed", progress=False)) == 3
     soundfile.write(tmp_path / "bob/b 2.wav", sound(["a"])[0], SAMPLE_RATE)
     with pytest.raises(DamagedCorpus, match="rename it"):

@@ -61,7 +61,8 @@ def test_a_module_imports_alone_without_side_effects(module, tmp_path):
 
 def test_no_name_is_undefined():
     found = run(sys.executable, "-m", "pyflakes", "latentspeech", "tools", "tests")
-    wrong = [l for l in (found.stdout + found.stderr).splitlines() if "undefined name" in l or "SyntaxError" in l or "invalid syntax" in l]
+    wrong = [l for l in (found.stdout + found.stderr).splitlines() if "undefined name" in l or "SyntaxError" in l
+             or "invalid syntax" in l]
     assert not wrong and "No module" not in found.stderr, "\n".join(wrong) or found.stderr
 
 
@@ -74,7 +75,13 @@ def test_imports_run_downhill():
             if not isinstance(node, ast.ImportFrom):
                 continue
             name = node.module or ""
-            other = name if node.level else name.removeprefix("latentspeech.") if name.startswith("latentspeech.") else ""
+            other = (
+                name
+                if node.level
+                else name.removeprefix("latentspeech.")
+                if name.startswith("latentspeech.")
+                else ""
+            )
             if other and numbers.get(other, "99") >= numbers[module]:
                 uphill.append(f"{module} imports {other}")
     assert not uphill
@@ -89,14 +96,18 @@ def test_the_card_of_the_weights_shows_the_records():
 
 
 def test_readme_links_lead_somewhere():
-    links = re.findall(r"(?:\]\(|src=\"|href=\")(?!https?:|#|mailto:)([^)\"\s#]+)", (ROOT / "README.md").read_text("utf8"))
+    links = re.findall(r"(?:\]\(|src=\"|href=\")(?!https?:|#|mailto:)([^)\"\s#]+)",
+                       (ROOT / "README.md").read_text("utf8"))
     assert links and not [l for l in links if not (ROOT / l).exists()]
 
 
 def test_export_and_clean_leave_no_trace(tmp_path):
     copy = tmp_path / "copy"
-    shutil.copytree(ROOT, copy, ignore=lambda folder, names: [n for n in names if n in (".venv", ".git", "out", "data", "__pycache__", ".ipynb_checkpoints") or n.endswith(".egg-info")])
-    files = lambda: {p.relative_to(copy): p.read_bytes() for folder in ("nbs", "latentspeech") for p in (copy / folder).rglob("*") if p.is_file() and "__pycache__" not in p.parts} | \
+    shutil.copytree(ROOT, copy, ignore=lambda folder,
+                    names: [n for n in names if n in (".venv", ".git", "out", "data", "__pycache__",
+                                                      ".ipynb_checkpoints") or n.endswith(".egg-info")])
+    files = lambda: {p.relative_to(copy): p.read_bytes() for folder in ("nbs", "latentspeech")
+                     for p in (copy / folder).rglob("*") if p.is_file() and "__pycache__" not in p.parts} | \
                     {Path(n): (copy / n).read_bytes() for n in ("settings.ini", "pyproject.toml")}
     before, scripts = files(), Path(sys.executable).parent
     for command in ("nbdev_export", "nbdev_clean"):
@@ -107,7 +118,8 @@ def test_export_and_clean_leave_no_trace(tmp_path):
 
 
 def test_nothing_of_a_developers_machine_is_in_the_repository():
-    local = re.compile("/" + r"work\b|\.\./" + r"shared\b|/home/\w+/|/ro" + r"ot/|/Users/\w+/|file" + r"://|extra-index" + "-url|find" + "-links")
+    local = re.compile("/" + r"work\b|\.\./" + r"shared\b|/home/\w+/|/ro" + r"ot/|/Users/\w+/|file"
+                       + r"://|extra-index" + "-url|find" + "-links")
     allowed = re.compile(r"\.\./" + "shared/data")     # tests may use recordings there if they exist
     wrong = []
     for path in tracked():
@@ -134,14 +146,16 @@ def public_definitions():
     for module in MODULES:
         tree = ast.parse((LIBRARY / f"{module}.py").read_text("utf8"))
         for node in tree.body:
-            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef,
+                                 ast.ClassDef)) and not node.name.startswith("_"):
                 yield module, node.name, node
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_every_public_name_says_what_it_is(module):
     # `forward` is told by its class, an alias by what it stands for
-    silent = [name for where, name, node in public_definitions() if where == module and name != "forward" and not ast.get_docstring(node)]
+    silent = [name for where, name, node in public_definitions() if where == module and name != "forward"
+              and not ast.get_docstring(node)]
     assert not silent
 
 
@@ -152,7 +166,8 @@ def test_nothing_is_unpickled_or_evaluated(module):
         names = [ast.unparse(node)] if isinstance(node, ast.Attribute) else []
         if isinstance(node, ast.ImportFrom):
             names = [f"{node.module}.{a.name}" for a in node.names]
-        wrong += [n for n in names if n.split(".")[0] in ("pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal") and not n.endswith("Error")]
+        wrong += [n for n in names if n.split(".")[0] in ("pickle", "dill", "cloudpickle", "joblib", "shelve",
+                                                          "marshal") and not n.endswith("Error")]
         if not isinstance(node, ast.Call):
             continue
         called = ast.unparse(node.func)
@@ -179,7 +194,13 @@ def test_what_is_imported_is_required():
     for module in MODULES:
         tree = ast.parse((LIBRARY / f"{module}.py").read_text("utf8"))
         for node in ast.walk(tree):
-            names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module] if isinstance(node, ast.ImportFrom) and not node.level else []
+            names = (
+                [a.name for a in node.names]
+                if isinstance(node, ast.Import)
+                else [node.module]
+                if isinstance(node, ast.ImportFrom) and not node.level
+                else []
+            )
             for name in {n.split(".")[0] for n in names} - set(sys.stdlib_module_names) - {"latentspeech"}:
                 package = known.get(name.lower(), name.lower())
                 if package not in (core if node in tree.body else everything):
@@ -203,13 +224,16 @@ def test_a_notebook_is_clean_and_light(path):
     assert path.stat().st_size <= 0.55e6
     assert not [i for i, c in enumerate(notebook.cells) if c.cell_type == "code" and c.execution_count is not None]
     prose = "\n".join(c.source for c in notebook.cells if c.cell_type == "markdown")
-    assert re.search(r"^# ", prose, re.M) and re.search(r"^> ", prose, re.M), "a title and a one-sentence claim are missing"
+    assert re.search(r"^# ", prose, re.M) and re.search(r"^> ", prose,
+                                                        re.M), "a title and a one-sentence claim are missing"
     wrong = [c.id for c in notebook.cells if c.cell_type == "code" for o in c.outputs if o.output_type == "error"]
     assert not wrong and len({c.id for c in notebook.cells}) == len(notebook.cells)
 
 
-PROMISES = {"audio": ["load", "save"], "pqmf": ["PQMF"], "autoencoder": ["Autoencoder"], "text": ["to_pinyin"], "synthesis": ["LatentSpeech"],
-            "judge": ["Judge"], "metrics": ["mel_cepstral_distortion", "syllable_error_rate"], "cli": ["main", "prepare", "train", "speak", "evaluate", "bench", "doctor"]}
+PROMISES = {"audio": ["load", "save"], "pqmf": ["PQMF"], "autoencoder": ["Autoencoder"], "text": ["to_pinyin"],
+            "synthesis": ["LatentSpeech"],
+            "judge": ["Judge"], "metrics": ["mel_cepstral_distortion", "syllable_error_rate"],
+            "cli": ["main", "prepare", "train", "speak", "evaluate", "bench", "doctor"]}
 
 
 @pytest.mark.parametrize("module", PROMISES)
@@ -223,8 +247,11 @@ def test_promised_names_exist(module):
 def test_a_wheel_holds_the_code_and_its_data(tmp_path):
     import zipfile
     copy = tmp_path / "copy"
-    shutil.copytree(ROOT, copy, ignore=lambda folder, names: [n for n in names if n in (".venv", ".git", "out", "data", "nbs", "tests", "build", "__pycache__") or n.endswith(".egg-info")])
-    result = run(sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--disable-pip-version-check", "-q", "-w", tmp_path / "dist", copy, cwd=copy)
+    shutil.copytree(ROOT, copy, ignore=lambda folder,
+                    names: [n for n in names if n in (".venv", ".git", "out", "data", "nbs", "tests", "build",
+                                                      "__pycache__") or n.endswith(".egg-info")])
+    result = run(sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation",
+                 "--disable-pip-version-check", "-q", "-w", tmp_path / "dist", copy, cwd=copy)
     assert result.returncode == 0, result.stderr[-1500:]
     wheel, = (tmp_path / "dist").glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
@@ -241,8 +268,11 @@ def test_jupyterlab_folds_long_lines_unless_told_otherwise(tmp_path):
     file = set_up.fold_long_lines(tmp_path)
     (plugin, kept), = json.loads(file.read_text("utf8")).items()
     extension, name = plugin.split(":")
-    schema = json.loads((Path(sys.prefix) / "share/jupyter/lab/schemas" / extension / f"{name}.json").read_text("utf8"))["properties"]
-    assert kept["codeCellConfig"]["lineWrap"] and set(kept["codeCellConfig"]) == set(schema["codeCellConfig"]["default"])
+    schema = json.loads(
+        (Path(sys.prefix) / "share/jupyter/lab/schemas" / extension / f"{name}.json").read_text("utf8")
+    )["properties"]
+    assert kept["codeCellConfig"]["lineWrap"]
+    assert set(kept["codeCellConfig"]) == set(schema["codeCellConfig"]["default"])
     file.write_text("{}")
     assert set_up.fold_long_lines(tmp_path) == file and file.read_text() == "{}"       # settings of one's own stay
 
@@ -252,4 +282,5 @@ def test_makefile_lists_its_targets():
         pytest.skip("no make")
     listed = run("make", "help")
     assert listed.returncode == 0
-    assert {"setup", "demo", "test", "lab", "docs", "bench", "weights", "speak", "help"} <= set(re.findall(r"^  make (\w+)", listed.stdout, re.M))
+    assert {"setup", "demo", "test", "lab", "docs", "bench", "weights", "speak",
+            "help"} <= set(re.findall(r"^  make (\w+)", listed.stdout, re.M))

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from latentspeech.forward_diffusion import SCHEDULES, TARGETS, DiffusionError, Schedule, convert
-from latentspeech.reverse_diffusion import (SAMPLERS, ancestral_step, ddim_step, draw_noise, dpm_solver_step, euler_step, guide, heun_step,
+from latentspeech.reverse_diffusion import (SAMPLERS, ancestral_step, ddim_step, draw_noise, dpm_solver_step,
+                                            euler_step, guide, heun_step,
                                             posterior, sample, stream_latents)
 
 seeded = lambda seed=0: torch.Generator().manual_seed(seed)
@@ -18,7 +19,8 @@ MEAN, SPREAD = torch.tensor([1.5, -0.7, 0.2], **double)[:, None], torch.tensor([
 def z0_of(schedule, z, t, bend=0.0):
     "The exact E[z_0 | z_t] for Gaussian data, bent so that samplers of higher order have something to be wrong about."
     alpha, sigma = (x[:, None, None] for x in schedule.alpha_sigma(t))
-    return MEAN + alpha * SPREAD ** 2 / (alpha ** 2 * SPREAD ** 2 + sigma ** 2) * (z - alpha * MEAN) + bend * torch.sin(3 * z + 5 * sigma)
+    return MEAN + alpha * SPREAD ** 2 / (alpha ** 2 * SPREAD ** 2
+                                         + sigma ** 2) * (z - alpha * MEAN) + bend * torch.sin(3 * z + 5 * sigma)
 
 
 def denoiser(schedule, kind, bend=0.0):
@@ -65,7 +67,8 @@ Z_T = torch.randn(4, 3, 5, generator=seeded(), **double)
 def test_ancestral_equals_ddpm(diffusers, monkeypatch, kind, theirs, n):
     from diffusers.schedulers import scheduling_ddpm
     schedule = Schedule("linear", 50)
-    scheduler = linear_50(diffusers.DDPMScheduler(**OPTIONS, prediction_type=theirs, clip_sample=False, timestep_spacing="trailing"))
+    scheduler = linear_50(diffusers.DDPMScheduler(**OPTIONS, prediction_type=theirs, clip_sample=False,
+                                                  timestep_spacing="trailing"))
     scheduler.set_timesteps(n)
     noises, i = torch.randn(n, *Z_T.shape, generator=seeded(1), **double), 0
     monkeypatch.setattr(scheduling_ddpm, "randn_tensor", lambda *a, **k: noises[i])
@@ -81,7 +84,8 @@ def test_ancestral_equals_ddpm(diffusers, monkeypatch, kind, theirs, n):
 @pytest.mark.parametrize("n,eta", ((50, 0.0), (10, 0.0), (10, 0.5), (25, 1.0)))
 def test_ddim_equals_diffusers(diffusers, monkeypatch, kind, theirs, n, eta):
     schedule = Schedule("linear", 50)
-    scheduler = linear_50(diffusers.DDIMScheduler(**OPTIONS, prediction_type=theirs, clip_sample=False, timestep_spacing="trailing"))
+    scheduler = linear_50(diffusers.DDIMScheduler(**OPTIONS, prediction_type=theirs, clip_sample=False,
+                                                  timestep_spacing="trailing"))
     scheduler.set_timesteps(n)
     noises = torch.randn(n, *Z_T.shape, generator=seeded(1), **double)
     monkeypatch.setattr("latentspeech.reverse_diffusion._fresh", lambda z, i, *_: noises[i])
@@ -97,7 +101,8 @@ def test_ddim_equals_diffusers(diffusers, monkeypatch, kind, theirs, n, eta):
 @pytest.mark.parametrize("kind,theirs", (("epsilon", "epsilon"), ("z0", "sample"), ("v", "v_prediction")))
 def test_dpm_solver_equals_diffusers(diffusers, n, kind, theirs):
     schedule, denoise = Schedule("linear", 50), denoiser(Schedule("linear", 50), kind, 0.1)
-    scheduler = diffusers.DPMSolverMultistepScheduler(**OPTIONS, prediction_type=theirs, timestep_spacing="trailing", solver_order=2,
+    scheduler = diffusers.DPMSolverMultistepScheduler(**OPTIONS, prediction_type=theirs,
+                                                      timestep_spacing="trailing", solver_order=2,
                                                       algorithm_type="dpmsolver++", solver_type="midpoint")
     scheduler.set_timesteps(n)
     alpha, sigma = schedule.alpha_sigma(schedule.times(n))
@@ -117,7 +122,8 @@ def test_dpm_solver_on_the_flow_equals_diffusers(diffusers, n, shift):
     times = schedule.times(n, shift)
     times[0] = 0.999  # at pure noise their log-SNR is not finite; ours takes the limit
     schedule.times = lambda *_: times
-    scheduler = diffusers.DPMSolverMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, solver_order=2,
+    scheduler = diffusers.DPMSolverMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True,
+                                                      solver_order=2,
                                                       algorithm_type="dpmsolver++", solver_type="midpoint")
     scheduler.set_timesteps(n)
     scheduler.sigmas, z = times, Z_T
@@ -129,7 +135,8 @@ def test_dpm_solver_on_the_flow_equals_diffusers(diffusers, n, shift):
         torch.testing.assert_close(path[i + 1], z, **TOLERANCE)
 
 
-@pytest.mark.parametrize("name,sampler", (("FlowMatchEulerDiscreteScheduler", "euler"), ("FlowMatchEulerDiscreteScheduler", "ddim"),
+@pytest.mark.parametrize("name,sampler", (("FlowMatchEulerDiscreteScheduler", "euler"),
+                                          ("FlowMatchEulerDiscreteScheduler", "ddim"),
                                           ("FlowMatchHeunDiscreteScheduler", "heun")))
 @pytest.mark.parametrize("n,shift", ((8, 1.0), (20, 3.0)))
 def test_flow_samplers_equal_diffusers(diffusers, name, sampler, n, shift):
@@ -156,17 +163,20 @@ def test_flow_samplers_equal_diffusers(diffusers, name, sampler, n, shift):
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_a_gaussian_is_recovered_through_its_exact_score(kind, sampler):
     schedule = Schedule(kind)
-    z_T = schedule.q_sample(MEAN + SPREAD * torch.randn(8_000, 3, 1, generator=seeded(), **double), torch.ones(8_000, **double),
+    z_T = schedule.q_sample(MEAN + SPREAD * torch.randn(8_000, 3, 1, generator=seeded(), **double),
+                            torch.ones(8_000, **double),
                             torch.randn(8_000, 3, 1, generator=seeded(1), **double))
     z = sample(denoiser(schedule, "z0"), z_T, schedule, "z0", 100, sampler, generator=seeded(2))
     assert ((z.mean(0) - MEAN) / SPREAD).abs().max() < 0.05
-    assert (z.std(0) / SPREAD - 1).abs().max() < (0.15 if sampler == "ancestral" else 0.1)  # few steps shrink a narrow Gaussian a little
+    # few steps shrink a narrow Gaussian a little
+    assert (z.std(0) / SPREAD - 1).abs().max() < (0.15 if sampler == "ancestral" else 0.1)
 
 
 @pytest.mark.parametrize("sampler,order", (("euler", 1), ("ddim", 1), ("heun", 2), ("dpm_solver_pp_2m", 2)))
 def test_order_of_convergence(sampler, order):
     schedule, exact = Schedule("flow"), MEAN + SPREAD * Z_T
-    error = lambda n: (sample(denoiser(schedule, "z0"), Z_T, schedule, "z0", n, sampler) - exact)[:, :2].abs().mean().log2()
+    error = lambda n: (sample(denoiser(schedule, "z0"), Z_T, schedule, "z0", n, sampler)
+                       - exact)[:, :2].abs().mean().log2()
     assert order - 0.35 < error(64) - error(128) < order + 0.6
 
 
@@ -194,17 +204,21 @@ def test_ancestral_moments():
 
 def test_relations_between_steps():
     z, z_0, noise = torch.randn(3, 50, generator=seeded(), **double)
-    for here, there in (((0.5, 0.75 ** 0.5), (0.8, 0.6)), ((0.1, 0.9), (0.4, 0.6)), ((0.0, 1.0), (0.3, 0.7)), ((0.6, 0.4), (1.0, 0.0))):
-        torch.testing.assert_close(ddim_step(z, z_0, here, there, 1.0, noise), ancestral_step(z, z_0, here, there, noise), **TOLERANCE)
+    for here, there in (((0.5, 0.75 ** 0.5), (0.8, 0.6)), ((0.1, 0.9), (0.4, 0.6)), ((0.0, 1.0), (0.3, 0.7)),
+                        ((0.6, 0.4), (1.0, 0.0))):
+        torch.testing.assert_close(ddim_step(z, z_0, here, there, 1.0, noise),
+                                   ancestral_step(z, z_0, here, there, noise), **TOLERANCE)
         torch.testing.assert_close(euler_step(z, z_0, here, there), ddim_step(z, z_0, here, there), **TOLERANCE)
         torch.testing.assert_close(dpm_solver_step(z, z_0, here, there), ddim_step(z, z_0, here, there), **TOLERANCE)
-        torch.testing.assert_close(heun_step(z, z_0, here, there, lambda _: z_0), ddim_step(z, z_0, here, there), **TOLERANCE)
+        torch.testing.assert_close(heun_step(z, z_0, here, there, lambda _: z_0), ddim_step(z, z_0, here, there),
+                                   **TOLERANCE)
 
 
 def test_guidance_is_the_same_at_every_level():
     schedule = Schedule("linear", 50)
     def run(kind, **options):
-        conditional = lambda z, t, conditional=True: convert(z0_of(schedule, z, t) + (0.3 if conditional else -0.2), "z0", kind, z,
+        conditional = lambda z, t, conditional=True: convert(z0_of(schedule, z, t) + (0.3 if conditional else -0.2),
+                                                             "z0", kind, z,
                                                              *schedule.alpha_sigma(t))
         return sample(conditional, Z_T, schedule, kind, 10, guidance=2.5, **options)
     for kind in TARGETS:
@@ -229,7 +243,8 @@ def test_batch_equals_one_by_one(sampler):
     network = torch.nn.Conv1d(16, 16, 5, padding=2)
     lengths, seeds = [5, 90, 33, 1], [7, 8, 9, 7]
     mask = (torch.arange(90) < torch.tensor(lengths)[:, None])[:, None]
-    run = lambda lengths, seeds, mask: sample(lambda z, t, conditional=True: network(z) * mask, draw_noise(seeds, lengths), Schedule("flow"),
+    run = lambda lengths, seeds, mask: sample(lambda z, t, conditional=True: network(z) * mask,
+                                              draw_noise(seeds, lengths), Schedule("flow"),
                                               n_steps=5, sampler=sampler, seeds=seeds, mask=mask, eta=0.5, guidance=1.5)
     together = run(lengths, seeds, mask)
     for row, n, seed in zip(together, lengths, seeds):
@@ -242,7 +257,8 @@ def test_batch_equals_one_by_one(sampler):
 def test_starts_shapes_and_callback():
     seen = []
     schedule = Schedule("flow")
-    z = sample(lambda z, t: z, (2, 16, 8), schedule, n_steps=4, generator=seeded(), start="uniform", callback=lambda **k: seen.append(k))
+    z = sample(lambda z, t: z, (2, 16, 8), schedule, n_steps=4, generator=seeded(), start="uniform",
+               callback=lambda **k: seen.append(k))
     assert z.shape == (2, 16, 8) and z.dtype == torch.float32
     assert [k["step"] for k in seen] == [0, 1, 2, 3] and seen[-1]["log_snr"] == math.inf
     assert seen[0]["log_snr"] == pytest.approx(schedule.log_snr(torch.tensor(0.75)).item())
@@ -254,7 +270,8 @@ def test_starts_shapes_and_callback():
 
 def test_what_does_not_fit_is_refused():
     run = lambda **options: sample(lambda z, t: z, (1, 1, 4), **{"schedule": Schedule("flow"), **options})
-    for options, message in ((dict(sampler="magic"), "no sampler"), (dict(start="zero"), "no start"), (dict(target="epsilon"), "use v, z0"),
+    for options, message in ((dict(sampler="magic"), "no sampler"), (dict(start="zero"), "no start"),
+                             (dict(target="epsilon"), "use v, z0"),
                              (dict(n_steps=0), "at least 1"), (dict(target="score"), "no target"),
                              (dict(target="epsilon", schedule=Schedule("zero_terminal_snr", 50)), "use v, z0")):
         with pytest.raises(DiffusionError, match=message):
@@ -274,7 +291,8 @@ def test_left_to_right_equals_all_at_once(sampler, kind, target, stops):
     def denoise(z, t, conditional=True, frames=(0, 60)):
         seen.append(z.shape[-1])
         return b((a(z) + conditional * text[..., slice(*frames)]).tanh() + t[:, None, None])
-    options = dict(schedule=Schedule(kind, 50 if kind != "flow" else 0), target=target, n_steps=6, sampler=sampler, guidance=1.5, eta=0.7, seeds=[3])
+    options = dict(schedule=Schedule(kind, 50 if kind != "flow" else 0), target=target, n_steps=6, sampler=sampler,
+                   guidance=1.5, eta=0.7, seeds=[3])
     pieces = list(stream_latents(denoise, z_T, stops=stops, context=5, **options))
     assert [p.shape[-1] for p in pieces] == [max(0, min(s, 60) - max([0, *stops[:i]])) for i, s in enumerate(stops)]
     torch.testing.assert_close(torch.cat(pieces, -1), sample(denoise, z_T, **options), rtol=0, atol=1e-10)

@@ -9,7 +9,8 @@ from run_notebooks import main, run_notebook
 def write(folder, *cells, name="lesson"):
     "Write a notebook of code cells; an item that is a cell already is kept."
     folder.mkdir(exist_ok=True)
-    notebook = nbformat.v4.new_notebook(cells=[c if not isinstance(c, str) else nbformat.v4.new_code_cell(c) for c in cells])
+    notebook = nbformat.v4.new_notebook(cells=[c if not isinstance(c, str) else nbformat.v4.new_code_cell(c)
+                                               for c in cells])
     path = folder / f"{name}.ipynb"
     nbformat.write(notebook, path)
     return path
@@ -52,18 +53,21 @@ def test_a_skipped_cell_is_red(tmp_path):
 
 
 def test_a_failing_widget_callback_is_red(tmp_path):
-    found = problems(tmp_path, "import ipywidgets\nbutton = ipywidgets.Button()\nbutton.on_click(lambda b: 1 / 0)", "button.click()")
+    found = problems(tmp_path, "import ipywidgets\nbutton = ipywidgets.Button()\nbutton.on_click(lambda b: 1 / 0)",
+                     "button.click()")
     assert "button.click()" in found and "ZeroDivisionError" in found
 
 
 def test_an_error_inside_an_output_widget_is_red(tmp_path):
-    found = problems(tmp_path, "import ipywidgets\nout = ipywidgets.Output()\ndisplay(out)", "with out:\n    {}['lost']")
+    found = problems(tmp_path, "import ipywidgets\nout = ipywidgets.Output()\ndisplay(out)",
+                     "with out:\n    {}['lost']")
     assert "KeyError" in found
 
 
 @pytest.mark.parametrize("wait", ["thread.join()", "pass"])
 def test_an_exception_in_a_thread_is_red(tmp_path, wait):
-    found = problems(tmp_path, "import threading, time", f"thread = threading.Thread(target=lambda: [time.sleep(.2), 1 / 0])\nthread.start()\n{wait}",
+    found = problems(tmp_path, "import threading, time",
+                     f"thread = threading.Thread(target=lambda: [time.sleep(.2), 1 / 0])\nthread.start()\n{wait}",
                      "time.sleep(1)")
     assert "ZeroDivisionError" in found and "thread" in found
 

@@ -17,9 +17,11 @@ SER = "SER (in-house)"
 
 def run(folder, *more):
     "Run the tool in a process of its own; return its record."
-    command = [sys.executable, "tools/scaling.py", "--preset", "tiny", "--steps", "2", "--batch", "2", "--limit", "2", "--n-distance", "0",
+    command = [sys.executable, "tools/scaling.py", "--preset", "tiny", "--steps", "2", "--batch", "2", "--limit",
+               "2", "--n-distance", "0",
                "--work", str(folder), "--out", str(folder / "curve.json"), *more]
-    done = subprocess.run(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True,
+                          text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     return recorded(folder / "curve.json")
 
@@ -27,7 +29,9 @@ def run(folder, *more):
 def test_sets_lie_inside_one_another():
     corpus = make_embedded_corpus(config=PRESETS["tiny"].corpus, progress=False)
     sets = [[u.id for u in scaling.subset(corpus, share)] for share in scaling.SHARES]
-    assert all(a == b[:len(a)] for a, b in zip(sets, sets[1:])) and len(sets[-1]) == len(corpus.split("train")) and len(set(map(len, sets))) == 4
+    assert all(a == b[:len(a)] for a, b in zip(sets, sets[1:]))
+    assert len(sets[-1]) == len(corpus.split("train"))
+    assert len(set(map(len, sets))) == 4
     assert sets[0] != [u.id for u in scaling.subset(corpus, scaling.SHARES[0], seed=1)]
 
 
@@ -35,11 +39,13 @@ def test_a_small_curve_from_nothing(tmp_path):
     curve = run(tmp_path, "--shares", "0.25", "1")
     points = {r["row"]: r for r in curve["rows"] if r["metric"] == SER}
     assert list(points) == ["natural", "8 sentences", "32 sentences", "control: another text"]
-    assert points["natural"]["value"] == recorded(ROOT / "data/results/72_scaling.json")["rows"][0]["value"] == 0       # the judge's own row of the record
+    # the judge's own row of the record
+    assert points["natural"]["value"] == recorded(ROOT / "data/results/72_scaling.json")["rows"][0]["value"] == 0
     cards = {share: json.loads((tmp_path / f"{share}-2-0" / "tiny-voice.json").read_text()) for share in ("0.25", "1")}
     assert [c["utterances"] for c in cards.values()] == [8, 32] and all(c["steps"] == 2 for c in cards.values())
     (tmp_path / "1-2-0" / "tiny-voice.safetensors").unlink()
-    assert run(tmp_path, "--shares", "0.25", "1")["rows"] == curve["rows"]            # a voice that was lost is trained again, rows that are there stay
+    # a voice that was lost is trained again, rows that are there stay
+    assert run(tmp_path, "--shares", "0.25", "1")["rows"] == curve["rows"]
 
 
 @pytest.mark.skipif(not RECORDINGS.exists(), reason="the recordings are not part of this repository")
@@ -47,7 +53,11 @@ def test_a_person_s_words_are_heard_as_recorded():
     parser = argparse.ArgumentParser()
     scaling.add_corpus(parser)
     args = parser.parse_args(["--corpus", str(RECORDINGS), "--speakers", "tan", "--split", "test", "--weights", "base"])
-    corpus, judge, record = scaling.opened(args, PRESETS["mini"]), Judge.from_pretrained(args.weights), recorded(ROOT / "data/results/72_scaling_people.json")
+    corpus, judge, record = (
+        scaling.opened(args, PRESETS["mini"]),
+        Judge.from_pretrained(args.weights),
+        recorded(ROOT / "data/results/72_scaling_people.json"),
+    )
     words = scaling.spread(corpus.split(args.split), 150)[::30]
     here = scaling.marks("natural", lambda: [corpus.audio(u) for u in words], judge, words, [])[0]
     there = next(r for r in record["rows"] if (r["row"], r["metric"]) == ("natural", SER))
@@ -60,5 +70,9 @@ def test_the_recorded_curves_are_whole(name):
     curve = recorded(ROOT / f"data/results/{name}.json")
     points = [r for r in curve["rows"] if r["metric"] == SER and "sentences" in r]
     sizes = [r["sentences"] for r in points]
-    assert len(sizes) >= 4 and sizes == sorted(sizes) and all(r["n"] >= 60 and r["low"] <= r["value"] <= r["high"] for r in points)
-    assert {f"{n} sentences" for n in sizes} == set(curve["weights_sha256"]) and curve["split_sha256"] and curve["judge_sha256"]
+    assert len(sizes) >= 4
+    assert sizes == sorted(sizes)
+    assert all(r["n"] >= 60 and r["low"] <= r["value"] <= r["high"] for r in points)
+    assert {f"{n} sentences" for n in sizes} == set(curve["weights_sha256"])
+    assert curve["split_sha256"]
+    assert curve["judge_sha256"]

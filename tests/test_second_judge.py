@@ -16,7 +16,8 @@ GOOD, OTHER, WEAK = plant_errors(SAID, 0.02, seed=1), plant_errors(SAID, 0.03, s
 
 def rows(first, second):
     found = tool.compare("words", "natural", SAID, (first, second), True)
-    return found + [dict(corpus="words", row="natural", judge=who, **tool.slope(SAID, heard, kind)) for who, heard in (("first", first), ("second", second)) for kind in ("syllables", "tones")]
+    return found + [dict(corpus="words", row="natural", judge=who, **tool.slope(SAID, heard, kind)) for who,
+                    heard in (("first", first), ("second", second)) for kind in ("syllables", "tones")]
 
 
 def test_right_looks_at_syllables_without_tones():
@@ -33,13 +34,16 @@ def test_judges_that_hear_the_same_agree_wholly():
     same = tool.agreement(SAID, GOOD, GOOD, True)
     assert same["value"] == same["low"] == same["high"] == 1 and same["kappa"] == 1
     apart = tool.agreement(SAID, GOOD, WEAK, True)
-    assert apart["low"] <= apart["value"] <= apart["high"] < 0.75 and abs(apart["kappa"]) < 0.3       # errors drawn apart
+    assert apart["low"] <= apart["value"] <= apart["high"] < 0.75
+    assert abs(apart["kappa"]) < 0.3       # errors drawn apart
     assert tool.agreement(SAID[:2], [[], []], [[], []], True)["value"] == 1
 
 
 def test_the_slope_falls_with_the_judges_own_errors():
     good, weak = tool.slope(SAID, GOOD, "syllables"), tool.slope(SAID, WEAK, "syllables")
-    assert good["low"] < 1 and good["value"] == pytest.approx(0.98, abs=0.05) and good["low"] <= good["value"] <= good["high"]
+    assert good["low"] < 1
+    assert good["value"] == pytest.approx(0.98, abs=0.05)
+    assert good["low"] <= good["value"] <= good["high"]
     assert weak["value"] == pytest.approx(0.7, abs=0.15) and weak["high"] < good["low"]
 
 
@@ -55,7 +59,8 @@ def test_the_demands_are_met_missed_or_not_measured():
 def test_the_difference_is_paired():
     found = {r["judge"]: r for r in rows(GOOD, WEAK) if r["metric"] == "SER (in-house)"}
     gap = found["second - first"]
-    assert gap["value"] == pytest.approx(found["second"]["value"] - found["first"]["value"]) and 0.2 < gap["low"] < gap["value"] < gap["high"]
+    assert gap["value"] == pytest.approx(found["second"]["value"] - found["first"]["value"])
+    assert 0.2 < gap["low"] < gap["value"] < gap["high"]
 
 
 def test_the_whole_tool_on_a_few_sentences(tmp_path, monkeypatch, capsys):
@@ -64,7 +69,8 @@ def test_the_whole_tool_on_a_few_sentences(tmp_path, monkeypatch, capsys):
     except PretrainedError as error:
         pytest.skip(str(error))
     out = tmp_path / "judge.json"
-    command = f"second_judge.py --judge mini --second mini --preset tiny --limit 3 --work {tmp_path / 'work'} --out {out}"
+    command = (f"second_judge.py --judge mini --second mini --preset tiny --limit 3 --work {tmp_path / 'work'} "
+               f"--out {out}")
     monkeypatch.setattr(sys, "argv", command.split())
     tool.main()
     first = recorded(out)
@@ -73,20 +79,30 @@ def test_the_whole_tool_on_a_few_sentences(tmp_path, monkeypatch, capsys):
     tool.main()                                                            # goes on from what was kept
     assert recorded(out)["rows"] == first["rows"] and {p: p.read_bytes() for p in (tmp_path / "work").iterdir()} == kept
     agreed = [r for r in first["rows"] if r["metric"] == "agreement"]
-    assert {r["row"] for r in agreed} >= {"natural", "control: another text", "control: 0 dB noise"} and all(r["value"] == 1 for r in agreed)
+    assert {r["row"] for r in agreed} >= {"natural", "control: another text", "control: 0 dB noise"}
+    assert all(r["value"] == 1 for r in agreed)
     ser = {r["row"]: r["value"] for r in first["rows"] if r["metric"] == "SER (in-house)" and r["judge"] == "first"}
-    assert ser["natural"] < 0.05 < 0.5 < ser["control: another text"] and first["acceptance"]["SER on natural speech <= 5%"]
+    assert ser["natural"] < 0.05 < 0.5 < ser["control: another text"]
+    assert first["acceptance"]["SER on natural speech <= 5%"]
     assert "met" in capsys.readouterr().out and json.loads(out.read_text())["split"] == "test"
 
 
-@pytest.mark.parametrize("name, preset, corpora", [("53_judge", "mini", {"embedded"}), ("53_judge_people", "base", {"real", "embedded"})])
+@pytest.mark.parametrize("name, preset, corpora",
+                         [("53_judge", "mini", {"embedded"}), ("53_judge_people", "base", {"real", "embedded"})])
 def test_what_the_records_say_of_the_judges_that_ship(name, preset, corpora, tmp_path, monkeypatch):
     kept = recorded(tool.ROOT / "data" / "results" / f"{name}.json")
     assert kept["acceptance"] == tool.acceptance(kept["rows"]) and {r["corpus"] for r in kept["rows"]} == corpora
-    assert kept["weights_sha256"]["first"] == Judge.from_pretrained(preset).card["sha256"] != kept["weights_sha256"]["second"]
+    assert (
+        kept["weights_sha256"]["first"]
+        == Judge.from_pretrained(preset).card["sha256"]
+        != kept["weights_sha256"]["second"]
+    )
     assert kept["judges"]["first"]["seed"] != kept["judges"]["second"]["seed"]
-    row = lambda rows: next(r for r in rows if (r["corpus"], r["row"], r["judge"], r["metric"]) == ("embedded", "natural", "first", "SER (in-house)"))
-    monkeypatch.setattr(sys, "argv", f"second_judge.py --judge {preset} --second {preset} --preset tiny --limit 3 --work {tmp_path} --out {tmp_path / 'r.json'}".split())
+    row = lambda rows: next(r for r in rows if (r["corpus"], r["row"], r["judge"],
+                                                r["metric"]) == ("embedded", "natural", "first", "SER (in-house)"))
+    monkeypatch.setattr(sys, "argv",
+                        f"second_judge.py --judge {preset} --second {preset} --preset tiny --limit 3 --work "
+                        f"{tmp_path} --out {tmp_path / 'r.json'}".split())
     tool.main()
     now = row(recorded(tmp_path / "r.json")["rows"])
     assert now["n"] == 3 and now["low"] <= row(kept["rows"])["high"] and now["value"] < 0.05

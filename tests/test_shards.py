@@ -21,7 +21,8 @@ def write_folder(folder, count=COUNT, rate=24_000):
     rows = ["id\ttext\tpinyin\tspeaker\tsplit"]
     for i in range(count):
         soundfile.write(folder / f"wavs/a{i}.wav", tone(0.5 + 0.02 * i, rate, 150 + 7 * i), rate)
-        rows.append(f"a{i}\t第{i}句\tdi4 yi1 ju4\t{'ann' if i % 2 else 'bob'}\t{'test' if i < 2 else 'valid' if i < 4 else 'train'}")
+        rows.append(f"a{i}\t第{i}句\tdi4 yi1 "
+                    f"ju4\t{'ann' if i % 2 else 'bob'}\t{'test' if i < 2 else 'valid' if i < 4 else 'train'}")
     (folder / "metadata.tsv").write_text("\n".join(rows) + "\n", "utf8")
     return folder
 
@@ -42,15 +43,27 @@ def test_what_is_packed_comes_out_again(source, ready):
     assert {u.id for u in ready} == {u.id for u in source} and ready.name == source.name and not ready.verify()
     for u in ready:
         was, audio = source[u.id], ready.audio(u)
-        assert (u.text, u.pinyin, u.speaker, u.split, u.symbols, u.tones, u.starts) == (was.text, was.pinyin, was.speaker, was.split, was.symbols, was.tones, was.starts)
+        assert (u.text, u.pinyin, u.speaker, u.split, u.symbols, u.tones,
+                u.starts) == (was.text, was.pinyin, was.speaker, was.split, was.symbols, was.tones, was.starts)
         assert len(audio) == round(u.seconds * SAMPLE_RATE) and torch.allclose(audio, source.audio(was), atol=1e-4)
     assert describe(ready) | dict(folder="", name="") == describe(source) | dict(folder="", name="")
-    assert soundfile.info(io.BytesIO((data := (ready.folder / "train-00000.tar").read_bytes())[ready.split("train")[0].member[0]:][:ready.split("train")[0].member[1]])).samplerate == SAMPLE_RATE and data
+    assert (
+        soundfile.info(
+            io.BytesIO(
+                (data := (ready.folder / "train-00000.tar").read_bytes())[ready.split("train")[0].member[0] :][
+                    : ready.split("train")[0].member[1]
+                ]
+            )
+        ).samplerate
+        == SAMPLE_RATE
+    )
+    assert data
 
 def test_any_tar_reader_understands_a_shard(ready):
     with tarfile.open(ready.folder / "train-00000.tar") as tar:
         names = tar.getnames()
-    assert len(names) == 6 and all(a.removesuffix(".json") == b.removesuffix(".flac") for a, b in zip(names[::2], names[1::2]))
+    assert len(names) == 6
+    assert all(a.removesuffix(".json") == b.removesuffix(".flac") for a, b in zip(names[::2], names[1::2]))
     with tarfile.open(ready.folder / "train-00000.tar") as tar:
         row = json.load(tar.extractfile(names[0]))
     assert Utterance(path=Path("x"), **row).text.startswith("第")
@@ -60,9 +73,12 @@ def test_labels_travel_with_the_sound(tmp_path):
     audio, starts = speak_espeak(pinyin)
     soundfile.write(tmp_path / "a.wav", audio, SAMPLE_RATE, "PCM_24")
     phones = to_phones(["sil", *pinyin, "sil"])
-    u = Utterance("a", "今天天气很好", pinyin, "x", "train", tmp_path / "a.wav", len(audio) / SAMPLE_RATE, phones.symbols, phones.tones, starts)
+    u = Utterance("a", "今天天气很好", pinyin, "x", "train", tmp_path / "a.wav", len(audio) / SAMPLE_RATE, phones.symbols,
+                  phones.tones, starts)
     again = prepare(Corpus(tmp_path, "one", [u]), tmp_path / "s", progress=False)
-    assert np.allclose(again["a"].starts, starts) and torch.allclose(again.audio(again["a"]), audio, atol=1e-4) and not again.report
+    assert np.allclose(again["a"].starts, starts)
+    assert torch.allclose(again.audio(again["a"]), audio, atol=1e-4)
+    assert not again.report
 
 def test_the_same_corpus_makes_the_same_bits(source, ready, tmp_path):
     assert bits(prepare(source, tmp_path / "s", size=3, progress=False).folder) == bits(ready.folder)
@@ -76,7 +92,8 @@ def test_shards_train_as_any_corpus_does(ready, tmp_path):
     from latentspeech.config import preset
     from latentspeech.latents import cache_latents
     latents = cache_latents(Autoencoder(preset("tiny").autoencoder), ready, tmp_path, progress=False)
-    assert {u.id: latents[u.id].shape[1] for u in ready} == {u.id: -(-round(u.seconds * SAMPLE_RATE) // 1024) for u in ready}
+    assert {u.id: latents[u.id].shape[1] for u in ready} == {u.id: -(-round(u.seconds * SAMPLE_RATE) // 1024)
+                                                             for u in ready}
 
 # going on
 
@@ -90,7 +107,9 @@ def test_a_second_run_touches_nothing_but_what_changed(tmp_path):
     soundfile.write(tmp_path / "c/wavs/a9.wav", tone(0.6, 24_000, 400), 24_000)
     again = prepare(open_corpus(tmp_path / "c"), tmp_path / "s", size=3, progress=False)
     changed, = [name for name, stamp in stamps().items() if stamp != before[name]]
-    assert again["a9"].path.name == changed and not again.verify() and torch.allclose(again.audio(again["a9"]), load_corpus(tmp_path / "c").audio(corpus["a9"]), atol=1e-4)
+    assert again["a9"].path.name == changed
+    assert not again.verify()
+    assert torch.allclose(again.audio(again["a9"]), load_corpus(tmp_path / "c").audio(corpus["a9"]), atol=1e-4)
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty", "no index", "half an index", "no archive", "draft"])
 def test_a_damaged_shard_is_made_again(source, ready, tmp_path, damage):
@@ -125,7 +144,9 @@ corpus.audio = lambda u: (time.sleep(0.03), audio(u))[1]
 prepare(corpus, sys.argv[2], size=3, progress=False)
 """
 def start(*words):
-    return subprocess.Popen([sys.executable, "-c", SLOW, *map(str, words)], env=dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1"), stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen([sys.executable, "-c", SLOW, *map(str, words)],
+                            env=dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1"), stderr=subprocess.PIPE,
+                            text=True)
 def wait_for(condition, seconds=60):
     end = time.time() + seconds
     while not condition():
@@ -142,8 +163,11 @@ def test_killed_and_going_on(source, ready, tmp_path):
                 prepare(source, folder, size=3, progress=False)
         process.send_signal(signal.SIGKILL)
         process.wait()
-        whole = {f.with_suffix(".tar"): f.with_suffix(".tar").stat().st_mtime_ns for f in folder.glob("[tv]*-?????.json")}
-        assert len(whole) >= announced and not (folder / "shards.json").exists() and all(p.stat().st_mtime_ns == stamp for p, stamp in kept.items())
+        whole = {f.with_suffix(".tar"): f.with_suffix(".tar").stat().st_mtime_ns
+                 for f in folder.glob("[tv]*-?????.json")}
+        assert len(whole) >= announced
+        assert not (folder / "shards.json").exists()
+        assert all(p.stat().st_mtime_ns == stamp for p, stamp in kept.items())
         kept = whole
         with pytest.raises(CorpusError, match="isn't finished"):
             open_corpus(folder)
@@ -154,10 +178,17 @@ def test_a_full_disk_is_one_line_and_costs_one_shard(source, ready, tmp_path):
     def limited():
         resource.setrlimit(resource.RLIMIT_FSIZE, (9_000, 9_000))
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    code = SLOW.replace("prepare(corpus", "corpus = corpus\ntry: prepare(corpus").replace("progress=False)", "progress=False)\nexcept ValueError as e: sys.exit(str(e))")
-    done = subprocess.run([sys.executable, "-c", code, str(source.folder), str(tmp_path / "s")], preexec_fn=limited, capture_output=True, text=True,
+    code = SLOW.replace("prepare(corpus",
+                        "corpus = corpus\ntry: prepare(corpus").replace("progress=False)",
+                                                                        "progress=False)\nexcept ValueError as "
+                                                                        "e: sys.exit(str(e))")
+    done = subprocess.run([sys.executable, "-c", code, str(source.folder), str(tmp_path / "s")], preexec_fn=limited,
+                          capture_output=True, text=True,
                           env=dict(os.environ, PYTHONPATH=str(ROOT), PYTHONDONTWRITEBYTECODE="1"))
-    assert done.returncode == 1 and "cannot write to" in done.stderr and "Traceback" not in done.stderr and not list((tmp_path / "s").glob("*-?????.tar"))
+    assert done.returncode == 1
+    assert "cannot write to" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list((tmp_path / "s").glob("*-?????.tar"))
     assert bits(prepare(source, tmp_path / "s", size=3, progress=False).folder) == bits(ready.folder)
 
 def test_folders_that_are_not_ours(source, ready, tmp_path):
@@ -171,7 +202,8 @@ def test_folders_that_are_not_ours(source, ready, tmp_path):
 def test_a_smaller_corpus_leaves_no_old_shards(source, tmp_path):
     prepare(source, tmp_path / "s", size=2, progress=False)
     few = Corpus(source.folder, source.name, source.utterances[:6])
-    assert len(prepare(few, tmp_path / "s", size=2, progress=False)) == 6 and len(list((tmp_path / "s").glob("*.tar"))) == 3
+    assert len(prepare(few, tmp_path / "s", size=2, progress=False)) == 6
+    assert len(list((tmp_path / "s").glob("*.tar"))) == 3
 
 # sounds
 
@@ -212,7 +244,8 @@ def damaged(kind, file):
     elif kind == "clipped":
         write((samples * 9).clip(-1, 1))
 
-BROKEN = {"cut short": "cut short", "header only": "samples|cut short", "silent": "is silent", "nearly silent": "is silent", "not a number": "NaN", "integers as floats": "peaks at",
+BROKEN = {"cut short": "cut short", "header only": "samples|cut short", "silent": "is silent",
+          "nearly silent": "is silent", "not a number": "NaN", "integers as floats": "peaks at",
           "too short": "too short", "too long": "too long", "removed": "no file", "a web page": "a web page"}
 
 @pytest.mark.parametrize("kind", BROKEN)
@@ -221,7 +254,9 @@ def test_broken_sounds_are_left_out_with_id_reason_and_action(tmp_path, kind):
     damaged(kind, tmp_path / "c/wavs/a7.wav")
     again = prepare(corpus, tmp_path / "s", size=3, most_lost=0.1, progress=False)
     line, = again.report
-    assert [u.id for u in corpus if u.id not in {v.id for v in again}] == ["a7"] and line.startswith("a7 in wavs/a7.wav: left out, ") and "; " in line
+    assert [u.id for u in corpus if u.id not in {v.id for v in again}] == ["a7"]
+    assert line.startswith("a7 in wavs/a7.wav: left out, ")
+    assert "; " in line
     assert any(part in line for part in BROKEN[kind].split("|")), line
     assert (tmp_path / "s/report.txt").read_text("utf8") == line + "\n"
 
@@ -230,15 +265,21 @@ def test_odd_sounds_are_mended_or_told(tmp_path, kind):
     damaged(kind, write_folder(tmp_path / "c") / "wavs/a7.wav")
     again = prepare(open_corpus(tmp_path / "c"), tmp_path / "s", progress=False)
     assert len(again) == COUNT and abs(len(again.audio(again["a7"])) / SAMPLE_RATE - 0.7) < 1e-3
-    assert len(again.report) == (kind == "clipped") and all(re.fullmatch(r"a7 in wavs/a7.wav: kept, but has \d+\.\d% of its samples clipped", line) for line in again.report)
+    assert len(again.report) == (kind == "clipped")
+    assert all(re.fullmatch(r"a7 in wavs/a7.wav: kept, but has \d+\.\d% of its samples clipped", line)
+               for line in again.report)
 
 def test_too_many_broken_sounds_stop_it(tmp_path):
     corpus = open_corpus(write_folder(tmp_path / "c"))
     for i in (5, 7):
         damaged("silent", tmp_path / f"c/wavs/a{i}.wav")
-    with pytest.raises(CorpusError, match=r"2 of 14 sounds can't be used, more than 1.0%; the first: a\d in wavs/a\d.wav: left out, a\d is silent") as caught:
+    with pytest.raises(CorpusError,
+                       match=r"2 of 14 sounds can't be used, more than 1.0%; the first: a\d in wavs/a\d.wav: "
+                             r"left out, a\d is silent") as caught:
         prepare(corpus, tmp_path / "s", progress=False)
-    assert "\n" not in str(caught.value) and len((tmp_path / "s/report.txt").read_text().splitlines()) == 2 and not (tmp_path / "s/shards.json").exists()
+    assert "\n" not in str(caught.value)
+    assert len((tmp_path / "s/report.txt").read_text().splitlines()) == 2
+    assert not (tmp_path / "s/shards.json").exists()
     assert len(prepare(corpus, tmp_path / "s", most_lost=0.2, progress=False)) == 12
 
 def test_labels_are_compared_with_the_sound():
@@ -251,7 +292,8 @@ def test_labels_are_compared_with_the_sound():
     assert any("says sil" in r and "speech" in r for r in check_labels(audio, symbols, early))
     assert any("says sil" in r and "speech" in r for r in check_labels(audio, symbols, late))
     for edge in (0.04, 0.0501, 0.06, 0.099):
-        assert check_labels(*(lambda sound, when: (sound, symbols, when))(*speak_espeak(pinyin, "male", silence=(edge, edge)))) == []
+        assert check_labels(*(lambda sound,
+                              when: (sound, symbols, when))(*speak_espeak(pinyin, "male", silence=(edge, edge)))) == []
     quiet = audio.clone()
     quiet[int(starts[6] * SAMPLE_RATE):int(starts[7] * SAMPLE_RATE)] = 0
     assert any("silent" in r for r in check_labels(quiet, symbols, starts))
@@ -266,11 +308,15 @@ def test_an_alignment_is_asked_for_once(source, tmp_path):
     asked = []
     def align(corpus):
         asked.append(len(corpus))
-        timed = [Utterance(**{**vars(u), "starts": [i * 0.05 for i in range(len(u.symbols))]}) for u in corpus if u.id != "a5"]
+        timed = [Utterance(**{**vars(u), "starts": [i * 0.05 for i in range(len(u.symbols))]}) for u in corpus
+                 if u.id != "a5"]
         return Corpus(corpus.folder, corpus.name, timed, report=["a5: no way through"])
     for _ in range(2):
         again = prepare(source, tmp_path / "s", align, size=4, progress=False)
-    assert asked == [COUNT] and len(again) == COUNT - 1 and all(u.starts[1] == 0.05 for u in again) and "a5: no way through" in again.report
+    assert asked == [COUNT]
+    assert len(again) == COUNT - 1
+    assert all(u.starts[1] == 0.05 for u in again)
+    assert "a5: no way through" in again.report
     (tmp_path / "s/alignment.json").write_text("{")
     prepare(source, tmp_path / "s", align, size=4, progress=False)
     assert asked == [COUNT, COUNT]
@@ -283,7 +329,9 @@ def test_streams_in_order_mixed_and_shared(source, ready):
     shards = sorted(ready.folder.glob("train-*.tar"))
     plain = [u.id for u, _ in stream_shards(shards)]
     mixed = [[u.id for u, _ in stream_shards(shards, shuffle=5, seed=seed)] for seed in (1, 1, 2)]
-    assert plain == [u.id for u in ready.split("train")] and mixed[0] == mixed[1] != mixed[2] and sorted(mixed[2]) == sorted(plain)
+    assert plain == [u.id for u in ready.split("train")]
+    assert mixed[0] == mixed[1] != mixed[2]
+    assert sorted(mixed[2]) == sorted(plain)
     halves = [[u.id for u, _ in stream_shards(shards[rank::2])] for rank in (0, 1)]
     assert sorted(sum(halves, [])) == sorted(plain)
     for u, audio in stream_shards(shards):
@@ -312,7 +360,8 @@ def test_a_stream_needs_neither_disk_nor_memory(ready, tmp_path):
     assert taken[0] <= os.path.getsize(shards[0]) and len(list(stream)) == COUNT - 1 and most[0] == 1 and not open_now
 
 def test_from_a_server(ready):
-    handler = functools.partial(type("Quiet", (http.server.SimpleHTTPRequestHandler,), {"log_message": lambda *a: None}), directory=str(ready.folder))
+    handler = functools.partial(type("Quiet", (http.server.SimpleHTTPRequestHandler,),
+                                     {"log_message": lambda *a: None}), directory=str(ready.folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}"
@@ -348,7 +397,8 @@ def hostile(kind, shard, largest):
                 info.size = largest + 1
             tar.addfile(info, io.BytesIO(bytes(info.size)))
 
-@pytest.mark.parametrize("kind", ["cut", "page", "missing", "flip", "label", "json", "parent", "absolute", "other", "link", "device", "bomb", "orphan"])
+@pytest.mark.parametrize("kind", ["cut", "page", "missing", "flip", "label", "json", "parent", "absolute", "other",
+                                  "link", "device", "bomb", "orphan"])
 def test_hostile_streams_are_refused(ready, tmp_path, kind):
     shard = Path(shutil.copy(ready.folder / "train-00000.tar", tmp_path))
     hostile(kind, shard, 100_000)
@@ -388,7 +438,8 @@ def test_prepare_from_a_shell(tmp_path, capsys):
     write_folder(tmp_path / "c")
     assert cli.main(["prepare", str(tmp_path / "c"), "--out", str(tmp_path / "s"), "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
-    assert (facts["utterances"], facts["train"], facts["test"], facts["speakers"], facts["ok"]) == (COUNT, 10, 2, ["ann", "bob"], True)
+    assert (facts["utterances"], facts["train"], facts["test"], facts["speakers"],
+            facts["ok"]) == (COUNT, 10, 2, ["ann", "bob"], True)
     assert len(open_corpus(tmp_path / "s")) == COUNT and facts["folder"] == str(tmp_path / "s")
     assert cli.main(["prepare", str(tmp_path / "s"), "--verify", "--json"]) == 0            # shards are a corpus too
     assert json.loads(capsys.readouterr().out)["damaged"] == []
@@ -399,7 +450,8 @@ def test_damage_costs_one_line_and_code_2_in_a_real_shell(tmp_path):
     (tmp_path / "wavs").mkdir()
     (tmp_path / "metadata.csv").write_text("LJ001-0001|a|b\n")
     code = "import sys; from latentspeech.cli import main; sys.exit(main())"
-    done = subprocess.run([sys.executable, "-c", code, "prepare", str(tmp_path)], capture_output=True, text=True, env=dict(os.environ, PYTHONPATH=str(ROOT)))
+    done = subprocess.run([sys.executable, "-c", code, "prepare", str(tmp_path)], capture_output=True, text=True,
+                          env=dict(os.environ, PYTHONPATH=str(ROOT)))
     assert (done.returncode, done.stdout) == (2, "") and len(done.stderr.strip().splitlines()) == 1
     assert done.stderr.startswith("DamagedCorpus: ") and "metadata.csv line 1 has no sound" in done.stderr
 
@@ -413,12 +465,15 @@ def test_damage_can_be_left_out_from_a_shell(tmp_path, capsys):
 def test_starts_can_be_found_from_a_shell(tmp_path, capsys, monkeypatch):
     from latentspeech import aligner
     def align(corpus):
-        return Corpus(corpus.folder, corpus.name, [Utterance(**{**vars(u), "starts": [i * 0.05 for i in range(len(u.symbols))]}) for u in corpus])
+        return Corpus(corpus.folder, corpus.name,
+                      [Utterance(**{**vars(u), "starts": [i * 0.05 for i in range(len(u.symbols))]}) for u in corpus])
     monkeypatch.setattr(aligner, "align_corpus", align)
-    assert cli.main(["prepare", str(write_folder(tmp_path / "c")), "--out", str(tmp_path / "s"), "--align", "--json"]) == 0
+    assert cli.main(["prepare", str(write_folder(tmp_path / "c")), "--out", str(tmp_path / "s"), "--align",
+                     "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["with_starts"] == COUNT
 
 def test_shards_go_to_the_cache_where_no_folder_is_named(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("LATENTSPEECH_DATA", str(tmp_path / "data"))
     assert cli.main(["prepare", str(write_folder(tmp_path / "mine")), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["folder"] == str(tmp_path / "data/cache/mine") and len(open_corpus(tmp_path / "data/cache/mine")) == COUNT
+    assert json.loads(capsys.readouterr().out)["folder"] == str(tmp_path / "data/cache/mine")
+    assert len(open_corpus(tmp_path / "data/cache/mine")) == COUNT

@@ -70,7 +70,8 @@ def test_nothing_but_the_seed_decides_and_nothing_else_is_touched(tts):
         before = torch.get_rng_state()
         said.append(tts.speak("今天天气很好。", seed=3, sampler="ancestral", n_steps=3).audio)
         assert torch.equal(before, torch.get_rng_state())
-    assert torch.equal(*said) and not torch.equal(said[0], tts.speak("今天天气很好。", seed=4, sampler="ancestral", n_steps=3).audio)
+    assert torch.equal(*said)
+    assert not torch.equal(said[0], tts.speak("今天天气很好。", seed=4, sampler="ancestral", n_steps=3).audio)
 
 
 SAME = """
@@ -82,7 +83,8 @@ print(hashlib.sha256(LatentSpeech.from_pretrained("mini").speak("今天天气很
 
 
 def test_another_process_says_the_same_bits(tts):
-    done = subprocess.run([sys.executable, "-c", SAME, str(torch.get_num_threads())], capture_output=True, text=True, cwd=ROOT, timeout=300)
+    done = subprocess.run([sys.executable, "-c", SAME, str(torch.get_num_threads())], capture_output=True,
+                          text=True, cwd=ROOT, timeout=300)
     mine = lambda seed: hashlib.sha256(tts.speak("今天天气很好。", seed=seed).audio.numpy().tobytes()).hexdigest()
     assert done.stdout.strip() == mine(3) != mine(4), done.stderr[-500:]
 
@@ -159,7 +161,11 @@ def test_bad_input_from_the_shell_is_one_line_and_exit_code_2(tmp_path):
               [sys.executable, "-c", "import sys; from latentspeech.cli import main; sys.exit(main())"]
     for words in (["speak", ""], ["speak", "！？"], ["prepare", str(tmp_path / "nowhere")]):
         done = subprocess.run([*command, *words], capture_output=True, text=True, cwd=tmp_path, timeout=120)
-        assert done.returncode == 2 and "Traceback" not in done.stderr and len(done.stderr.strip().splitlines()) == 1, done.stderr
+        assert (
+            done.returncode == 2
+            and "Traceback" not in done.stderr
+            and len(done.stderr.strip().splitlines()) == 1
+        ), done.stderr
     with pytest.raises(CorpusError):
         load_corpus(tmp_path)
 
@@ -172,7 +178,8 @@ def test_streaming_equals_offline_wherever_it_is_cut(tts):
         torch.testing.assert_close(torch.cat([p.audio for p in pieces]), whole.audio, atol=1e-4, rtol=0)
         again = joined(pieces, text)
         assert again.pinyin == whole.pinyin and "".join(p.text for p in pieces) == text
-        torch.testing.assert_close(torch.tensor([s[1:] for s in again.syllables]), torch.tensor([s[1:] for s in whole.syllables]), atol=1e-4, rtol=0)
+        torch.testing.assert_close(torch.tensor([s[1:] for s in again.syllables]),
+                                   torch.tensor([s[1:] for s in whole.syllables]), atol=1e-4, rtol=0)
     assert len(pieces) == 3 and len(list(tts.stream(text, seconds=0.1))) > 10
 
 
@@ -202,7 +209,9 @@ def test_no_click_at_joins(tts):
 
     def excess(audio):  # dB above 12 kHz in the 5 ms around each join, over the loudest 5 ms near by
         high = spectrogram(audio, 256, 64)[64:].exp().mean(0).log()
-        return max((high[j // 64 - 2:j // 64 + 3].max() - torch.cat([high[max(0, j // 64 - 60):j // 64 - 8], high[j // 64 + 9:j // 64 + 60]]).max()).item() for j in joins)
+        return max((high[j // 64 - 2:j // 64 + 3].max() - torch.cat([high[max(0, j // 64 - 60):j // 64 - 8],
+                                                                     high[j // 64 + 9:j // 64 + 60]]).max()).item()
+                   for j in joins)
     with torch.no_grad():
         careless = torch.cat([tts.autoencoder.decode(p.latents[None])[0, 0] for p in pieces])
     smooth, cut = excess(torch.cat([p.audio for p in pieces])), excess(careless)
@@ -215,7 +224,8 @@ def test_the_networks_see_no_further_than_promised(tts):
     z, known = torch.randn(1, 16, 120), torch.randn(1, tts.preset.encoder.width, 120)
     changed = z.clone()
     changed[..., 60] += 5
-    for function, reach, size in ((lambda z: tts.denoiser(z, torch.ones(1), known), tts.sight[0], 1), (tts.autoencoder.decode, tts.sight[1], 1024)):
+    for function, reach, size in ((lambda z: tts.denoiser(z, torch.ones(1), known), tts.sight[0], 1),
+                                  (tts.autoencoder.decode, tts.sight[1], 1024)):
         with torch.no_grad():
             felt = ((function(changed) - function(z)).abs().amax((0, 1)) > 0).nonzero()[:, 0] // size
         assert 60 - reach <= felt.min() and felt.max() <= 60 + reach
@@ -249,7 +259,10 @@ def test_a_plan_says_what_its_text_says_and_an_edit_changes_only_what_it_names(t
     assert [s for s, _ in plan.syllables] == ["wo3", "yao4", "mai3", "zhe4", "ge5", "ni3", "ne5"]
     sell = plan.edit(2, tone=4)
     a, b = tts.speak(plan), tts.speak(sell)
-    assert b.pinyin[2] == "mai4" and b.seconds == a.seconds and not torch.equal(a.audio, b.audio) and plan.rows[0][1].pinyin[2] == "mai3"
+    assert b.pinyin[2] == "mai4"
+    assert b.seconds == a.seconds
+    assert not torch.equal(a.audio, b.audio)
+    assert plan.rows[0][1].pinyin[2] == "mai3"
     second = round((a.syllables[5][1] - 0.1) * 48_000)  # the other sentence, alone with its own seed, stays as it was
     start = sum(tts.speak(s).seconds for s in ("我要买这个。",))
     assert torch.equal(a.audio[round(start * 48_000):], b.audio[round(start * 48_000):]) and second > 0
@@ -257,7 +270,8 @@ def test_a_plan_says_what_its_text_says_and_an_edit_changes_only_what_it_names(t
     length = lambda speech, i: speech.syllables[i][2] - speech.syllables[i][1]
     assert 2.6 < length(longer, -1) / length(a, -1) < 3.4 and length(longer, 0) < 0.75 * length(a, 0)
     assert abs(length(longer, 3) - length(a, 3)) < 0.03
-    assert [s for s, _ in tts.plan(text, "male").edit(1, tone=1).syllables] == [s if s != "yao4" else "yao1" for s in a.pinyin]
+    assert [s for s, _ in tts.plan(text, "male").edit(1, tone=1).syllables] == [s if s != "yao4" else "yao1"
+                                                                                for s in a.pinyin]
 
 
 def test_plans_keep_their_speaker_and_mix_with_texts(tts):
@@ -276,7 +290,8 @@ def test_the_judge_hears_an_edited_tone(tts):
     assert heard == ["mai3", "mai4"]
 
 
-@pytest.mark.parametrize("wrong,message", ((dict(index=9), "has 2"), (dict(index=-3), "has 2"), (dict(index=0, tone=6), "1 to 5"), (dict(index=0, stretch=0), "above 0")))
+@pytest.mark.parametrize("wrong,message", ((dict(index=9), "has 2"), (dict(index=-3), "has 2"),
+                                           (dict(index=0, tone=6), "1 to 5"), (dict(index=0, stretch=0), "above 0")))
 def test_an_edit_that_makes_no_sense_is_refused(tts, wrong, message):
     with pytest.raises(VoiceError, match=message):
         tts.plan("你好").edit(**wrong)
@@ -285,9 +300,11 @@ def test_an_edit_that_makes_no_sense_is_refused(tts, wrong, message):
 def test_a_callback_sees_and_hears_every_step(tts):
     walk = []
     speech = tts.speak("你好。", callback=lambda **now: walk.append(now))
-    assert [now["step"] for now in walk] == list(range(8)) and all(set(now) == {"step", "z", "log_snr", "z_0", "sound"} for now in walk)
+    assert [now["step"] for now in walk] == list(range(8))
+    assert all(set(now) == {"step", "z", "log_snr", "z_0", "sound"} for now in walk)
     assert [now["log_snr"] for now in walk] == sorted(now["log_snr"] for now in walk)
-    assert torch.equal(walk[-1]["sound"][0], speech.audio) and all(now["sound"].shape == (1, len(speech.audio)) for now in walk)
+    assert torch.equal(walk[-1]["sound"][0], speech.audio)
+    assert all(now["sound"].shape == (1, len(speech.audio)) for now in walk)
     error = [(now["z_0"][0] - speech.latents).abs().mean() for now in walk]
     assert error[0] > error[4] > error[-1]
 
@@ -318,6 +335,7 @@ print(before, peak(), told["seconds"])
 
 def test_memory_does_not_grow_with_the_text(tmp_path):
     """Forty sentences need no more than one did, though their sound alone is 35 MB."""
-    done = subprocess.run([sys.executable, "-c", LONG, str(tmp_path / "a.wav")], capture_output=True, text=True, cwd=ROOT, timeout=300)
+    done = subprocess.run([sys.executable, "-c", LONG, str(tmp_path / "a.wav")], capture_output=True, text=True,
+                          cwd=ROOT, timeout=300)
     before, after, seconds = map(float, done.stdout.split())
     assert seconds > 150 and after - before < 25, (before, after, seconds)

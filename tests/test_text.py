@@ -19,7 +19,8 @@ def misread(marked, **options):
     for match in re.finditer(r"([\u4e00-\u9fff])(?:\(([a-z]+[1-5])\))?", marked):
         han += 1
         said = sounds[han]
-        lifted = match[2] and match[2][-1] == "3" and said.pinyin == match[2][:-1] + "2" and any("rises" in note for note in said.notes)
+        lifted = match[2] and match[2][-1] == "3" and said.pinyin == match[2][:-1] + "2" and any("rises" in note
+                                                                                                 for note in said.notes)
         if match[2] and said.pinyin != match[2] and not lifted:
             wrong.append((match[0], said.pinyin))
     return wrong
@@ -36,24 +37,40 @@ def test_the_first_rules_are_worse():
     assert sum(bool(misread(row["text"], rules="basic")) for row in READINGS) > 60
 
 @pytest.mark.parametrize("text, expected", [
-    ("你好", "ni2 hao3"), ("也可以", "ye3 ke2 yi3"), ("我想买伞", "wo2 xiang3 mai2 san3"), ("你，好", "ni3 hao3"), ("小老虎", "xiao3 lao2 hu3"),
+    ("你好", "ni2 hao3"), ("也可以", "ye3 ke2 yi3"), ("我想买伞", "wo2 xiang3 mai2 san3"), ("你，好", "ni3 hao3"),
+    ("小老虎", "xiao3 lao2 hu3"),
     ("也可以选择", "ye3 ke2 yi2 xuan3 ze2"), ("岂有此理", "qi2 you3 ci2 li3"), ("湖北武汉", "hu2 bei2 wu3 han4"),
-    ("一个", "yi2 ge5"), ("一天", "yi4 tian1"), ("第一", "di4 yi1"), ("一百一十一", "yi4 bai3 yi4 shi2 yi1"), ("看一看", "kan4 yi5 kan4"), ("一点五", "yi1 dian2 wu3"),
-    ("一流", "yi1 liu2"), ("一点一滴", "yi4 dian3 yi4 di1"), ("一日三餐", "yi2 ri4 san1 can1"), ("三月一日", "san1 yue4 yi1 ri4"), ("一五一十", "yi4 wu3 yi4 shi2"), ("以一比零", "yi3 yi1 bi3 ling2"), ("三比一", "san1 bi3 yi1"), ("比一比", "bi3 yi5 bi3"), ("统一", "tong3 yi1"), ("不对", "bu2 dui4"), ("不好", "bu4 hao3"), ("好不好", "hao3 bu5 hao3"), ("不是", "bu2 shi4"), ("一月一号", "yi1 yue4 yi1 hao4"), ("来不及", "lai2 bu5 ji2"),
-    ("妈妈", "ma1 ma5"), ("看看", "kan4 kan5"), ("想想", "xiang2 xiang5"), ("姐姐", "jie3 jie5"), ("我们", "wo3 men5"), ("孩子", "hai2 zi5"), ("孩子们", "hai2 zi5 men5"), ("图们江", "tu2 men2 jiang1"),
-    ("石头", "shi2 tou5"), ("街头", "jie1 tou2"), ("东西", "dong1 xi5"), ("我去过", "wo3 qu4 guo5"), ("过去", "guo4 qu5"), ("男子", "nan2 zi3"), ("孔子", "kong2 zi3"), ("儿子", "er2 zi5"), ("小胡子", "xiao3 hu2 zi5"),
-    ("桌子上", "zhuo1 zi5 shang5"), ("上课", "shang4 ke4"), ("家里", "jia1 li5"), ("一百里", "yi4 bai2 li3"), ("老朋友", "lao3 peng2 you5"), ("专业知识", "zhuan1 ye4 zhi1 shi5"),
-    ("他高兴地说", "ta1 gao1 xing4 de5 shuo1"), ("跑得快", "pao3 de5 kuai4"), ("你得走", "ni3 dei2 zou3"), ("得到", "de2 dao4"), ("地方", "di4 fang5"), ("谁", "shei2"),
-    ("银行", "yin2 hang2"), ("行人", "xing2 ren2"), ("长大", "zhang3 da4"), ("长城", "chang2 cheng2"), ("音乐", "yin1 yue4"), ("快乐", "kuai4 le4"),
+    ("一个", "yi2 ge5"), ("一天", "yi4 tian1"), ("第一", "di4 yi1"), ("一百一十一", "yi4 bai3 yi4 shi2 yi1"),
+    ("看一看", "kan4 yi5 kan4"), ("一点五", "yi1 dian2 wu3"),
+    ("一流", "yi1 liu2"), ("一点一滴", "yi4 dian3 yi4 di1"), ("一日三餐", "yi2 ri4 san1 can1"), ("三月一日", "san1 yue4 yi1 ri4"),
+    ("一五一十", "yi4 wu3 yi4 shi2"), ("以一比零", "yi3 yi1 bi3 ling2"), ("三比一", "san1 bi3 yi1"), ("比一比", "bi3 yi5 bi3"),
+    ("统一", "tong3 yi1"), ("不对", "bu2 dui4"), ("不好", "bu4 hao3"), ("好不好", "hao3 bu5 hao3"), ("不是", "bu2 shi4"),
+    ("一月一号", "yi1 yue4 yi1 hao4"), ("来不及", "lai2 bu5 ji2"),
+    ("妈妈", "ma1 ma5"), ("看看", "kan4 kan5"), ("想想", "xiang2 xiang5"), ("姐姐", "jie3 jie5"), ("我们", "wo3 men5"),
+    ("孩子", "hai2 zi5"), ("孩子们", "hai2 zi5 men5"), ("图们江", "tu2 men2 jiang1"),
+    ("石头", "shi2 tou5"), ("街头", "jie1 tou2"), ("东西", "dong1 xi5"), ("我去过", "wo3 qu4 guo5"), ("过去", "guo4 qu5"),
+    ("男子", "nan2 zi3"), ("孔子", "kong2 zi3"), ("儿子", "er2 zi5"), ("小胡子", "xiao3 hu2 zi5"),
+    ("桌子上", "zhuo1 zi5 shang5"), ("上课", "shang4 ke4"), ("家里", "jia1 li5"), ("一百里", "yi4 bai2 li3"),
+    ("老朋友", "lao3 peng2 you5"), ("专业知识", "zhuan1 ye4 zhi1 shi5"),
+    ("他高兴地说", "ta1 gao1 xing4 de5 shuo1"), ("跑得快", "pao3 de5 kuai4"), ("你得走", "ni3 dei2 zou3"), ("得到", "de2 dao4"),
+    ("地方", "di4 fang5"), ("谁", "shei2"),
+    ("银行", "yin2 hang2"), ("行人", "xing2 ren2"), ("长大", "zhang3 da4"), ("长城", "chang2 cheng2"), ("音乐", "yin1 yue4"),
+    ("快乐", "kuai4 le4"),
     ("重庆", "chong2 qing4"), ("重要", "zhong4 yao4"), ("会计", "kuai4 ji5"), ("项目的", "xiang4 mu4 de5"), ("目的", "mu4 di4"),
-    ("花儿", "huar1"), ("女儿", "nv3 er2"), ("一点儿", "yi4 dianr3"), ("這個", "zhe4 ge5"), ("我們説", "wo3 men5 shuo1"), ("旅行", "lv3 xing2"), ("略", "lve4"),
-    ("上个月", "shang4 ge5 yue4"), ("个人", "ge4 ren2"), ("慢慢地", "man4 man4 de5"), ("很长", "hen3 chang2"), ("长得高", "zhang3 de5 gao1"),
-    ("APP", "ei1 pi1 pi1"), ("Ｐ", "pi1"), ("OK", "ou1 kei4"), ("12", "shi2 er4"), ("我行(hang2)", "wo3 hang2"), ("好（hao4）奇", "hao4 qi2")])
+    ("花儿", "huar1"), ("女儿", "nv3 er2"), ("一点儿", "yi4 dianr3"), ("這個", "zhe4 ge5"), ("我們説", "wo3 men5 shuo1"),
+    ("旅行", "lv3 xing2"), ("略", "lve4"),
+    ("上个月", "shang4 ge5 yue4"), ("个人", "ge4 ren2"), ("慢慢地", "man4 man4 de5"), ("很长", "hen3 chang2"),
+    ("长得高", "zhang3 de5 gao1"),
+    ("APP", "ei1 pi1 pi1"), ("Ｐ", "pi1"), ("OK", "ou1 kei4"), ("12", "shi2 er4"), ("我行(hang2)", "wo3 hang2"),
+    ("好（hao4）奇", "hao4 qi2")])
 def test_readings(text, expected):
     assert T.to_pinyin(text) == expected.split()
 
-@pytest.mark.parametrize("text, expected", [("展览馆", "zhan2 lan2 guan3"), ("总统府", "zong2 tong2 fu3"), ("小老虎", "xiao3 lao2 hu3"), ("这儿子", "zhe4 er2 zi5"), ("在这儿", "zai4 zher4"),
-    ("外婆家", "wai4 po2 jia1"), ("爱迪生一生", "ai4 di2 sheng1 yi4 sheng1"), ("一点一点地做", "yi4 dian3 yi4 dian3 de5 zuo4"), ("普里马科夫", "pu3 li2 ma3 ke1 fu1"), ("当过兵", "dang1 guo5 bing1"), ("朝鲜半岛", "chao2 xian3 ban4 dao3"), ("人一见面", "ren2 yi2 jian4 mian4")])
+@pytest.mark.parametrize("text, expected", [("展览馆", "zhan2 lan2 guan3"), ("总统府", "zong2 tong2 fu3"),
+                                            ("小老虎", "xiao3 lao2 hu3"), ("这儿子", "zhe4 er2 zi5"), ("在这儿", "zai4 zher4"),
+    ("外婆家", "wai4 po2 jia1"), ("爱迪生一生", "ai4 di2 sheng1 yi4 sheng1"), ("一点一点地做", "yi4 dian3 yi4 dian3 de5 zuo4"),
+                                            ("普里马科夫", "pu3 li2 ma3 ke1 fu1"), ("当过兵", "dang1 guo5 bing1"),
+                                            ("朝鲜半岛", "chao2 xian3 ban4 dao3"), ("人一见面", "ren2 yi2 jian4 mian4")])
 def test_readings_with_words(text, expected):
     pytest.importorskip("jieba", reason="jieba comes with the zh extra")
     assert T.to_pinyin(text, segmenter="jieba") == expected.split()
@@ -65,8 +82,10 @@ def test_overrides_and_dictionary():
         T.to_pinyin("朝阳", {"朝阳": "chao2"})
     with pytest.raises(T.TextError, match="isn't toned pinyin"):
         T.to_pinyin("行(xyz1)")
-    assert T.to_pinyin("花儿", erhua="separate") == ["hua1", "er2"] and T.to_pinyin("这个", colloquial=True) == ["zhei4", "ge5"]
-    assert T.to_pinyin("OK", latin="spell") == ["ou1", "kei4"] and len(T.to_pinyin("WiFi", latin="spell")) > len(T.to_pinyin("WiFi"))
+    assert T.to_pinyin("花儿", erhua="separate") == ["hua1", "er2"]
+    assert T.to_pinyin("这个", colloquial=True) == ["zhei4", "ge5"]
+    assert T.to_pinyin("OK", latin="spell") == ["ou1", "kei4"]
+    assert len(T.to_pinyin("WiFi", latin="spell")) > len(T.to_pinyin("WiFi"))
     for option, bad in (("erhua", "x"), ("latin", "x"), ("rules", "x"), ("segmenter", "x")):
         with pytest.raises(T.TextError, match="'x'"):
             T.to_pinyin("花儿A", **{option: bad})
@@ -74,14 +93,17 @@ def test_overrides_and_dictionary():
 def test_marks_change_pauses_and_are_never_read():
     said = T.front_end("它#1包含#3课程#1，我#2有#1伞#4。")
     assert said.pinyin == "ta1 bao1 han2 ke4 cheng2 wo3 you2 san3".split()     # no lift across #2, and one within
-    assert said.symbols.count("sp") == 1 and said.symbols[said.syllable.index(3) - 1] == "sp"  # #3 is a pause, the comma after #1 isn't
+    assert said.symbols.count("sp") == 1
+    assert said.symbols[said.syllable.index(3) - 1] == "sp"  # #3 is a pause, the comma after #1 isn't
     assert T.to_pinyin("我有") == ["wo2", "you3"] and T.to_pinyin("我#2有#1") == ["wo3", "you3"]
 
 def test_the_embedded_corpus_is_read_by_the_first_rules():
     assert T.to_pinyin("家里有谁", rules="basic") == ["jia1", "li2", "you3", "shui2"]
     assert T.to_pinyin("我想买两把好雨伞", rules="basic") == "wo2 xiang2 mai2 liang2 ba2 hao3 yu2 san3".split()
 
-@pytest.mark.parametrize("bad, said", [("", "nothing to say"), ("  \n", "nothing to say"), ("。。。", "nothing to say"), ("😀", "nothing to say"), ("ひらがな", "HIRAGANA"), (None, "must be a string")])
+@pytest.mark.parametrize("bad, said", [("", "nothing to say"), ("  \n", "nothing to say"),
+                                       ("。。。", "nothing to say"), ("😀", "nothing to say"), ("ひらがな", "HIRAGANA"),
+                                       (None, "must be a string")])
 def test_typed_errors(bad, said):
     with pytest.raises(T.TextError, match=said) as error:
         T.front_end(bad)
@@ -104,14 +126,17 @@ def test_split_sentences_loses_nothing():
     assert "".join(pieces) == story and max(map(len, pieces)) <= 32 and all(re.search(r"\w", p) for p in pieces)
     assert T.split_sentences("") == []
 
-@pytest.mark.parametrize("text", ["今天我去银行取一万两千元，不知道行不行。" * 500, "1" * 10_000, "1-" * 5000, "的" * 10_000, "2025-09-28，" * 900, "以为所" * 3300, "把当" * 5000, "A" * 10_000])
+@pytest.mark.parametrize("text", ["今天我去银行取一万两千元，不知道行不行。" * 500, "1" * 10_000, "1-" * 5000, "的" * 10_000,
+                                  "2025-09-28，" * 900, "以为所" * 3300, "把当" * 5000, "A" * 10_000])
 def test_ten_thousand_characters_in_a_second(text):
     T.front_end("热身")
     start = time.process_time()
     T.front_end(text)
     assert time.process_time() - start < 1
 
-ANYTHING = st.text(st.one_of(st.characters(), st.sampled_from("0123456789-.:/%,年月日个两一不儿得地行为长还 AaMkg°C¥$()#12345+×=~，。·\u200b😀")), max_size=40)
+ANYTHING = st.text(st.one_of(st.characters(),
+                             st.sampled_from("0123456789-.:/%,年月日个两一不儿得地行为长还 AaMkg°C¥$()#12345+×=~，。·\u200b😀")),
+                   max_size=40)
 
 @settings(max_examples=300, deadline=None)
 @given(ANYTHING, st.sampled_from(T.RULES), st.sampled_from(["merged", "separate"]), st.booleans())
@@ -127,20 +152,24 @@ def test_any_string_gives_phones_or_a_typed_error(text, rules, erhua, colloquial
     assert phones.pinyin and set(phones.symbols) <= set(T.SYMBOLS) and phones.ids.shape == phones.tone_ids.shape
 
 def test_report_counts_and_sorts():
-    report = T.pinyin_report([("你好#1。", "ni6 hao3"), ("这个人", "zhei4 ge5 ren2"), ("好VIP吗", "hao3 / V IY1 / ma5"), ("东西好", "dong1 xi1 hao3 a5")])
+    report = T.pinyin_report([("你好#1。", "ni6 hao3"), ("这个人", "zhei4 ge5 ren2"), ("好VIP吗", "hao3 / V IY1 / ma5"),
+                              ("东西好", "dong1 xi1 hao3 a5")])
     assert report.row()["n"] == 11 and report.row()["wrong"] == 3 and report.row()["sentence_error"] == 0.5
     assert report.causes == {"zhei, nei": 1, "light or full": 1, "one syllable more or less": 1}
 
 LABELS = DATA / "magicdata-cs" / "sentences.tsv"
 @pytest.mark.skipif(not LABELS.exists(), reason=f"labelled sentences are absent: {LABELS}")
-@pytest.mark.parametrize("options, limit", [({}, 0.032), ({"colloquial": True}, 0.014), ({"segmenter": "jieba"}, 0.03), ({"segmenter": "jieba", "colloquial": True}, 0.013)])
+@pytest.mark.parametrize("options, limit", [({}, 0.032), ({"colloquial": True}, 0.014),
+                                            ({"segmenter": "jieba"}, 0.03),
+                                            ({"segmenter": "jieba", "colloquial": True}, 0.013)])
 def test_labelled_sentences(options, limit):
     "Share of wrong syllables; tone 6 counts as 2, English is left out."
     if "segmenter" in options:
         pytest.importorskip("jieba", reason="jieba comes with the zh extra")
     pairs = [(row["text"], row["pinyin"]) for row in rows(LABELS)]
     for marks in (True, False):
-        row = T.pinyin_report([(text if marks else re.sub("#[1-4]", "", text), heard) for text, heard in pairs], **options).row()
+        row = T.pinyin_report([(text if marks else re.sub("#[1-4]", "", text), heard) for text, heard in pairs],
+                              **options).row()
         assert row["n"] == 4769 and row["syllable_error"] <= limit, row
 
 def test_missing_extra_is_named(monkeypatch):

@@ -77,9 +77,13 @@ fit(Task(), config, Path({str(tmp_path / "killed")!r}), device="cpu", progress=F
 '''
     command, rng, last = script(tmp_path, body), random.Random(0), 0
     for _ in range(12):
-        process = subprocess.Popen(command, env=environment(), cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        process = subprocess.Popen(command, env=environment(), cwd=tmp_path, stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.PIPE)
         before = time.time()
-        while not list((tmp_path / "killed").glob("step-*.json")) or max((tmp_path / "killed").glob("step-*.json")).stat().st_mtime < before:
+        while (
+            not list((tmp_path / "killed").glob("step-*.json"))
+            or max((tmp_path / "killed").glob("step-*.json")).stat().st_mtime < before
+        ):
             assert process.poll() is None, process.stderr.read().decode()
             assert time.time() - before < 60
             time.sleep(0.01)
@@ -118,7 +122,8 @@ run = fit(Task(), config, Path(sys.argv[1]), device="cpu", progress=False)
 '''
     command = script(tmp_path, body, dropout=0.0)
     subprocess.run([*command, str(tmp_path / "one")], env=environment(), check=True, timeout=120)
-    subprocess.run([sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1",
+    subprocess.run([sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2",
+                    "--num_machines", "1",
                     "--mixed_precision", "no", "--dynamo_backend", "no", command[1], str(tmp_path / "two")],
                    env={**environment(), "ACCELERATE_USE_CPU": "true"}, check=True, timeout=180, capture_output=True)
     one, two = (latest_checkpoint(tmp_path / name) for name in ("one", "two"))
@@ -151,7 +156,8 @@ def damage(kind, path, manifest):
         manifest.write_bytes(manifest.read_bytes()[:20])
 
 
-@pytest.mark.parametrize("kind", ["flipped bit", "flipped first bit", "cut short", "empty", "garbage", "web page", "missing", "manifest cut"])
+@pytest.mark.parametrize("kind", ["flipped bit", "flipped first bit", "cut short", "empty", "garbage", "web page",
+                                  "missing", "manifest cut"])
 def test_damage_is_found_and_the_one_before_is_used(tmp_path, kind):
     for step in (1, 2):
         save_checkpoint(tmp_path, step, {"w": torch.full((100,), float(step))})
@@ -196,7 +202,8 @@ import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 try: save_checkpoint(folder, 2, {{"w": torch.zeros(1_000_000)}})
 except TrainingError as e: print(e)
 '''
-    done = subprocess.run(script(tmp_path, body), env=environment(), capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(script(tmp_path, body), env=environment(), capture_output=True, text=True, timeout=60,
+                          check=True)
     assert "bytes needed" in done.stdout and "4,0" in done.stdout
     assert sorted(p.name for p in (tmp_path / "full").iterdir()) == ["step-00000001.json", "step-00000001.pt"]
     assert latest_checkpoint(tmp_path / "full")["w"].shape == (1000,)
@@ -223,7 +230,8 @@ fit(Task(), TrainConfig(steps=1_000_000, batch=4, save_every=1_000_000), Path({s
 def test_nan_stops_before_the_optimiser_moves(tmp_path):
     task = make_task()
     good = task.batch
-    task.batch = lambda generator, size: {**good(generator, size), **({"y": torch.full((size, 1), float("inf"))} if task.n == 5 else {})}
+    task.batch = lambda generator, size: {**good(generator, size),
+                                          **({"y": torch.full((size, 1), float("inf"))} if task.n == 5 else {})}
     task.n = 0
     def count(run, terms):
         task.n = run.step
@@ -256,7 +264,8 @@ def test_other_configuration_is_refused_with_the_differences(tmp_path):
 
 def test_minutes_end_a_run_in_time(tmp_path):
     start = time.time()
-    run = fit(make_task(), replace(CONFIG, steps=10_000_000, save_every=10_000_000), tmp_path, minutes=0.02, device="cpu", progress=False)
+    run = fit(make_task(), replace(CONFIG, steps=10_000_000, save_every=10_000_000), tmp_path, minutes=0.02,
+              device="cpu", progress=False)
     assert 0 < run.step < 10_000_000 and time.time() - start < 20
     assert latest_checkpoint(tmp_path)["step"] == run.step
 

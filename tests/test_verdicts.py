@@ -9,12 +9,14 @@ import verdicts as tool
 
 def row(name, share, n=60, metric="SER (in-house)", each=True, **more):
     "Make a row with about this share of errors in sentences of ten syllables."
-    dice = np.random.default_rng(zlib.crc32(f"{share} {metric}".encode()))   # the same for the same share, whatever was drawn before
+    # the same for the same share, whatever was drawn before
+    dice = np.random.default_rng(zlib.crc32(f"{share} {metric}".encode()))
     errors = dice.binomial(10, share, n) if metric != "MCD" else 100 * share + 0.2 * dice.normal(size=n)
     totals = np.full(n, 10 if metric != "MCD" else 1)
     value = errors.sum() / totals.sum()
     line = lambda some: " ".join(f"{x:g}" for x in some)
-    return dict(row=name, metric=metric, value=value, low=0.85 * value, high=1.15 * value, n=n, **more) | (dict(errors=line(errors), totals=line(totals)) if each else {})
+    return dict(row=name, metric=metric, value=value, low=0.85 * value, high=1.15 * value, n=n,
+                **more) | (dict(errors=line(errors), totals=line(totals)) if each else {})
 
 
 def write(folder, name, rows):
@@ -26,7 +28,9 @@ def frame(*rows, metric="SER (in-house)"):
 
 
 def baselines(ours, fast=0.2, style=0.2, mel=0.3, each=True):
-    return frame(row("LatentSpeech", ours, each=each), row("FastSpeech, Griffin-Lim", fast, each=each), row("StyleSpeech, neural decoder", style, each=each), row("mel diffusion, Griffin-Lim", mel, each=each))
+    return frame(row("LatentSpeech", ours, each=each), row("FastSpeech, Griffin-Lim", fast, each=each),
+                 row("StyleSpeech, neural decoder", style, each=each),
+                 row("mel diffusion, Griffin-Lim", mel, each=each))
 
 
 def better(folder, *args, **how):
@@ -36,7 +40,8 @@ def better(folder, *args, **how):
 
 def test_without_records_nothing_is_decided_but_arithmetic(tmp_path):
     found = tool.verdicts(tmp_path)
-    assert {v.verdict for v in found if v.id != "small"} == {"undecided"} and next(v.verdict for v in found if v.id == "small") == "holds"
+    assert {v.verdict for v in found if v.id != "small"} == {"undecided"}
+    assert next(v.verdict for v in found if v.id == "small") == "holds"
     assert all("not measured" in v.why for v in found if v.id != "small") and all(v.evidence for v in found)
     assert len({v.id for v in found}) == len(found) and json.dumps(tool.as_json(found, tmp_path), allow_nan=False)
 
@@ -86,36 +91,54 @@ def test_pairing_is_what_decides():
     """Half of the errors gone, in sentences whose difficulty varies more than that."""
     hard = np.repeat([0, 2, 4, 8], 15)
     line = lambda some: " ".join(map(str, some))
-    make = lambda name, e: dict(row=name, metric=tool.SER, value=e.sum() / 600, n=60, low=0.2, high=0.5, errors=line(e), totals=line([10] * 60))
+    make = lambda name, e: dict(row=name, metric=tool.SER, value=e.sum() / 600, n=60, low=0.2, high=0.5,
+                                errors=line(e), totals=line([10] * 60))
     found = tool.change([make("a", hard // 2), make("b", hard)], tool.SER, ("a",), ("b",))
     assert found.paired and found.verdict == "holds" and found.value == pytest.approx(-0.5) and found.high < -0.4
 
 
 def test_more_data_is_the_largest_against_the_smallest(tmp_path):
-    write(tmp_path, "72_scaling", frame(*(row(f"{n} sentences", s, sentences=n) for n, s in ((200, 0.4), (400, 0.3), (1600, 0.2)))))
+    write(tmp_path, "72_scaling",
+          frame(*(row(f"{n} sentences", s, sentences=n) for n, s in ((200, 0.4), (400, 0.3), (1600, 0.2)))))
     found = tool.more_data(tmp_path, tool.SER, -0.495, "")
-    assert found.verdict == "holds" and (found.evidence[0].of, found.evidence[0].against) == ("1600 sentences", "200 sentences") and "inside" in found.why
+    assert found.verdict == "holds"
+    assert (found.evidence[0].of, found.evidence[0].against) == ("1600 sentences", "200 sentences")
+    assert "inside" in found.why
     assert tool.more_data(tmp_path, tool.MCD, -0.26, "").verdict == "undecided"
 
 
 def test_ablations_keep_their_metrics_inside_the_row(tmp_path):
-    marks = lambda name, share: dict(row=name, marks={tool.SER: {k: v for k, v in row(name, share).items() if k not in ("row", "metric")}})
+    marks = lambda name, share: dict(row=name,
+                                     marks={tool.SER: {k: v for k, v in row(name, share).items()
+                                                       if k not in ("row", "metric")}})
     full = marks("full system", 0.05)
-    write(tmp_path, "73_ablations", [marks("natural", 0.01), full, marks("no condition", 0.8), marks("another sentence's condition", 0.85),
-                                     full | dict(row="50 steps"), marks("1 step", 0.2), marks("control: another text", 0.99)])
+    write(tmp_path, "73_ablations", [marks("natural", 0.01), full, marks("no condition", 0.8),
+                                     marks("another sentence's condition", 0.85),
+                                     full | dict(row="50 steps"), marks("1 step", 0.2),
+                                     marks("control: another text", 0.99)])
     assert tool.condition(tmp_path).verdict == "holds" and tool.condition(tmp_path).interval[0] > 0
     better, slower = tool.steps(tmp_path)
     assert better.evidence[0].verdict == "holds" and better.verdict == "undecided" and slower.why == "not measured"
 
 
 def test_costs_are_laps_and_counts(tmp_path):
-    lap = lambda system, what, middle, spread=0.02, **more: dict(system=system, what=what, n=5, **more, **{f"{k}{end}": middle * f for k in ("ratio", "value") for end, f in (("", 1), ("_low", 1 - spread), ("_high", 1 + spread))})
-    write(tmp_path, "74_efficiency", [lap("LatentSpeech", "speaking", 1.0, n_steps=1), lap("LatentSpeech", "speaking", 20.0, n_steps=50), lap("band diffusion", "speaking, 8 steps", 2.0),
-                                      lap("mel diffusion", "speaking, 8 steps", 3.0), lap("band diffusion", "weights", 2e6), lap("mel diffusion", "weights", 1.5e6)])
+    lap = lambda system, what, middle, spread=0.02, **more: dict(system=system, what=what, n=5, **more,
+                                                                 **{f"{k}{end}": middle * f
+                                                                    for k in ("ratio", "value") for end,
+                                                                    f in (("", 1), ("_low", 1 - spread),
+                                                                          ("_high", 1 + spread))})
+    write(tmp_path, "74_efficiency", [lap("LatentSpeech", "speaking", 1.0, n_steps=1),
+                                      lap("LatentSpeech", "speaking", 20.0, n_steps=50),
+                                      lap("band diffusion", "speaking, 8 steps", 2.0),
+                                      lap("mel diffusion", "speaking, 8 steps", 3.0),
+                                      lap("band diffusion", "weights", 2e6), lap("mel diffusion", "weights", 1.5e6)])
     found = {v.id: v for v in (*tool.follow_up(tmp_path), *tool.steps(tmp_path))}
-    assert found["follow-up, time"].verdict == "holds" and found["follow-up, size"].verdict == "fails" and found["steps, slower"].verdict == "holds"
+    assert found["follow-up, time"].verdict == "holds"
+    assert found["follow-up, size"].verdict == "fails"
+    assert found["steps, slower"].verdict == "holds"
     assert found["follow-up, SER"].verdict == "undecided"
-    write(tmp_path, "74_efficiency", [lap("band diffusion", "speaking, 8 steps", 2.9, 0.1), lap("mel diffusion", "speaking, 8 steps", 3.0, 0.1)])
+    write(tmp_path, "74_efficiency", [lap("band diffusion", "speaking, 8 steps", 2.9, 0.1),
+                                      lap("mel diffusion", "speaking, 8 steps", 3.0, 0.1)])
     assert tool.follow_up(tmp_path)[0].verdict == "undecided"
 
 
@@ -124,6 +147,7 @@ def test_the_committed_verdicts_are_those_of_the_committed_records():
     cure = "a record has changed: run python tools/verdicts.py"
     assert kept["records"] == now["records"], cure
     for old, new in zip(kept["verdicts"], now["verdicts"], strict=True):
-        numbers = lambda v: [x for c in v["evidence"] for x in (c["value"], c["low"], c["high"]) if x is not None] + (v["interval"] or [])
+        numbers = lambda v: [x for c in v["evidence"] for x in (c["value"], c["low"], c["high"])
+                             if x is not None] + (v["interval"] or [])
         assert (old["id"], old["verdict"], old["paper"]) == (new["id"], new["verdict"], new["paper"]), cure
         assert numbers(old) == pytest.approx(numbers(new), abs=2e-3), cure

@@ -34,7 +34,8 @@ def damage(path, how):
         card.write_text("[]")
 
 
-@pytest.mark.parametrize("how", ["bit", "short", "empty", "page", "no card", "card is a page", "card without hash", "card is a list"])
+@pytest.mark.parametrize("how", ["bit", "short", "empty", "page", "no card", "card is a page", "card without hash",
+                                 "card is a list"])
 def test_damage_is_found(tmp_path, how):
     path = save_weights(tmp_path / "linear", make())
     assert load_weights(tmp_path, "linear")
@@ -57,7 +58,8 @@ def test_parameters_are_halved_and_statistics_kept(tmp_path):
     stored = load(save_weights(tmp_path / "m", model, DenoiserConfig(), {"licence": "none"}).read_bytes())
     assert stored["0.weight"].dtype == torch.float16 and stored["1.running_mean"].dtype == torch.float32
     state, card = load_weights(tmp_path, "m")
-    assert all(v.dtype in (torch.float32, torch.int64) for v in state.values()) and torch.equal(state["1.running_mean"], model[1].running_mean)
+    assert all(v.dtype in (torch.float32, torch.int64) for v in state.values())
+    assert torch.equal(state["1.running_mean"], model[1].running_mean)
     assert card["licence"] == "none" and card["config"]["width"] == DenoiserConfig().width
     save_weights(tmp_path / "exact", model, half=False)
     again = make(seed=1)
@@ -93,4 +95,5 @@ def test_failed_save_leaves_the_old_and_no_litter(tmp_path, monkeypatch, call):
     monkeypatch.setattr(os, call, full)
     with pytest.raises(OSError):
         save_weights(tmp_path / "m", make(seed=2))
-    assert (path.read_bytes(), path.with_suffix(".json").read_bytes()) == old and sorted(os.listdir(tmp_path)) == ["m.json", "m.safetensors"]
+    assert (path.read_bytes(), path.with_suffix(".json").read_bytes()) == old
+    assert sorted(os.listdir(tmp_path)) == ["m.json", "m.safetensors"]

@@ -42,12 +42,15 @@ def add_corpus(parser):
 
 
 def options():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0],
+                                     formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--preset", default="mini")
     add_corpus(parser)
     parser.add_argument("--seconds", type=float, default=240, help="of training, each part")
-    parser.add_argument("--decoder-seconds", type=float, default=None, help="the same for the two decoders; none = --seconds")
-    parser.add_argument("--parts", nargs="*", default=PARTS, choices=PARTS, help="what to train; rows of what isn't there are left out")
+    parser.add_argument("--decoder-seconds", type=float, default=None,
+                        help="the same for the two decoders; none = --seconds")
+    parser.add_argument("--parts", nargs="*", default=PARTS, choices=PARTS,
+                        help="what to train; rows of what isn't there are left out")
     parser.add_argument("--batch", type=int, default=4, help="sentences a step; decoders keep the preset's crops")
     parser.add_argument("--limit", type=int, default=60, help="so many of its sentences; 0 = train only")
     parser.add_argument("--n-distance", type=int, default=24, help="of them for MCD")
@@ -72,7 +75,8 @@ def opened(args, preset) -> Corpus:
     wanted = [s.strip() for s in args.speakers.split(",") if s.strip()]
     if unknown := set(wanted) - set(corpus.speakers):
         sys.exit(f"no speaker {unknown.pop()!r}; there are: {', '.join(corpus.speakers)}")
-    return Corpus(corpus.folder, corpus.name, [u for u in corpus if u.symbols and (not wanted or u.speaker in wanted)], corpus.recipe)
+    return Corpus(corpus.folder, corpus.name,
+                  [u for u in corpus if u.symbols and (not wanted or u.speaker in wanted)], corpus.recipe)
 
 
 def trainer(name, preset, folder, weights):
@@ -90,9 +94,11 @@ def trainer(name, preset, folder, weights):
 def steps_within(train, corpus, seconds):
     "Measure how many steps fit into so many seconds of processor time."
     n = 3 + min(17, int(seconds / 15))
-    few, marks = Corpus(corpus.folder, corpus.name, corpus.split("train")[::max(1, len(corpus.split("train")) // 64)]), []
+    few, marks = Corpus(corpus.folder, corpus.name,
+                        corpus.split("train")[::max(1, len(corpus.split("train")) // 64)]), []
     with tempfile.TemporaryDirectory() as folder:
-        train(corpus=few, folder=Path(folder) / "trial", steps=n, progress=False, callback=lambda run, terms: marks.append(time.process_time()))
+        train(corpus=few, folder=Path(folder) / "trial", steps=n, progress=False, callback=lambda run,
+              terms: marks.append(time.process_time()))
     return max(1, round(seconds * (n - 2) / (marks[-1] - marks[1])))
 
 
@@ -135,13 +141,15 @@ def systems(corpus, utterances, folder, weights):
     rows = {"natural": lambda: [corpus.audio(u) for u in utterances],
             "mels, Griffin-Lim": lambda: (fit_latent_statistics(mels, corpus), copies(mels, corpus, utterances))[1],
             "mels, neural decoder": lambda: copies(load_vocoder(folder / "mel_vocoder"), corpus, utterances),
-            "latents, trained as long": lambda: copies(Autoencoder.from_pretrained(folder / "autoencoder"), corpus, utterances),
+            "latents, trained as long": lambda: copies(Autoencoder.from_pretrained(folder / "autoencoder"), corpus,
+                                                       utterances),
             "latents, as shipped": lambda: copies(Autoencoder.from_pretrained(weights), corpus, utterances),
             "LatentSpeech": lambda: say(latent_voice(folder / "latentspeech_own", folder / "autoencoder"), utterances),
             "LatentSpeech, decoder as shipped": lambda: say(latent_voice(folder / "latentspeech", weights), utterances),
             "band diffusion": lambda: say(voice("band_diffusion"), utterances),
             "LatentSpeech, as shipped": lambda: say(latent_voice(weights, weights), utterances)}
-    for name, title in (("fastspeech", "FastSpeech"), ("stylespeech", "StyleSpeech"), ("mel_diffusion", "mel diffusion")):
+    for name, title in (("fastspeech", "FastSpeech"), ("stylespeech", "StyleSpeech"),
+                        ("mel_diffusion", "mel diffusion")):
         rows[f"{title}, Griffin-Lim"] = lambda name=name: say(voice(name), utterances)
         rows[f"{title}, neural decoder"] = lambda name=name: say(voice(name, folder / "mel_vocoder"), utterances)
     rows["control: another text"] = lambda: [corpus.audio(u) for u in utterances[1:] + utterances[:1]]
@@ -162,14 +170,17 @@ def marks(title, make, judge, utterances, references) -> list:
     found = {"SER (in-house)": syllable_error_rate(said, heard), "tone error": tone_error_rate(said, heard)}
     if references and title != "natural":
         found["MCD"] = [mel_cepstral_distortion(a, b) for a, b in zip(references, sounds)]
-    role = {"natural": "natural", "control: another text": "control"}.get(title, "tts" if title.startswith(VOICES) else "")
-    return [asdict(measured(title, metric, values, role if metric.startswith("SER") else "", "dB" if metric == "MCD" else "")) | sentence_by_sentence(values)
+    role = {"natural": "natural",
+            "control: another text": "control"}.get(title, "tts" if title.startswith(VOICES) else "")
+    return [asdict(measured(title, metric, values, role if metric.startswith("SER") else "",
+                            "dB" if metric == "MCD" else "")) | sentence_by_sentence(values)
             for metric, values in found.items()]
 
 
 def command() -> str:
     "What was called, for a record: of a folder outside of the repository its last name."
-    return " ".join([f"python tools/{Path(sys.argv[0]).name}", *(last_names(a) if Path(a).is_absolute() else a for a in sys.argv[1:])])
+    return " ".join([f"python tools/{Path(sys.argv[0]).name}",
+                     *(last_names(a) if Path(a).is_absolute() else a for a in sys.argv[1:])])
 
 
 def spread(utterances, limit) -> list:
@@ -182,7 +193,8 @@ def trained(args, preset, corpus) -> dict:
     "Train every part that isn't there yet; returns how many steps each took."
     steps = {}
     for name in sorted(args.parts, key=PARTS.index):
-        train, weights = trainer(name, preset, args.folder, args.weights), list((args.folder / name).glob("*.safetensors"))
+        train, weights = trainer(name, preset, args.folder,
+                                 args.weights), list((args.folder / name).glob("*.safetensors"))
         seconds = args.decoder_seconds if name in DECODERS and args.decoder_seconds else args.seconds
         steps[name] = kept(args.folder / f"steps-{name}.json", lambda: steps_within(train, corpus, seconds))
         if not weights:
@@ -211,15 +223,20 @@ def main():
         except PretrainedError:
             continue
         shown = lambda value: "none" if value is None else f"{value:.3f}"   # no tone error where no syllable was right
-        print(title, *(f"{r['metric']} {shown(r['value'])} [{shown(r['low'])}, {shown(r['high'])}]" for r in rows if r["row"] == title), sep="  ", flush=True)
-    cards = {name: json.loads(next(p for p in (folder / name).glob("*.json") if p.with_suffix(".safetensors").exists()).read_text()) for name in args.parts}
+        print(title, *(f"{r['metric']} {shown(r['value'])} [{shown(r['low'])}, {shown(r['high'])}]" for r in rows
+                       if r["row"] == title), sep="  ", flush=True)
+    cards = {name: json.loads(next(p for p in (folder / name).glob("*.json")
+                                   if p.with_suffix(".safetensors").exists()).read_text()) for name in args.parts}
     shipped = {part: load_weights(args.weights, part)[1]["sha256"] for part in ("autoencoder", "voice")}
     path = record(args.out or folder / "table.json", rows, command(), 0,
                   corpus.split_sha256(args.split), {k: c["sha256"] for k, c in cards.items()},
-                  split=args.split, sentences=len(utterances), judge_sha256=judge.card["sha256"], shipped=args.weights, shipped_sha256=shipped, preset=args.preset,
-                  corpus=f"{corpus.name} {corpus.recipe[:8]}".strip(), speakers=corpus.speakers, training_seconds=args.seconds, decoder_seconds=args.decoder_seconds or args.seconds,
+                  split=args.split, sentences=len(utterances), judge_sha256=judge.card["sha256"],
+                  shipped=args.weights, shipped_sha256=shipped, preset=args.preset,
+                  corpus=f"{corpus.name} {corpus.recipe[:8]}".strip(), speakers=corpus.speakers,
+                  training_seconds=args.seconds, decoder_seconds=args.decoder_seconds or args.seconds,
                   batch={k: c["batch"] for k, c in cards.items()}, steps=steps, MCD=MCD_CAPTION,
-                  costs={name: cost(untrained(name, preset), 4) for name in PARTS if name not in (*DECODERS, "latentspeech_own")})
+                  costs={name: cost(untrained(name, preset), 4) for name in PARTS
+                         if name not in (*DECODERS, "latentspeech_own")})
     print(path)
 
 

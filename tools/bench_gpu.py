@@ -16,7 +16,10 @@ except ImportError:  # a bare GPU machine: all that the model code needs of fast
         owner = eval(next(iter(f.__annotations__.values())), f.__globals__)
         setattr(owner, f.__name__, property(f) if as_prop else classmethod(f) if cls_method else f)
         return None
-    sys.modules["fastcore"], sys.modules["fastcore.basics"] = types.ModuleType("fastcore"), types.ModuleType("fastcore.basics")
+    sys.modules["fastcore"], sys.modules["fastcore.basics"] = (
+        types.ModuleType("fastcore"),
+        types.ModuleType("fastcore.basics"),
+    )
     sys.modules["fastcore.basics"].patch = patch
 import torch
 from latentspeech.gpu_sampling import benchmark

@@ -8,7 +8,11 @@ sys.path.insert(0, str(ROOT))
 from latentspeech.audio import write_atomically
 from latentspeech.table import ResultsTable, recorded
 
-CARD, BEGIN, END = ROOT / "latentspeech/pretrained/README.md", "<!-- figures: made by tools/card.py -->", "<!-- end of figures -->"
+CARD, BEGIN, END = (
+    ROOT / "latentspeech/pretrained/README.md",
+    "<!-- figures: made by tools/card.py -->",
+    "<!-- end of figures -->",
+)
 SETS = {"tan": "words by `tan`", "magic": "sentences by `magic`"}
 RECORDS = {"Autoencoders": ("70_train_autoencoder", ("SER (in-house)", "tone error", "PESQ-wb", "STOI", "MCD")),
            "Voice": ("71_train_latentspeech", ("SER (in-house)", "tone error", "MCD", "F0 correlation"))}

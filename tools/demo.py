@@ -14,7 +14,8 @@ from demo_page import notebook_page, read_json, write_page
 
 GOING_ON, FROM_NOTHING = (2.5, 2.5), (24.0, 18.0)  # minutes of training: autoencoder, voice
 NOTEBOOKS = {"autoencoder": "70_train_autoencoder", "voice": "71_train_latentspeech", "table": "72_paper_table"}
-PLAN = dict(corpus=(45, 0), first=(15, 0), autoencoder=(45, 60), voice=(80, 40), table=(240, 0), page=(15, 0))  # seconds before and after training
+# seconds before and after training
+PLAN = dict(corpus=(45, 0), first=(15, 0), autoencoder=(45, 60), voice=(80, 40), table=(240, 0), page=(15, 0))
 MEMORY_GB, DISK_GB = 4, 1                          # what a run of `mini` wants at most
 CELL_MINUTES = 15                                  # most for one cell, beside its training
 FIRST_WORDS = "你好，今天天气很好，我们一起去公园吧。"
@@ -41,9 +42,11 @@ class Stage:
         return self.before + 60 * self.minutes + self.after
 
 
-STAGES = {"corpus": ("Make the corpus", "a speech robot, espeak-ng, reads sentences written for this project: the only teacher there is"),
+STAGES = {"corpus": ("Make the corpus",
+                     "a speech robot, espeak-ng, reads sentences written for this project: the only teacher there is"),
           "first": ("Say a first sentence", "the weights that ship speak, and a recogniser writes down what it hears"),
-          "autoencoder": ("Train the autoencoder", "learns to write 21 ms of sound as 16 numbers, and to read them back as sound"),
+          "autoencoder": ("Train the autoencoder",
+                          "learns to write 21 ms of sound as 16 numbers, and to read them back as sound"),
           "voice": ("Train the voice", "learns which numbers a text asks for, and to find them in noise"),
           "table": ("Measure", "speaks test sentences that no training has seen; the recogniser marks them"),
           "page": ("Write the page", "notebooks, curves, sounds and figures in one place")}
@@ -54,7 +57,8 @@ def plan_stages(minutes: tuple,    # of training: autoencoder, voice
                 ) -> list[Stage]:
     "List the parts of the demo, with the time that each should take on two CPU cores."
     share, training = 0.2 if tiny else 1, {} if tiny else dict(zip(("autoencoder", "voice"), minutes))
-    return [Stage(key, *words, PLAN[key][0] * share, training.get(key, 0.0), PLAN[key][1] * share) for key, words in STAGES.items()]
+    return [Stage(key, *words, PLAN[key][0] * share, training.get(key, 0.0), PLAN[key][1] * share) for key,
+            words in STAGES.items()]
 
 
 def estimate(stage: Stage, elapsed: float, training: dict | None = None, trained: float = 0.0) -> tuple[float, float]:
@@ -71,13 +75,21 @@ def estimate(stage: Stage, elapsed: float, training: dict | None = None, trained
 
 def clock(seconds: float) -> str:
     "Say seconds as a person would."
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min" if seconds >= 600 else f"{seconds // 60:.0f}:{seconds % 60:02.0f} min"
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 90
+        else f"{seconds / 60:.0f} min"
+        if seconds >= 600
+        else f"{seconds // 60:.0f}:{seconds % 60:02.0f} min"
+    )
 
 
-def progress_line(number: int, count: int, stage: Stage, share: float, left: float, left_in_all: float, detail: str = "", width: int = 20) -> str:
+def progress_line(number: int, count: int, stage: Stage, share: float, left: float, left_in_all: float,
+                  detail: str = "", width: int = 20) -> str:
     "Write one line of progress: which part, how far, what, how long still."
     full = round(share * width)
-    return (f"{number} of {count}  {stage.title:22} {BARS[0] * full}{BARS[1] * (width - full)} {share:4.0%}  {clock(left)} left"
+    return (f"{number} of {count}  {stage.title:22} {BARS[0] * full}{BARS[1] * (width - full)} {share:4.0%}  "
+            f"{clock(left)} left"
             f", whole demo {clock(left_in_all)}{'  ' + detail if detail else ''}")
 
 
@@ -128,8 +140,13 @@ class Watcher(threading.Thread):
             share, left = estimate(stage, elapsed, training, self.trained)
             share = self.share = max(self.share, share)   # a bar that goes back frightens people
             number = self.stages.index(stage) + 1
-            detail = f"training: step {training['step']:,}, error {training['loss']:.3g}" if training and not self.trained else self.detail
-            text = progress_line(number, len(self.stages), stage, share, left, left + sum(s.plan for s in self.stages[number:]), detail)
+            detail = (
+                f"training: step {training['step']:,}, error {training['loss']:.3g}"
+                if training and not self.trained
+                else self.detail
+            )
+            text = progress_line(number, len(self.stages), stage, share, left,
+                                 left + sum(s.plan for s in self.stages[number:]), detail)
             if self.live:
                 self.stream.write("\r" + text[:shutil.get_terminal_size((100, 24)).columns - 1] + "\x1b[K")
                 self.stream.flush()
@@ -142,7 +159,14 @@ class Watcher(threading.Thread):
         self.say()
         with self.lock:
             self.stage = next(s for s in self.stages if s.key == key)
-            self.began, self.detail, self.trained, self.share, self.spoke, self.stage.status = time.time(), "", 0.0, 0.0, time.time(), "running"
+            self.began, self.detail, self.trained, self.share, self.spoke, self.stage.status = (
+                time.time(),
+                "",
+                0.0,
+                0.0,
+                time.time(),
+                "running",
+            )
         self.say(f"{self.stages.index(self.stage) + 1} of {len(self.stages)}  {self.stage.title}: {self.stage.words}.")
         return self.stage
 
@@ -154,7 +178,9 @@ class Watcher(threading.Thread):
         with self.lock:
             stage, self.stage = self.stage, None
             stage.status, stage.problem, stage.seconds = status, problem, round(time.time() - self.began, 1)
-        self.say(f"        {status} after {clock(stage.seconds)}" + (f", {stage.peak_gb:.1f} GB of memory" if stage.peak_gb else "") + (f": {problem}" if problem else ""))
+        self.say(f"        {status} after {clock(stage.seconds)}"
+                 + (f", {stage.peak_gb:.1f} GB of memory" if stage.peak_gb else "")
+                 + (f": {problem}" if problem else ""))
 
     def cell(self, place: int, name: str, headings: list):
         "Note that a cell of the running notebook starts."
@@ -170,7 +196,8 @@ def headings_of(path: Path) -> list[str]:
     heading, found = "", []
     for cell in nbformat.read(path, as_version=4).cells:
         if cell.cell_type == "markdown":
-            heading = ([line.lstrip("# ").strip() for line in cell.source.splitlines() if line.startswith("#")] or [heading])[-1]
+            heading = ([line.lstrip("# ").strip() for line in cell.source.splitlines() if line.startswith("#")]
+                       or [heading])[-1]
         elif cell.cell_type == "code" and cell.source.strip():
             found.append(heading)
     return found
@@ -186,11 +213,13 @@ def machine() -> str:
     "Name the machine: cores, processor, memory."
     model = platform.processor() or platform.machine()
     try:
-        model = next(l.split(":")[1].strip() for l in Path("/proc/cpuinfo").read_text().splitlines() if l.startswith("model name"))
+        model = next(l.split(":")[1].strip() for l in Path("/proc/cpuinfo").read_text().splitlines()
+                     if l.startswith("model name"))
         memory = f", {os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 1e9:.0f} GB"
     except (OSError, StopIteration, ValueError):
         memory = ""
-    return f"{len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores, {model}{memory}"
+    return (f"{len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores, "
+            f"{model}{memory}")
 
 
 class Failed(Exception):
@@ -202,7 +231,8 @@ class Demo:
     lessons = ROOT / "nbs"
     def __init__(self, preset: str, out: Path, scratch: bool, minutes: tuple | None, stream=sys.stdout):
         self.preset, self.out, self.tiny = preset, out, preset == "tiny"
-        self.scratch, self.asked = scratch or self.tiny, minutes  # a `tiny` voice is trained from nothing within seconds
+        # a `tiny` voice is trained from nothing within seconds
+        self.scratch, self.asked = scratch or self.tiny, minutes
         self.minutes = minutes or (FROM_NOTHING if scratch else GOING_ON)
         self.stages = plan_stages(self.minutes, self.tiny and not minutes)
         self.began, self.about = time.time(), {}
@@ -212,21 +242,32 @@ class Demo:
     def record(self) -> dict:
         "Return what is known of this run."
         whole = time.time() - self.began
-        return dict(self.about, preset=self.preset, scratch=self.scratch, machine=machine(), minutes=round(whole / 60, 2), training_minutes=self.minutes,
-                    peak_gb=round(max(s.peak_gb for s in self.stages), 2), costs=dict(going_on=GOING_ON, from_nothing=FROM_NOTHING),
-                    whole_from_nothing=round(sum(s.plan for s in plan_stages(FROM_NOTHING)) / 60), stages=[asdict(s) for s in self.stages])
+        return dict(self.about, preset=self.preset, scratch=self.scratch, machine=machine(),
+                    minutes=round(whole / 60, 2), training_minutes=self.minutes,
+                    peak_gb=round(max(s.peak_gb for s in self.stages), 2),
+                    costs=dict(going_on=GOING_ON, from_nothing=FROM_NOTHING),
+                    whole_from_nothing=round(sum(s.plan for s in plan_stages(FROM_NOTHING)) / 60),
+                    stages=[asdict(s) for s in self.stages])
 
     def explain(self):
         "Say what will happen, before anything does."
         free, whole = shutil.disk_usage(ROOT).free / 1e9, sum(s.plan for s in self.stages)
-        start = ("The voice starts from nothing." if self.scratch else "It goes on from the weights that ship, so it can speak at once.")
-        self.say(f"LatentSpeech learns to speak Mandarin on this machine ({machine()}), without a network.\n{start} Six parts:")
+        start = ("The voice starts from nothing." if self.scratch
+                 else "It goes on from the weights that ship, so it can speak at once.")
+        self.say(f"LatentSpeech learns to speak Mandarin on this machine ({machine()}), without a "
+                 f"network.\n{start} Six parts:")
         for i, s in enumerate(self.stages, 1):
-            self.say(f"  {i}. {s.title}: {s.words} ({'' if s.minutes else 'up to '}about {clock(s.plan)})".replace("up to about", "up to"))
-        self.say(f"In all about {clock(whole)}, up to {MEMORY_GB} GB of memory and {DISK_GB} GB of disk ({free:.0f} GB are free). Ctrl-C stops it.")
+            self.say(
+                f"  {i}. {s.title}: {s.words} ({'' if s.minutes else 'up to '}about {clock(s.plan)})".replace(
+                    "up to about", "up to"
+                )
+            )
+        self.say(f"In all about {clock(whole)}, up to {MEMORY_GB} GB of memory and {DISK_GB} GB of disk "
+                 f"({free:.0f} GB are free). Ctrl-C stops it.")
         self.say(f"At the end, open {self.page} in a browser.")
         if free < DISK_GB:
-            raise Failed(f"only {free:.1f} GB of disk are free here, {DISK_GB} are needed: free some, then `make demo` again")
+            raise Failed(f"only {free:.1f} GB of disk are free here, {DISK_GB} are needed: free some, then "
+                         "`make demo` again")
 
     @property
     def page(self) -> Path:
@@ -250,14 +291,20 @@ class Demo:
         from latentspeech.corpora import make_embedded_corpus
         corpus = make_embedded_corpus(config=preset(self.preset).corpus, progress=False)
         self.about["corpus"] = dict(utterances=len(corpus), minutes=round(sum(u.seconds for u in corpus) / 60, 1),
-                                    **{s: len(corpus.split(s)) for s in ("train", "valid", "test")}, test_sha256=corpus.split_sha256("test"))
+                                    **{s: len(corpus.split(s)) for s in ("train", "valid", "test")},
+                                    test_sha256=corpus.split_sha256("test"))
         self.watcher.end()
-        self.say("        {utterances:,} sentences, {minutes:.0f} minutes; {test} of them are kept for the test".format(**self.about["corpus"]))
+        self.say(
+            "        {utterances:,} sentences, {minutes:.0f} minutes; {test} of them are kept for the test".format(
+                **self.about["corpus"]
+            )
+        )
 
     def speak_first(self):
         self.watcher.begin("first")
         if self.scratch and not self.tiny:
-            return self.watcher.end("skipped", "with SCRATCH=1 nothing has been learned yet, so there is nothing to hear")
+            return self.watcher.end("skipped",
+                                    "with SCRATCH=1 nothing has been learned yet, so there is nothing to hear")
         from latentspeech.evaluation import judge_of
         from latentspeech.synthesis import LatentSpeech
         from latentspeech.weights import PretrainedError, load_weights
@@ -269,15 +316,18 @@ class Demo:
         voice = LatentSpeech.from_pretrained(name)
         speech = voice.speak(FIRST_WORDS, seed=0)
         path, heard = speech.save(self.out / "first.wav"), None
-        self.about["first"] = dict(file=path.name, text=FIRST_WORDS, pinyin=speech.pinyin, seconds=round(speech.seconds, 2), voice=voice.card["corpus"])
+        self.about["first"] = dict(file=path.name, text=FIRST_WORDS, pinyin=speech.pinyin,
+                                   seconds=round(speech.seconds, 2), voice=voice.card["corpus"])
         self.about["first_sound_minutes"] = round((time.time() - self.began) / 60, 2)
-        self.about["shipped"] = {part: {k: card[k] for k in ("steps", "training_seconds", "machine") if k in card} for part, card in cards.items()}
+        self.about["shipped"] = {part: {k: card[k] for k in ("steps", "training_seconds", "machine") if k in card}
+                                 for part, card in cards.items()}
         try:
             heard = self.about["first"]["heard"] = judge_of(voice).transcribe(speech.audio, speech.sample_rate)
         except PretrainedError as error:
             self.say(f"        no recogniser: {error}")
         self.watcher.end()
-        self.say(f"        listen now: {path}\n        text    {FIRST_WORDS}\n        pinyin  {' '.join(speech.pinyin)}" + (f"\n        heard   {' '.join(heard)}" if heard else ""))
+        self.say(f"        listen now: {path}\n        text    {FIRST_WORDS}\n        pinyin  "
+                 f"{' '.join(speech.pinyin)}" + (f"\n        heard   {' '.join(heard)}" if heard else ""))
 
     def start_from_nothing(self, why: str):
         "Change plans where no weights ship for this preset."
@@ -287,17 +337,23 @@ class Demo:
         self.scratch, self.minutes = True, self.asked or FROM_NOTHING
         for new in plan_stages(self.minutes)[2:]:
             next(s for s in self.stages if s.key == new.key).minutes = new.minutes
-        self.say(f"        The training starts from nothing, then, as with SCRATCH=1: about {clock(sum(s.plan for s in self.stages[2:]))} in all.")
+        self.say("        The training starts from nothing, then, as with SCRATCH=1: about "
+                 f"{clock(sum(s.plan for s in self.stages[2:]))} in all.")
 
     def run_notebook(self, key: str):
         from run_notebooks import run_notebook
-        stage, path, saved = self.watcher.begin(key), self.lessons / f"{NOTEBOOKS[key]}.ipynb", self.out / f"{NOTEBOOKS[key]}.ipynb"
+        stage, path, saved = (
+            self.watcher.begin(key),
+            self.lessons / f"{NOTEBOOKS[key]}.ipynb",
+            self.out / f"{NOTEBOOKS[key]}.ipynb",
+        )
         if not path.exists():
             raise Failed(f"{path} is not there")
         headings = headings_of(path)
         for name in ("LATENTSPEECH_START", "LATENTSPEECH_MINUTES"):
             os.environ.pop(name, None)
-        env = {"LATENTSPEECH_PRESET": self.preset, "LATENTSPEECH_OUT": str(self.out), "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
+        env = {"LATENTSPEECH_PRESET": self.preset, "LATENTSPEECH_OUT": str(self.out),
+               "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
         if not self.scratch:
             env["LATENTSPEECH_START"] = self.preset
         if stage.minutes:
@@ -359,10 +415,12 @@ class Demo:
         "Say how it went."
         whole = clock(time.time() - self.began)
         if code == 130:
-            return self.say(f"\nInterrupted after {whole}. What there is lies in {self.out}; `make demo` starts afresh.")
+            return self.say(f"\nInterrupted after {whole}. What there is lies in {self.out}; `make demo` "
+                            "starts afresh.")
         if code:
             return self.say(f"\nThe demo FAILED after {whole}: {problem}\nWhat there is: {self.page}")
-        self.say(f"\nDone after {whole}, {self.record()['peak_gb']:.1f} GB of memory at most. Syllable errors on sentences never seen in training:")
+        self.say(f"\nDone after {whole}, {self.record()['peak_gb']:.1f} GB of memory at most. Syllable errors "
+                 "on sentences never seen in training:")
         for row in (read_json(self.out / "table.json") or {}).get("rows", []):
             if "SER" in row["metric"] and row["value"] is not None:
                 self.say(f"  {row['row']:32} {row['value']:7.1%}   n = {row['n']}")
@@ -374,7 +432,8 @@ def write_record(out: Path, target: Path):
     said, table = read_json(out / "demo.json"), read_json(out / "table.json")
     rows = [{k: row.get(k) for k in ("row", "metric", "value", "n", "low", "high")} for row in table["rows"]]
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps({**{k: said.get(k) for k in ("machine", "first_sound_minutes", "minutes", "peak_gb", "scratch")}, "table": rows},
+    target.write_text(json.dumps({**{k: said.get(k) for k in ("machine", "first_sound_minutes", "minutes",
+                                                              "peak_gb", "scratch")}, "table": rows},
                                  indent=1, ensure_ascii=False) + "\n", "utf8")
 
 
@@ -385,9 +444,12 @@ def terminated(*_):
 def main(argv=None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--preset", default="mini", help="mini; tiny only tries the machinery [mini]")
-    parser.add_argument("--minutes", type=float, nargs=2, metavar=("A", "V"), help="minutes of training for autoencoder and voice")
-    parser.add_argument("--out", type=Path, default=ROOT / "out" / "demo", help="folder of the demo, made anew [out/demo]")
-    parser.add_argument("--record", action="store_true", help="also keep the figures in data/results/demo.json (from nothing: demo-scratch.json)")
+    parser.add_argument("--minutes", type=float, nargs=2, metavar=("A", "V"),
+                        help="minutes of training for autoencoder and voice")
+    parser.add_argument("--out", type=Path, default=ROOT / "out" / "demo",
+                        help="folder of the demo, made anew [out/demo]")
+    parser.add_argument("--record", action="store_true",
+                        help="also keep the figures in data/results/demo.json (from nothing: demo-scratch.json)")
     parser.add_argument("--page", action="store_true", help="only write the page again")
     options = parser.parse_args(argv)
     if options.minutes and min(options.minutes) <= 0:
@@ -402,7 +464,8 @@ def main(argv=None) -> int:
     if options.preset not in PRESETS:
         parser.error(f"no preset {options.preset!r}; there are: {', '.join(PRESETS)}")
     signal.signal(signal.SIGTERM, terminated)
-    demo = Demo(options.preset, out, os.environ.get("SCRATCH", "") not in ("", "0"), options.minutes and tuple(options.minutes))
+    demo = Demo(options.preset, out, os.environ.get("SCRATCH", "") not in ("", "0"), options.minutes
+                and tuple(options.minutes))
     try:
         code = demo.run()
     except KeyboardInterrupt:

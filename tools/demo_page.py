@@ -10,8 +10,10 @@ from pathlib import Path
 GREY = "#808890"   # readable on light and on dark ground
 MOST_SENTENCES = 16
 SOUNDS = {"natural": "Natural", "reconstruction": "Reconstructed", "speech": "Spoken from text"}
-CAPTIONS = {"natural": "what the teacher said", "reconstruction": "through the autoencoder and back", "speech": "made from the text alone"}
-STEPS = {"autoencoder": "The autoencoder: how far its copy of a sound is from the sound", "voice": "The voice: how far its guess is from the true latent"}
+CAPTIONS = {"natural": "what the teacher said", "reconstruction": "through the autoencoder and back",
+            "speech": "made from the text alone"}
+STEPS = {"autoencoder": "The autoencoder: how far its copy of a sound is from the sound",
+         "voice": "The voice: how far its guess is from the true latent"}
 esc = lambda text: html.escape(str(text))
 
 
@@ -53,7 +55,8 @@ def marked(said: list, heard: list) -> str:
             elif h is None:
                 parts.append(f'<mark title="{esc(accented(s))} was not heard">∅</mark>')
             elif s is not None and s[:-1] == h[:-1]:
-                parts.append(f'<mark class="tone" title="another tone: {esc(accented(s))} was said">{esc(accented(h))}</mark>')
+                parts.append(f'<mark class="tone" title="another tone: {esc(accented(s))} was '
+                             f'said">{esc(accented(h))}</mark>')
             else:
                 parts.append(f'<mark title="{esc(accented(s) if s else "nothing")} was said">{esc(accented(h))}</mark>')
     return " ".join(parts) or "nothing"
@@ -68,7 +71,8 @@ def picture(figure, kind: str, alt: str) -> str:
     figure.savefig(file, format=kind, transparent=True)
     plt.close(figure)
     mime = "image/svg+xml" if kind == "svg" else "image/png"
-    return f'<img loading="lazy" alt="{esc(alt)}" src="data:{mime};base64,{base64.b64encode(file.getvalue()).decode()}">'
+    return (f'<img loading="lazy" alt="{esc(alt)}" '
+            f'src="data:{mime};base64,{base64.b64encode(file.getvalue()).decode()}">')
 
 
 def plain_axes(ax):
@@ -90,7 +94,9 @@ def player(path: Path, seconds: float, title: str, width: float = 4) -> str:
     ax.set(xlim=(0, seconds), xlabel="seconds", ylabel="kHz", yticks=range(0, 13, 4))
     plain_axes(ax)
     source = re.search(r'src="([^"]+)"', play(sound)._repr_html_())[1]
-    return picture(figure, "png", f"spectrogram of: {title}") + f'<audio controls preload="metadata" aria-label="{esc(title)}" src="{source}"></audio>'
+    return picture(figure, "png",
+                   f"spectrogram of: {title}") + ('<audio controls preload="metadata" '
+                                                  f'aria-label="{esc(title)}" src="{source}"></audio>')
 
 
 def find_sound(folder: Path, name) -> Path | None:
@@ -117,12 +123,16 @@ def sentence_card(folder: Path, sample: dict) -> str:
     for key, path in files.items():
         heard = sample.get("heard", {}).get(key)
         try:
-            sound = player(path, seconds, f"{SOUNDS[key]}: {sample.get('text', '')}") if path else '<p class="gone">not there</p>'
+            sound = player(path, seconds,
+                           f"{SOUNDS[key]}: {sample.get('text', '')}") if path else '<p class="gone">not there</p>'
         except (OSError, RuntimeError, ValueError) as error:
             sound = f'<p class="gone">cannot be played: {esc(error)}</p>'
         caption = f'<figcaption><b>{SOUNDS[key]}</b> <span>{CAPTIONS[key]}</span></figcaption>'
-        cells.append(f'<figure>{caption}{sound}' + (f'<p class="heard"><span>heard</span> {marked(said, syllables(heard))}</p>' if heard is not None else "") + "</figure>")
-    return (f'<article><h3 lang="zh-CN">{esc(sample.get("text", ""))}</h3><p class="pinyin">{esc(" ".join(map(accented, said)))}</p>'
+        cells.append(f'<figure>{caption}{sound}'
+                     + (f'<p class="heard"><span>heard</span> {marked(said, syllables(heard))}</p>'
+                        if heard is not None else "") + "</figure>")
+    return (f'<article><h3 lang="zh-CN">{esc(sample.get("text", ""))}</h3><p '
+            f'class="pinyin">{esc(" ".join(map(accented, said)))}</p>'
             f'<div class="three">{"".join(cells)}</div></article>')
 
 
@@ -130,12 +140,14 @@ def loss_curve(history: list, title: str) -> str:
     "Draw the running mean of each loss term over the steps."
     import matplotlib.pyplot as plt, numpy as np
     figure, ax = plt.subplots(figsize=(5, 2.6), layout="constrained")
-    for term, colour in zip([k for k in history[-1] if k not in ("step", "seconds", "gradient")], ("#4c8dd6", "#d08a3c", "#4fa67a", "#b06fc4", "#c75d5d")):
+    for term, colour in zip([k for k in history[-1] if k not in ("step", "seconds", "gradient")],
+                            ("#4c8dd6", "#d08a3c", "#4fa67a", "#b06fc4", "#c75d5d")):
         steps, values = zip(*[(h["step"], h[term]) for h in history if isinstance(h.get(term), (int, float))])
         width = max(1, len(values) // 25)
         means = np.convolve(values, np.ones(width) / width, "valid")
         ax.plot(steps, values, color=colour, alpha=0.15, linewidth=0.6)
-        ax.plot(steps[len(steps) - len(means):], means, color=colour, label="all" if term == "loss" else term, linewidth=1.6)
+        ax.plot(steps[len(steps) - len(means):], means, color=colour, label="all" if term == "loss" else term,
+                linewidth=1.6)
     ax.set(xlabel="step", ylabel="error", yscale="log")
     ax.legend(frameon=False, labelcolor=GREY, fontsize=8)
     ax.tick_params(which="minor", colors=GREY, labelsize=7)
@@ -163,34 +175,49 @@ def results(table: dict) -> str:
     def cell(r):
         if r is None:
             return "<td></td>"
-        interval = f"{figure_of(r['low'], unit_of(r))} to {figure_of(r['high'], unit_of(r))}, " if r.get("low") is not None else ""
+        interval = (
+            f"{figure_of(r['low'], unit_of(r))} to {figure_of(r['high'], unit_of(r))}, "
+            if r.get("low") is not None
+            else ""
+        )
         failed = f", {r['failed']} failed" if r.get("failed") else ""
-        return f"<td>{esc(figure_of(r['value'], unit_of(r)))}<small>{esc(interval)}n = {esc(r['n'])}{esc(failed)}</small></td>"
+        return (f"<td>{esc(figure_of(r['value'], unit_of(r)))}<small>{esc(interval)}n = "
+                f"{esc(r['n'])}{esc(failed)}</small></td>")
     head = "<th></th>" + "".join(f"<th scope=col>{esc(m)}</th>" for m in metrics)
-    body = "".join(f"<tr><th scope=row>{esc(n)}</th>{''.join(cell(found.get((n, m))) for m in metrics)}</tr>" for n in names)
+    body = "".join(f"<tr><th scope=row>{esc(n)}</th>{''.join(cell(found.get((n, m))) for m in metrics)}</tr>"
+                   for n in names)
     ordering = table.get("ordering")
     if isinstance(ordering, list):
         ordering = "; ".join(map(str, ordering))
-    check = (f'<p class="{"good" if ordering == "holds" else "bad"}"><b>Ordering check:</b> {esc("natural speech is better than the voice, and the voice better than the controls: holds" if ordering == "holds" else ordering)}</p>'
-             if ordering else '<p class="bad"><b>Ordering check:</b> missing from the table</p>')
-    about = "".join(f"<dt>{esc(k.replace('_', ' '))}</dt><dd>{esc(v if isinstance(v, (str, int, float)) else json.dumps(v, ensure_ascii=False))}</dd>"
-                    for k, v in table.items() if k not in ("rows", "ordering"))
+    check = (
+        f'<p class="{"good" if ordering == "holds" else "bad"}"><b>Ordering check:</b> {esc("natural speech is better than the voice, and the voice better than the controls: holds" if ordering == "holds" else ordering)}</p>'
+        if ordering
+        else '<p class="bad"><b>Ordering check:</b> missing from the table</p>'
+    )
+    about = "".join(
+        f"<dt>{esc(k.replace('_', ' '))}</dt><dd>{esc(v if isinstance(v, (str, int, float)) else json.dumps(v, ensure_ascii=False))}</dd>"
+        for k, v in table.items()
+        if k not in ("rows", "ordering")
+    )
     return (f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{check}'
             + (f"<details><summary>How these figures were made</summary><dl>{about}</dl></details>" if about else ""))
 
 
 def headline(record: dict, table: dict | None) -> str:
     "Show the few figures that a visitor wants first."
-    spoken = next((r for r in (table or {}).get("rows", []) if r.get("role") == "tts" and "SER" in r["metric"] and r["value"] is not None
+    spoken = next((r for r in (table or {}).get("rows", []) if r.get("role") == "tts" and "SER" in r["metric"]
+                   and r["value"] is not None
                    and "true" not in r["row"].lower()), None)
-    facts = [(figure_of(spoken["value"], "%"), f"of the syllables that the voice says are heard wrong ({spoken['n']} test sentences)")] if spoken else []
+    facts = [(figure_of(spoken["value"], "%"),
+              f"of the syllables that the voice says are heard wrong ({spoken['n']} test sentences)")] if spoken else []
     if record.get("first_sound_minutes") is not None:
         facts.append((spaced(60 * record["first_sound_minutes"]), "until the first sentence could be played"))
     if record.get("minutes"):
         facts.append((spaced(60 * record["minutes"]), "for everything, after set-up"))
     if record.get("peak_gb"):
         facts.append((f"{record['peak_gb']:.1f} GB", "of memory at most"))
-    return '<div class="facts">' + "".join(f"<div><b>{esc(a)}</b><span>{esc(b)}</span></div>" for a, b in facts) + "</div>"
+    return '<div class="facts">' + "".join(f"<div><b>{esc(a)}</b><span>{esc(b)}</span></div>" for a,
+                                           b in facts) + "</div>"
 
 
 def first_words(folder: Path, first: dict | None) -> str:
@@ -199,44 +226,63 @@ def first_words(folder: Path, first: dict | None) -> str:
     if not path:
         return ""
     said, heard = syllables(first.get("pinyin")), first.get("heard")
-    return (f'<article><h3 lang="zh-CN">{esc(first["text"])}</h3><p class="pinyin">{esc(" ".join(map(accented, said)))}</p><figure><figcaption><b>First words</b> '
-            f"<span>said by the weights that ship, before any training here</span></figcaption>{player(path, length_of(path), 'first words', 9)}"
-            + (f'<p class="heard"><span>heard</span> {marked(said, syllables(heard))}</p>' if heard is not None else "") + "</figure></article>")
+    return (f'<article><h3 lang="zh-CN">{esc(first["text"])}</h3><p '
+            f'class="pinyin">{esc(" ".join(map(accented, said)))}</p><figure><figcaption><b>First words</b> '
+            "<span>said by the weights that ship, before any training "
+            f"here</span></figcaption>{player(path, length_of(path), 'first words', 9)}"
+            + (f'<p class="heard"><span>heard</span> {marked(said, syllables(heard))}</p>' if heard is not None
+               else "") + "</figure></article>")
 
 
 def cost(record: dict) -> str:
     "Say what the start was, and what the other start would cost."
     costs = record.get("costs", {})
     going_on, nothing = (sum(costs.get(k, (0, 0))) for k in ("going_on", "from_nothing"))
-    ruler = ("The recogniser that marks the work is the one that ships, in both cases: a ruler that changes with each run measures nothing. "
+    ruler = ("The recogniser that marks the work is the one that ships, in both cases: a ruler that changes "
+             "with each run measures nothing. "
              "It was trained on the training sentences alone, and knows no word, only syllables and tones.")
     if record.get("preset") == "tiny":
-        return f"<p>This run only tried the machinery: seconds of training with the tiny preset. The table and the sounds above are those of the weights that ship.</p><p>{ruler}</p>"
+        return ("<p>This run only tried the machinery: seconds of training with the tiny preset. The table "
+                f"and the sounds above are those of the weights that ship.</p><p>{ruler}</p>")
     if record.get("scratch"):
         return (f"<p>This run started from nothing: autoencoder and voice knew nothing before the "
-                f"{sum(record.get('training_minutes', (0, 0))):.0f} minutes of training shown here. Going on from the weights that ship takes "
-                f"{going_on:g} minutes of training and sounds better, since hours of training went into them.</p><p>{ruler}</p>")
-    made = [f"{part}: {card['steps']:,} steps in {spaced(card['training_seconds'])} ({card.get('machine', '')})" for part, card in record.get("shipped", {}).items()
+                f"{sum(record.get('training_minutes', (0, 0))):.0f} minutes of training shown here. Going on "
+                "from the weights that ship takes "
+                f"{going_on:g} minutes of training and sounds better, since hours of training went into "
+                f"them.</p><p>{ruler}</p>")
+    made = [f"{part}: {card['steps']:,} steps in {spaced(card['training_seconds'])} ({card.get('machine', '')})"
+            for part, card in record.get("shipped", {}).items()
             if card.get("steps") and card.get("training_seconds")]
-    return (f"<p>This run went on from weights that ship with the repository, so most of what you hear was learned before"
-            f"{esc(' (' + '; '.join(made) + ')' if made else '')}. <code>SCRATCH=1 make demo</code> forgets them: {nothing:g} minutes of training in place of {going_on:g}, about "
-            f"{record.get('whole_from_nothing', 60)} minutes in all on two cores, and a rougher voice at the end.</p><p>{ruler}</p>")
+    return ("<p>This run went on from weights that ship with the repository, so most of what you hear was "
+            "learned before"
+            f"{esc(' (' + '; '.join(made) + ')' if made else '')}. <code>SCRATCH=1 make demo</code> forgets "
+            f"them: {nothing:g} minutes of training in place of {going_on:g}, about "
+            f"{record.get('whole_from_nothing', 60)} minutes in all on two cores, and a rougher voice at the "
+            f"end.</p><p>{ruler}</p>")
 
 
 def stages_table(record: dict) -> str:
     "Lay out time and memory of each part."
     def line(s):
-        training = (f"{s['minutes']:g} min planned" if s["minutes"] else "") + (f", {s['step']:,} steps" if s["minutes"] and s["step"] else f"{s['step']:,} steps" if s["step"] else "")
+        training = (f"{s['minutes']:g} min planned" if s["minutes"]
+                    else "") + (f", {s['step']:,} steps" if s["minutes"] and s["step"] else f"{s['step']:,} steps"
+                                if s["step"] else "")
         state = s["status"] + (f": {s['problem']}" if s["problem"] else "")
-        return (f"<tr><th scope=row>{esc(s['title'])}<small>{esc(s['words'])}</small></th><td>{esc(spaced(s['seconds']) if s['seconds'] else '–')}</td><td>{esc(training)}</td>"
-                f"<td>{s['peak_gb']:.1f} GB</td><td>{esc(state)}</td></tr>")
-    return ('<div class="wide"><table><thead><tr><th></th><th>time</th><th>training</th><th>memory, at most</th><th></th></tr></thead><tbody>'
-            + "".join(map(line, record.get("stages", []))) + f"</tbody></table></div><p>On {esc(record.get('machine', 'this machine'))}. Memory is what all processes of the demo held together.</p>")
+        return (
+            f"<tr><th scope=row>{esc(s['title'])}<small>{esc(s['words'])}</small></th><td>{esc(spaced(s['seconds']) if s['seconds'] else '–')}</td><td>{esc(training)}</td>"
+            f"<td>{s['peak_gb']:.1f} GB</td><td>{esc(state)}</td></tr>"
+        )
+    return ('<div class="wide"><table><thead><tr><th></th><th>time</th><th>training</th><th>memory, at '
+            'most</th><th></th></tr></thead><tbody>'
+            + "".join(map(line, record.get("stages", [])))
+            + f"</tbody></table></div><p>On {esc(record.get('machine', 'this machine'))}. Memory is what all "
+              "processes of the demo held together.</p>")
 
 
 def notebooks(folder: Path) -> str:
     "Link to the notebooks as run."
-    lines = [f'<li><a href="{esc(p.name)}">{esc(title_of(p.with_suffix(".ipynb")) or p.stem)}</a> (<a href="{esc(p.stem)}.ipynb">.ipynb</a>)</li>'
+    lines = [f'<li><a href="{esc(p.name)}">{esc(title_of(p.with_suffix(".ipynb")) or p.stem)}</a> (<a '
+             f'href="{esc(p.stem)}.ipynb">.ipynb</a>)</li>'
              for p in sorted(folder.glob("[0-9]*.html"))]
     return f"<ul>{''.join(lines)}</ul>" if lines else '<p class="gone">No notebook was run.</p>'
 
@@ -289,33 +335,49 @@ def build_page(folder: Path) -> str:
     folder = Path(folder)
     record, table, samples = (read_json(folder / f"{name}.json") for name in ("demo", "table", "samples"))
     record = record or {}
-    corpus, gone = record.get("corpus"), lambda what: f'<p class="gone">{what} is missing: the demo did not get so far.</p>'
-    lines = ["<!doctype html>", '<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">',
-             f"<title>A voice that learned to speak: LatentSpeech demo</title><style>{STYLE}</style></head><body><header>",
+    corpus, gone = record.get("corpus"), lambda what: (f'<p class="gone">{what} is missing: the demo did not '
+                                                       'get so far.</p>')
+    lines = ["<!doctype html>",
+             '<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, '
+             'initial-scale=1">',
+             "<title>A voice that learned to speak: LatentSpeech "
+             f"demo</title><style>{STYLE}</style></head><body><header>",
              "<h1>A voice that learned to speak</h1>",
-             '<p class="lead">Text becomes Mandarin speech at 48 kHz without a spectrogram in between: a network learned to write 21 ms of sound as 16 numbers, '
-             "a second one learned to find those numbers in noise, given a text. Both were trained on this machine, by the notebooks linked below. "
+             '<p class="lead">Text becomes Mandarin speech at 48 kHz without a spectrogram in between: a '
+             'network learned to write 21 ms of sound as 16 numbers, '
+             "a second one learned to find those numbers in noise, given a text. Both were trained on this "
+             "machine, by the notebooks linked below. "
              "The teacher is a speech robot, espeak-ng, so a robot's accent is what was learned.</p>"]
     if record.get("problem"):
         lines.append(f'<p class="problem"><b>This demo did not end well.</b> {esc(record["problem"])}</p>')
     lines += [headline(record, table), "</header><main>", "<h2>Listen</h2>",
-              "<p>Test sentences, which no training has seen. In this order: the teacher; the same sound squeezed into 16 numbers every 21 ms and opened again, "
-              "which is the best that the voice could do; and the voice, which had only the text. Pictures of one sentence share their axes. "
-              "Below each sound is what a recogniser heard: <mark>a wrong syllable</mark>, <mark class=\"tone\">a wrong tone</mark>.</p>"]
+              "<p>Test sentences, which no training has seen. In this order: the teacher; the same sound "
+              "squeezed into 16 numbers every 21 ms and opened again, "
+              "which is the best that the voice could do; and the voice, which had only the text. Pictures of "
+              "one sentence share their axes. "
+              "Below each sound is what a recogniser heard: <mark>a wrong syllable</mark>, <mark "
+              "class=\"tone\">a wrong tone</mark>.</p>"]
     shown = [s for s in samples if isinstance(s, dict)] if isinstance(samples, list) else []
     lines += [sentence_card(folder, s) for s in shown[:MOST_SENTENCES]] or [gone("samples.json")]
     lines.append(first_words(folder, record.get("first")))
     lines += ["<h2>How good is it?</h2>",
-              "<p>SER is the share of syllables that a recogniser made for this project hears wrong, tones aside; lower is better, and its own error on natural speech is the floor. "
-              "The intervals hold 95 % of what other test sentences would have given.</p>", results(table) if table and table.get("rows") else gone("table.json")]
-    curves = [(part, title, (read_json(folder / part / "history.json") or {}).get("history")) for part, title in STEPS.items()]
-    lines += ["<h2>How it learned</h2>", '<div class="two">', *(loss_curve(h, title) if h else gone(f"{part}/history.json") for part, title, h in curves), "</div>"]
+              "<p>SER is the share of syllables that a recogniser made for this project hears wrong, tones "
+              "aside; lower is better, and its own error on natural speech is the floor. "
+              "The intervals hold 95 % of what other test sentences would have given.</p>", results(table) if table
+              and table.get("rows") else gone("table.json")]
+    curves = [(part, title, (read_json(folder / part / "history.json") or {}).get("history")) for part,
+              title in STEPS.items()]
+    lines += ["<h2>How it learned</h2>", '<div class="two">',
+              *(loss_curve(h, title) if h else gone(f"{part}/history.json") for part, title, h in curves), "</div>"]
     lines += ["<h2>What it took</h2>", stages_table(record)]
     if corpus:
-        lines.append("<p>The corpus: {utterances:,} sentences, {minutes:.0f} minutes of speech; {train:,} to learn from, {valid} to watch, {test} for the test.</p>".format(**corpus))
-    lines += ["<h2>Where it started</h2>", cost(record), "<h2>The notebooks, as run</h2>", notebooks(folder), "<h2>Do it again</h2>", f"<pre><code>{esc(COMMANDS)}</code></pre>", "</main>",
+        lines.append("<p>The corpus: {utterances:,} sentences, {minutes:.0f} minutes of speech; {train:,} to "
+                     "learn from, {valid} to watch, {test} for the test.</p>".format(**corpus))
+    lines += ["<h2>Where it started</h2>", cost(record), "<h2>The notebooks, as run</h2>", notebooks(folder),
+              "<h2>Do it again</h2>", f"<pre><code>{esc(COMMANDS)}</code></pre>", "</main>",
               f"<footer><p>LatentSpeech, preset {esc(record.get('preset', '?'))}. Data behind this page: "
-              + ", ".join(f'<a href="{n}">{n}</a>' for n in ("demo.json", "table.json", "samples.json") if (folder / n).exists()) + ".</p></footer></body></html>"]
+              + ", ".join(f'<a href="{n}">{n}</a>' for n in ("demo.json", "table.json", "samples.json")
+                          if (folder / n).exists()) + ".</p></footer></body></html>"]
     return "\n".join(lines) + "\n"
 
 
@@ -336,14 +398,16 @@ def settled(notebook):
     state = lambda key: states.get(str(key).removeprefix("IPY_MODEL_"), {}).get("state", {})
     def ended(view):
         children = state(view.get("model_id")).get("children", [])
-        return html.unescape(re.sub(r"<[^>]+>", "", " ".join(str(state(c).get("value", "")) for c in children if isinstance(state(c).get("value"), str)))).strip()
+        return html.unescape(re.sub(r"<[^>]+>", "", " ".join(str(state(c).get("value", "")) for c in children
+                                                             if isinstance(state(c).get("value"), str)))).strip()
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             view = output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
             if view:
                 output["data"]["text/plain"] = ended(view)
         if "outputs" in cell:
-            cell.outputs = [o for o in cell.outputs if o.get("data", {"": 1}).get("text/plain", "x") or len(o["data"]) > 1]
+            cell.outputs = [o for o in cell.outputs if o.get("data", {"": 1}).get("text/plain", "x")
+                            or len(o["data"]) > 1]
     return notebook
 
 
@@ -354,7 +418,8 @@ def notebook_page(path: Path) -> Path:
     notebook, target = settled(nbformat.read(path, as_version=4)), Path(path).with_suffix(".html")
     nbformat.write(notebook, path)
     # Not with embed_images: it closes each <details> where it opens.
-    text, _ = HTMLExporter().from_notebook_node(notebook, resources={"metadata": {"name": title_of(path) or target.stem}})
+    text, _ = HTMLExporter().from_notebook_node(notebook,
+                                                resources={"metadata": {"name": title_of(path) or target.stem}})
     text = re.sub(r"<script\b[^>]*>.*?</script>", lambda m: "" if "https://" in m[0] else m[0], text, flags=re.S)
     target.write_text(text, "utf8")
     return target

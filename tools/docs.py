@@ -18,9 +18,11 @@ exclude_patterns = ["images"]
 
 def install():
     "Install the docs extra unless it is there."
-    if subprocess.run([sys.executable, "-c", "import sphinx, myst_nb, sphinx_book_theme"], stderr=subprocess.DEVNULL).returncode:
+    if subprocess.run([sys.executable, "-c", "import sphinx, myst_nb, sphinx_book_theme"],
+                      stderr=subprocess.DEVNULL).returncode:
         print("docs: installing Sphinx and its theme (once)", flush=True)
-        subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-build-isolation", "-c", "constraints.txt", "-e", ".[docs]"],
+        subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-build-isolation", "-c",
+                        "constraints.txt", "-e", ".[docs]"],
                        cwd=ROOT, check=True)
 
 

@@ -14,7 +14,8 @@ from statistics import median
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
-os.environ.setdefault("KINETO_LOG_LEVEL", "99")   # the profiler says when it starts and stops; torch reads this while it is imported
+# the profiler says when it starts and stops; torch reads this while it is imported
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 import numpy as np
 import torch
 from torch import nn
@@ -79,7 +80,8 @@ def speaking(voice: Voice, seconds: float, n_steps: int = 8, batch: int = 1):
         out = voice.encoder(ids, tones, voices, lengths, frames)
         known = voice.denoiser.prepare(out.hidden)
         predict = lambda z, t: voice.denoiser(z, t, mask=out.frame_mask, prepared=known)
-        return voice.autoencoder.decode(sample(predict, noise, voice.schedule, d.target, n_steps, d.sampler, start=d.start, mask=out.frame_mask))
+        return voice.autoencoder.decode(sample(predict, noise, voice.schedule, d.target, n_steps, d.sampler,
+                                               start=d.start, mask=out.frame_mask))
     return speak
 
 
@@ -142,7 +144,8 @@ def counted(network: nn.Module):
             del bank.inverse
 
 
-def work(voice: Voice, seconds: float = TEN) -> dict:  # part -> (once, each step), multiply-accumulates a second of sound
+def work(voice: Voice,
+         seconds: float = TEN) -> dict:  # part -> (once, each step), multiply-accumulates a second of sound
     "Count what speaking takes: what is done once, and what every step of the sampler adds."
     counts = []
     for n_steps in (1, 2):
@@ -150,12 +153,14 @@ def work(voice: Voice, seconds: float = TEN) -> dict:  # part -> (once, each ste
             speaking(voice, seconds, n_steps)()
         counts.append(seen)
     length = round(seconds * FRAME_RATE) / FRAME_RATE
-    return {name: ((2 * counts[0][part] - counts[1][part]) / length, (counts[1][part] - counts[0][part]) / length) for part, name in PARTS.items()}
+    return {name: ((2 * counts[0][part] - counts[1][part]) / length, (counts[1][part] - counts[0][part]) / length)
+            for part, name in PARTS.items()}
 
 
 def weights(voice: Voice) -> dict:  # part -> weights
     "Count the weights that are needed to speak."
-    used = {"text encoder": voice.encoder, "denoiser": voice.denoiser, "decoder": getattr(voice.autoencoder, "decoder", None)}
+    used = {"text encoder": voice.encoder, "denoiser": voice.denoiser,
+            "decoder": getattr(voice.autoencoder, "decoder", None)}
     return {name: sum(p.numel() for p in part.parameters()) if part else 0 for name, part in used.items()}
 
 
@@ -171,7 +176,8 @@ def count(name: str, voice: Voice, n_steps: int = 8, seconds: float | None = Non
     row = lambda what, value, unit, **more: dict(what=what, system=name, **more, value=value, unit=unit)
     return [row("weights", sum(params.values()), "", **{part.replace(" ", "_"): n for part, n in params.items()}),
             row("numbers", numbers(voice), "a second of sound, each step"),
-            row("multiply-accumulates", sum(macs.values()), "a second of sound", n_steps=n_steps, seconds=seconds, **{part.replace(" ", "_"): n for part, n in macs.items()})]
+            row("multiply-accumulates", sum(macs.values()), "a second of sound", n_steps=n_steps, seconds=seconds,
+                **{part.replace(" ", "_"): n for part, n in macs.items()})]
 
 
 # Memory
@@ -198,7 +204,8 @@ def tensor_peak(function) -> int:
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
         function()
     alive = peak = 0
-    for event in sorted((e for e in seen.profiler.kineto_results.events() if e.name() == "[memory]"), key=lambda e: e.start_ns()):
+    for event in sorted((e for e in seen.profiler.kineto_results.events() if e.name() == "[memory]"),
+                        key=lambda e: e.start_ns()):
         alive += event.nbytes()
         peak = max(peak, alive)
     return peak
@@ -206,10 +213,13 @@ def tensor_peak(function) -> int:
 
 def job(voice: Voice, args):
     "Set up what --memory names."
-    return speaking(voice, TEN, 2, args.batch) if args.work == "speak" else training(voice, corpus_of(args), args.train_batch)[0]
+    return speaking(voice, TEN, 2, args.batch) if args.work == "speak" else training(voice, corpus_of(args),
+                                                                                     args.train_batch)[0]
 
 
-def held(args) -> dict:  # bytes: whole = of the process at its peak, added = beyond what it held with the networks ready
+def held(
+    args,
+) -> dict:  # bytes: whole = of the process at its peak, added = beyond what it held with the networks ready
     "Run one piece of work in this process and say what memory it took."
     run, cuda = job(build(args.memory, PRESETS[args.preset]).to(args.device), args), args.device == "cuda"
     if cuda:
@@ -246,7 +256,8 @@ def lap(run, device: str = "cpu", clock: str = "wall") -> float:
 
 def timed(name: str, jobs: dict, args) -> dict:  # (system, seconds, n_steps) -> [repeats] seconds
     "Time functions in turn; every lap is kept in --folder."
-    return interleaved(jobs, args.repeats, lambda run: lap(run, args.device, args.clock), args.folder / "laps" / f"{name}.json")
+    return interleaved(jobs, args.repeats, lambda run: lap(run, args.device, args.clock),
+                       args.folder / "laps" / f"{name}.json")
 
 
 def short(value):
@@ -258,10 +269,12 @@ def ends(name: str, values: list) -> dict:
     return {name: short(median(values)), f"{name}_low": short(min(values)), f"{name}_high": short(max(values))}
 
 
-def time_rows(what: str, times: dict, unit: str = "s", of=lambda key, t: t, **more) -> list:  # times: (system, seconds, n_steps) -> laps
+def time_rows(what: str, times: dict, unit: str = "s", of=lambda key, t: t,
+              **more) -> list:  # times: (system, seconds, n_steps) -> laps
     "Make a row of each job: ratio first, against LatentSpeech in the same round at the same length and steps."
     values = {key: [of(key, x) for x in t] for key, t in times.items()}
-    return [dict(what=what, system=key[0], seconds=key[1], n_steps=key[2], **more, **ends("ratio", [a / b for a, b in zip(some, values[OURS, *key[1:]])]),
+    return [dict(what=what, system=key[0], seconds=key[1], n_steps=key[2], **more,
+                 **ends("ratio", [a / b for a, b in zip(some, values[OURS, *key[1:]])]),
                  **ends("value", some), unit=unit, n=len(some)) for key, some in values.items()]
 
 
@@ -301,7 +314,8 @@ def systems(args, names=()):
 
 def part_counts(args):
     "Weights, numbers, multiply-accumulates; at 8 steps for all, and at 50 for the paper's."
-    rows = [row for name in (*SYSTEMS, *(f"bands x {n}" for n in FOLDS)) for row in count(name, build(name, PRESETS[args.preset]))]
+    rows = [row for name in (*SYSTEMS, *(f"bands x {n}" for n in FOLDS))
+            for row in count(name, build(name, PRESETS[args.preset]))]
     if "the paper's" in SYSTEMS:
         rows.append(count("the paper's", build("the paper's"), 50)[-1])
     ours = {row["what"]: row["value"] for row in rows if row["system"] == OURS}
@@ -310,15 +324,18 @@ def part_counts(args):
 
 def part_steps(args):
     voices = systems(args)
-    jobs = {(name, args.seconds, n): speaking(voice, args.seconds, n, args.batch) for n in STEPS for name, voice in voices.items()}
+    jobs = {(name, args.seconds, n): speaking(voice, args.seconds, n, args.batch) for n in STEPS for name,
+            voice in voices.items()}
     return time_rows("speaking", timed("steps", jobs, args), batch=args.batch)
 
 
 def part_lengths(args):
     voices = systems(args)
-    jobs = {(name, s, args.n_steps): speaking(voice, s, args.n_steps, args.batch) for s in LENGTHS for name, voice in voices.items()}
+    jobs = {(name, s, args.n_steps): speaking(voice, s, args.n_steps, args.batch) for s in LENGTHS for name,
+            voice in voices.items()}
     times = timed("lengths", jobs, args)
-    fits = [dict(what="exponent of time", system=name, seconds_from=above, n_steps=args.n_steps, **exponents(times, name, above), unit="")
+    fits = [dict(what="exponent of time", system=name, seconds_from=above, n_steps=args.n_steps,
+                 **exponents(times, name, above), unit="")
             for name in voices for above in (LENGTHS[0], LENGTHS[len(LENGTHS) // 2 - 1])]
     return time_rows("speaking, by length", times, batch=args.batch) + fits
 
@@ -333,49 +350,67 @@ def part_training(args):
     corpus = corpus_of(args)
     jobs = {name: training(voice, corpus, args.train_batch) for name, voice in systems(args).items()}
     times = timed("training", {(name, short(seconds), None): step for name, (step, seconds) in jobs.items()}, args)
-    return time_rows("training", times, "s of sound learned from a second", lambda key, t: key[1] / t, batch=args.train_batch)
+    return time_rows("training", times, "s of sound learned from a second", lambda key, t: key[1] / t,
+                     batch=args.train_batch)
 
 
 def part_memory(args):
     rows = []
     for what in ("speak", "train"):
-        found = {name: kept(args.folder / "memory" / f"{what} {name}.json", lambda: held_alone(name, what, args)) for name in SYSTEMS}
-        rows += [dict(what=f"memory, {what}", system=name, ratio=short(m["added"] / found[OURS]["added"]), value=short(m["added"] / 1e6), unit="MB",
-                      whole_process=short(m["whole"] / 1e6), batch=args.batch if what == "speak" else args.train_batch) for name, m in found.items()]
+        found = {name: kept(args.folder / "memory" / f"{what} {name}.json", lambda: held_alone(name, what, args))
+                 for name in SYSTEMS}
+        rows += [dict(what=f"memory, {what}", system=name, ratio=short(m["added"] / found[OURS]["added"]),
+                      value=short(m["added"] / 1e6), unit="MB",
+                      whole_process=short(m["whole"] / 1e6), batch=args.batch if what == "speak"
+                      else args.train_batch) for name, m in found.items()]
     return rows
 
 
 def part_tensors(args):
     "Of one sentence on the processor, whatever --device: torch's profiler counts the same on any machine."
     voices = {name: build(name, PRESETS[args.preset]) for name in SYSTEMS}
-    peaks = {(name, s): tensor_peak(speaking(voice, s, 1)) for s in LENGTHS[1:] for name, voice in voices.items()}   # more steps, no more memory
-    fits = [dict(what="exponent of tensors", system=name, value=short(exponent(LENGTHS[1:], [peaks[name, s] for s in LENGTHS[1:]])), unit="") for name in voices]
-    return [dict(what="tensors alive", system=name, seconds=s, n_steps=1, ratio=short(p / peaks[OURS, s]), value=short(p / 1e6), unit="MB") for (name, s), p in peaks.items()] + fits
+    # more steps, no more memory
+    peaks = {(name, s): tensor_peak(speaking(voice, s, 1)) for s in LENGTHS[1:] for name, voice in voices.items()}
+    fits = [dict(what="exponent of tensors", system=name,
+                 value=short(exponent(LENGTHS[1:], [peaks[name, s] for s in LENGTHS[1:]])), unit="") for name in voices]
+    return [dict(what="tensors alive", system=name, seconds=s, n_steps=1, ratio=short(p / peaks[OURS, s]),
+                 value=short(p / 1e6), unit="MB") for (name, s), p in peaks.items()] + fits
 
 
-PIECES = {"counts": part_counts, "steps": part_steps, "lengths": part_lengths, "folds": part_folds, "training": part_training, "memory": part_memory, "tensors": part_tensors}
+PIECES = {"counts": part_counts, "steps": part_steps, "lengths": part_lengths, "folds": part_folds,
+          "training": part_training, "memory": part_memory, "tensors": part_tensors}
 
 
 def options():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0],
+                                     formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--threads", type=int, default=2, help="of the processor")
     parser.add_argument("--preset", default="mini", help="whose sizes all but the paper's have")
-    parser.add_argument("--seconds", type=float, default=None, help="of sound, where the steps vary; 2, and 10 on a GPU")
+    parser.add_argument("--seconds", type=float, default=None,
+                        help="of sound, where the steps vary; 2, and 10 on a GPU")
     parser.add_argument("--n-steps", type=int, default=None, help="where the length varies; 2, and 8 on a GPU")
-    parser.add_argument("--batch", type=int, default=None, help="sentences spoken together; 1, and 64 on a GPU, which one does not fill")
-    parser.add_argument("--train-batch", type=int, default=None, help="sentences of a training step; 4, and 128 on a GPU")
-    parser.add_argument("--corpus", default=None, help="preset whose embedded corpus is learned from; tiny, and mini on a GPU")
-    parser.add_argument("--clock", default="wall", choices=("wall", "processor"), help="processor: time of one thread, for a machine that is busy with other things")
+    parser.add_argument("--batch", type=int, default=None,
+                        help="sentences spoken together; 1, and 64 on a GPU, which one does not fill")
+    parser.add_argument("--train-batch", type=int, default=None,
+                        help="sentences of a training step; 4, and 128 on a GPU")
+    parser.add_argument("--corpus", default=None,
+                        help="preset whose embedded corpus is learned from; tiny, and mini on a GPU")
+    parser.add_argument("--clock", default="wall", choices=("wall", "processor"),
+                        help="processor: time of one thread, for a machine that is busy with other things")
     parser.add_argument("--repeats", type=int, default=5, help="rounds that count")
-    parser.add_argument("--only", nargs="*", default=list(PIECES), choices=PIECES, help="parts to measure now; the record is written when all are there")
+    parser.add_argument("--only", nargs="*", default=list(PIECES), choices=PIECES,
+                        help="parts to measure now; the record is written when all are there")
     parser.add_argument("--note", default="", help="what else the machine was doing")
-    parser.add_argument("--folder", type=Path, default=None, help="for parts that are done; out/efficiency/<device> of <threads>")
+    parser.add_argument("--folder", type=Path, default=None,
+                        help="for parts that are done; out/efficiency/<device> of <threads>")
     parser.add_argument("--out", type=Path, default=None, help="JSON file to write")
     parser.add_argument("--memory", help=argparse.SUPPRESS)   # a process that measures itself
     parser.add_argument("--work", default="speak", choices=("speak", "train"), help=argparse.SUPPRESS)
     args = parser.parse_args()
-    usual = dict(seconds=10.0, n_steps=8, batch=64, train_batch=128, corpus="mini") if args.device == "cuda" else dict(seconds=2.0, n_steps=2, batch=1, train_batch=4, corpus="tiny")
+    usual = dict(seconds=10.0, n_steps=8, batch=64, train_batch=128,
+                 corpus="mini") if args.device == "cuda" else dict(seconds=2.0, n_steps=2, batch=1, train_batch=4,
+                                                                   corpus="tiny")
     for name, value in usual.items():
         if getattr(args, name) is None:
             setattr(args, name, value)
@@ -393,7 +428,8 @@ def main():
     if args.memory:
         print(json.dumps(held(args)))
         return
-    wanted = {name: getattr(args, name) for name in ("device", "threads", "preset", "seconds", "n_steps", "batch", "train_batch", "corpus", "clock")}
+    wanted = {name: getattr(args, name) for name in ("device", "threads", "preset", "seconds", "n_steps", "batch",
+                                                     "train_batch", "corpus", "clock")}
     if kept(args.folder / "options.json", lambda: wanted) != wanted:
         sys.exit(f"{args.folder} was measured with other options: choose another --folder, or delete it")
     for name in args.only:
@@ -405,10 +441,13 @@ def main():
         print(f"still to be measured: {', '.join(left)}")
         return
     corpus = corpus_of(args)
-    path = record(args.out or args.folder / "efficiency.json", [row for name in PIECES for row in json.loads((args.folder / f"{name}.json").read_text())],
+    path = record(args.out or args.folder / "efficiency.json",
+                  [row for name in PIECES for row in json.loads((args.folder / f"{name}.json").read_text())],
                   shlex.join(["python", "tools/efficiency.py", *sys.argv[1:]]), 0, corpus.split_sha256("train"),
-                  {name: weights_hash(build(name, PRESETS[args.preset])) for name in SYSTEMS}, device=args.device, threads=args.threads, preset=args.preset,
-                  repeats=args.repeats, clock=args.clock, load=[round(x, 2) for x in getattr(os, "getloadavg", lambda: [])()], note=args.note)
+                  {name: weights_hash(build(name, PRESETS[args.preset])) for name in SYSTEMS}, device=args.device,
+                  threads=args.threads, preset=args.preset,
+                  repeats=args.repeats, clock=args.clock,
+                  load=[round(x, 2) for x in getattr(os, "getloadavg", lambda: [])()], note=args.note)
     print(path)
 
 

@@ -14,7 +14,8 @@ def by_system(rows: list, what: str, x: str) -> dict:
     "Return system -> ([x], [value], [lowest], [highest]), sorted."
     found = {}
     for r in sorted(chosen(rows, what), key=lambda r: r[x]):
-        found.setdefault(r["system"], []).append((r[x], r["value"], r.get("value_low", r["value"]), r.get("value_high", r["value"])))
+        found.setdefault(r["system"], []).append((r[x], r["value"], r.get("value_low", r["value"]),
+                                                  r.get("value_high", r["value"])))
     return {name: tuple(map(list, zip(*points))) for name, points in found.items()}
 
 
@@ -33,7 +34,8 @@ def show_parts(rows: list, what: str, scale: float, unit: str, title: str, ax=No
     return ax
 
 
-def show_curves(rows: list, what: str, x: str, title: str, xlabel: str, ylabel: str = "seconds of work", log: bool = True, ax=None):
+def show_curves(rows: list, what: str, x: str, title: str, xlabel: str, ylabel: str = "seconds of work",
+                log: bool = True, ax=None):
     "Draw cost against steps or length, one line a system, with the lowest and highest round as a band."
     ax = ax or plt.subplots(figsize=(6, 2.6))[1]
     for name, (xs, values, low, high) in by_system(rows, what, x).items():
@@ -60,7 +62,8 @@ def show_folds(rows: list, claim: float, title: str):
             ax.plot([fold(n) for n in names], [found[n] / found["mel diffusion"] for n in names], "o-", label=label)
     ax.axhline(claim, color="0.6", ls="--", label="the claim")
     ax.axhline(1, color="0.8", lw=0.8)
-    ax.set(xscale="log", xticks=[8, 16, 32, 64], xlabel="band samples in a column", ylabel="of mel diffusion", ylim=(0, None), title=title)
+    ax.set(xscale="log", xticks=[8, 16, 32, 64], xlabel="band samples in a column", ylabel="of mel diffusion",
+           ylim=(0, None), title=title)
     ax.set_xticks([], minor=True)
     ax.xaxis.set_major_formatter("{x:g}")
     ax.legend(fontsize=7)
@@ -68,7 +71,8 @@ def show_folds(rows: list, claim: float, title: str):
 
 def show_guess(guessed: tuple, found: tuple, title: str):
     "Draw predicted and measured time and memory side by side."
-    for ax, name, a, b in zip(plt.subplots(1, 2, figsize=(6, 1.6))[1], ("seconds of work", "MB of tensors"), guessed, found):
+    for ax, name, a, b in zip(plt.subplots(1, 2, figsize=(6, 1.6))[1], ("seconds of work", "MB of tensors"),
+                              guessed, found):
         bars = ax.barh(["predicted", "measured"], [a, b], color=["0.7", "C3"])
         ax.bar_label(bars, fmt="%.3g")
         ax.margins(x=0.2)
@@ -84,12 +88,17 @@ class Ratios:
         self.lines = {title: {r["system"]: self._cell(r) for r in rows} for title, rows in lines.items()}
 
     def _cell(self, r):
-        spread = f" [{r['ratio_low']:.3g}, {r['ratio_high']:.3g}]" if "ratio_low" in r and r["ratio_low"] != r["ratio_high"] else ""
+        spread = (
+            f" [{r['ratio_low']:.3g}, {r['ratio_high']:.3g}]"
+            if "ratio_low" in r and r["ratio_low"] != r["ratio_high"]
+            else ""
+        )
         value = f"{r['value']:,.0f}" if r["value"] >= 1000 else f"{r['value']:.3g}"
         return f"× {r['ratio']:.3g}{spread} ({value})"
 
     def _repr_markdown_(self):
         head = ["| |" + "|".join(self.systems) + "|", "|---" * (1 + len(self.systems)) + "|"]
-        return "\n".join(head + [f"|{title}|" + "|".join(cells.get(s, "–") for s in self.systems) + "|" for title, cells in self.lines.items()])
+        return "\n".join(head + [f"|{title}|" + "|".join(cells.get(s, "–") for s in self.systems) + "|" for title,
+                                 cells in self.lines.items()])
 
     __repr__ = _repr_markdown_

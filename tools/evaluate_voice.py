@@ -37,21 +37,30 @@ def main() -> int:
     voices = {name: LatentSpeech.from_pretrained(where) for name, where in named}
     several = len(voices) > 1
     for speaker in options.speakers.split(",") if options.speakers else corpus.speakers:
-        mine = Corpus(corpus.folder, corpus.name, [u for u in corpus.split(options.split) if u.speaker == speaker and u.starts])
+        mine = Corpus(corpus.folder, corpus.name, [u for u in corpus.split(options.split) if u.speaker == speaker
+                                                   and u.starts])
         if not len(mine):
             continue
         for name, voice in voices.items():
-            table = evaluate(voice, mine, options.limit or None, seed=options.seed, n_seeds=options.seeds, judge=options.judge, n_distance=options.distances, split=options.split)
+            table = evaluate(voice, mine, options.limit or None, seed=options.seed, n_seeds=options.seeds,
+                             judge=options.judge, n_distance=options.distances, split=options.split)
             which = dict(voice=name) if several else {}
             rows += [dict(set=speaker, **which, **asdict(row)) for row in table.rows]
-            about[", ".join([speaker, *which.values()])] = dict(sentences=table.about["sentences"], split_sha256=table.about["split_sha256"], ordering=check_ordering(table.rows) or "holds")
+            about[", ".join([speaker, *which.values()])] = dict(sentences=table.about["sentences"],
+                                                                split_sha256=table.about["split_sha256"],
+                                                                ordering=check_ordering(table.rows) or "holds")
             print(speaker, *which.values(), table.to_markdown(), sep="\n", flush=True)
-    command = " ".join(["python tools/evaluate_voice.py --corpus", last_names(options.corpus), "--voice", *voices, "--split", options.split,
-                        *(f"--{key} {value}" for key, value in vars(options).items() if key in ("limit", "distances", "seeds", "speakers") and value != parser.get_default(key))])
+    command = " ".join(["python tools/evaluate_voice.py --corpus", last_names(options.corpus), "--voice", *voices,
+                        "--split", options.split,
+                        *(f"--{key} {value}" for key, value in vars(options).items()
+                          if key in ("limit", "distances", "seeds", "speakers") and value != parser.get_default(key))])
     record(options.out, rows, command, options.seed, corpus.split_sha256(options.split),
-           {part + f" ({name})" * several: sha for name, voice in voices.items() for part, sha in (("voice", voice.card["sha256"]), ("autoencoder", voice.autoencoder.card["sha256"]))}
-           | dict(judge=table.about["judge_sha256"]), split=options.split, sets=about, seeds=table.about["seeds"], note=options.note, minutes=round((time.time() - began) / 60, 1),
-           training={name: {k: voice.card[k] for k in ("corpus", "utterances", "steps", "batch", "training_seconds", "machine")} for name, voice in voices.items()})
+           {part + f" ({name})" * several: sha for name, voice in voices.items() for part,
+            sha in (("voice", voice.card["sha256"]), ("autoencoder", voice.autoencoder.card["sha256"]))}
+           | dict(judge=table.about["judge_sha256"]), split=options.split, sets=about, seeds=table.about["seeds"],
+           note=options.note, minutes=round((time.time() - began) / 60, 1),
+           training={name: {k: voice.card[k] for k in ("corpus", "utterances", "steps", "batch", "training_seconds",
+                                                       "machine")} for name, voice in voices.items()})
     return 0
 
 

@@ -31,7 +31,8 @@ def draw(aligner, corpus, hand, file):
     figure, axes = plt.subplots(5, 4, figsize=(11, 9))
     for ax, (name, starts) in zip(axes.flat, hand.items()):
         u, audio = corpus[name], corpus.audio(corpus[name])
-        show_spectrogram(audio, ax=ax, f_max=8000, hop=256, n_fft=512, title=" ".join(u.pinyin)).set(xlabel="", ylabel="")
+        show_spectrogram(audio, ax=ax, f_max=8000, hop=256, n_fft=512,
+                         title=" ".join(u.pinyin)).set(xlabel="", ylabel="")
         for s in starts:
             ax.axvline(s, 0.5, 1, c="w", lw=2)
         for s in syllable_starts(aligner.align(audio, u.symbols, u.tones, pauses=True)):
@@ -50,13 +51,15 @@ def main():
     options = parser.parse_args()
     jobs, rows = [("every phone", make_embedded_corpus(), {"test": None})], []
     if options.words:
-        jobs += [("syllables marked by hand", load_corpus(options.words), {split: read_hand_starts(split) for split in ("valid", "test")})]
+        jobs += [("syllables marked by hand", load_corpus(options.words),
+                  {split: read_hand_starts(split) for split in ("valid", "test")})]
     for what, corpus, splits in jobs:
         began = time.time()
         aligner = train_aligner(corpus, seed=options.seed)
         minutes = round((time.time() - began) / 60, 1)
         for split, hand in splits.items():
-            row = dict(row=f"{corpus.name}, {split}: {what}", split=split, split_sha256=corpus.split_sha256(split), seed=options.seed,
+            row = dict(row=f"{corpus.name}, {split}: {what}", split=split, split_sha256=corpus.split_sha256(split),
+                       seed=options.seed,
                        training_minutes=minutes, **measure_aligner(aligner, corpus, split, hand))
             rows.append(row)
             print(json.dumps(row), flush=True)
@@ -65,8 +68,10 @@ def main():
         if options.keep:
             torch.save(aligner.state_dict(), Path(options.keep) / f"{corpus.name}.pt")
     command = "python tools/measure_aligner.py" + (f" --words {Path(options.words).name}" if options.words else "")
-    machine = f"{os.cpu_count()} cores ({torch.get_num_threads()} used), {platform.machine()}, torch {torch.__version__}"
-    Path(options.out).write_text(json.dumps(dict(command=command, date=time.strftime("%Y-%m-%d"), machine=machine, rows=rows), indent=1) + "\n", "utf8")
+    machine = (f"{os.cpu_count()} cores ({torch.get_num_threads()} used), {platform.machine()}, torch "
+               f"{torch.__version__}")
+    Path(options.out).write_text(json.dumps(dict(command=command, date=time.strftime("%Y-%m-%d"), machine=machine,
+                                                 rows=rows), indent=1) + "\n", "utf8")
 
 
 if __name__ == "__main__":

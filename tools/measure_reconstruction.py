@@ -30,8 +30,10 @@ def load(where: str, preset: str) -> Autoencoder:
         return Autoencoder.from_pretrained(where)
     state = read_checkpoint(Path(where).with_suffix(".json"))
     network = Autoencoder(get_preset(preset).autoencoder)
-    network.load_state_dict({k.removeprefix("autoencoder."): v for k, v in state["average"].items() if k.startswith("autoencoder.")})
-    network.card = dict(sha256=hashlib.sha256(Path(where).read_bytes()).hexdigest(), steps=state["step"], training_seconds=round(state["seconds"]), batch=state["config"]["batch"])
+    network.load_state_dict({k.removeprefix("autoencoder."): v for k, v in state["average"].items()
+                             if k.startswith("autoencoder.")})
+    network.card = dict(sha256=hashlib.sha256(Path(where).read_bytes()).hexdigest(), steps=state["step"],
+                        training_seconds=round(state["seconds"]), batch=state["config"]["batch"])
     return network.fuse().eval()
 
 
@@ -53,7 +55,8 @@ def measure(corpus, utterances, networks, judge, seed, known=()):
               **{name: reconstruct(network, natural) for name, network in networks.items()}}
     spelt = [i for i, u in enumerate(utterances) if u.pinyin]
     for name, some in sounds.items():
-        yield from errors(name, [utterances[i].pinyin for i in spelt], [judge.transcribe_batch([some[i] for i in spelt])], seed)
+        yield from errors(name, [utterances[i].pinyin for i in spelt],
+                          [judge.transcribe_batch([some[i] for i in spelt])], seed)
     done = {row.row for row in known}
     new = {name: some for name, some in sounds.items() if name == "natural" or name not in done}
     yield from [row for row in known if row.row in sounds]
@@ -82,15 +85,20 @@ def main() -> int:
     for name, utterances in sets_of(corpus.split(options.split)).items():
         if options.speakers and name not in options.speakers.split(","):
             continue
-        for row in measure(corpus, utterances[:options.limit or None], networks, judge, options.seed, known.get(name, ())):
+        for row in measure(corpus, utterances[:options.limit or None], networks, judge, options.seed,
+                           known.get(name, ())):
             rows.append(dict(set=name, **vars(row)))
             print(json.dumps(rows[-1]), flush=True)
     command = shlex.join(["python", "tools/measure_reconstruction.py", "--corpus", last_names(options.corpus),
-                          "--weights", *(w if w == name else f"{name}={Path(w).name}" for name, w in named), "--split", options.split,
-                          *(["--speakers", options.speakers] if options.speakers else []), *(["--limit", str(options.limit)] if options.limit else [])])
+                          "--weights", *(w if w == name else f"{name}={Path(w).name}" for name, w in named),
+                          "--split", options.split,
+                          *(["--speakers", options.speakers] if options.speakers else []),
+                          *(["--limit", str(options.limit)] if options.limit else [])])
     record(options.out, rows, command, options.seed, split,
-           {name: n.card["sha256"] for name, n in networks.items()} | {"judge": judge.card["sha256"]}, split=options.split, limit=options.limit, note=options.note,
-           training={name: {k: n.card[k] for k in ("corpus", "utterances", "steps", "batch", "training_seconds", "machine") if k in n.card} for name, n in networks.items()},
+           {name: n.card["sha256"] for name, n in networks.items()} | {"judge": judge.card["sha256"]},
+           split=options.split, limit=options.limit, note=options.note,
+           training={name: {k: n.card[k] for k in ("corpus", "utterances", "steps", "batch", "training_seconds",
+                                                   "machine") if k in n.card} for name, n in networks.items()},
            minutes=round((time.time() - began) / 60, 1))
     return 0
 

@@ -42,9 +42,12 @@ def damages() -> dict:  # name -> sound; the first is the reference
     a = speech()
     pause = torch.zeros(SILENCE)
     return {"reference": a, "itself": a.clone(), "+6 dB": 2 * a, "-6 dB": a / 2,
-            "200 ms more before": torch.cat([pause, a]), "200 ms less before": a[SILENCE:], "200 ms more after": torch.cat([a, pause]), "200 ms less after": a[:-SILENCE],
-            "a tenth faster": speech(0.216), "a quarter slower": speech(0.3), "all tones high": speech(tones=1), "other vowels": speech(names="euai"),
-            **{f"noise at {snr} dB": noisy(a, snr) for snr in (40, 20, 10, 0)}, **{f"nothing above {f} Hz": low_pass(a, f) for f in (6000, 4000, 2000, 1000)},
+            "200 ms more before": torch.cat([pause, a]), "200 ms less before": a[SILENCE:],
+            "200 ms more after": torch.cat([a, pause]), "200 ms less after": a[:-SILENCE],
+            "a tenth faster": speech(0.216), "a quarter slower": speech(0.3), "all tones high": speech(tones=1),
+            "other vowels": speech(names="euai"),
+            **{f"noise at {snr} dB": noisy(a, snr) for snr in (40, 20, 10, 0)},
+            **{f"nothing above {f} Hz": low_pass(a, f) for f in (6000, 4000, 2000, 1000)},
             "silence": torch.zeros(len(a))}
 
 
@@ -55,8 +58,10 @@ def values(sounds) -> dict:
     def measures(sound):
         view = d.world(sound)
         pitch = d.f0_metrics(seen, view)
-        yield from dict(mcd=d.mel_cepstral_distortion(seen, view), f0_rmse=pitch.rmse_semitones, f0_correlation=pitch.correlation, length_ratio=d.length_ratio(reference, sound),
-                        level=d.level_difference(reference, sound), author_script=d.author_script_mfcc_distance(reference, sound)).items()
+        yield from dict(mcd=d.mel_cepstral_distortion(seen, view), f0_rmse=pitch.rmse_semitones,
+                        f0_correlation=pitch.correlation, length_ratio=d.length_ratio(reference, sound),
+                        level=d.level_difference(reference, sound),
+                        author_script=d.author_script_mfcc_distance(reference, sound)).items()
         if len(sound) != len(reference):
             return           # PESQ and STOI want sounds in step
         for name, measure in (("pesq", d.pesq_wb), ("stoi", d.stoi)):

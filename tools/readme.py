@@ -59,7 +59,9 @@ def run_front_page():
             continue
         for output in new.outputs:
             output.pop("execution_count", None)
-        cell.outputs = [nbformat.from_dict(dict(o, **({"execution_count": None} if o.output_type == "execute_result" else {}))) for o in new.outputs]
+        cell.outputs = [nbformat.from_dict(dict(o, **({"execution_count": None}
+                                                      if o.output_type == "execute_result" else {})))
+                        for o in new.outputs]
     return kept
 
 

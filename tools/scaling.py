@@ -29,7 +29,8 @@ SHARES = (1 / 8, 1 / 4, 1 / 2, 1.0)
 
 
 def options():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0],
+                                     formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--preset", default="mini")
     parser.add_argument("--shares", type=float, nargs="+", default=SHARES, help="of the training sentences")
     parser.add_argument("--steps", type=int, default=1400, help="of training, the same for all")
@@ -56,13 +57,15 @@ def train(args, corpus, share, latents) -> Path:
     if list(folder.glob("*-voice.safetensors")):
         return folder
     p = get_preset(args.preset)
-    p = replace(p, train_voice=replace(p.train_voice, steps=args.steps, batch=args.batch, warmup=min(p.train_voice.warmup, 50), save_every=100, seed=args.seed))
+    p = replace(p, train_voice=replace(p.train_voice, steps=args.steps, batch=args.batch,
+                                       warmup=min(p.train_voice.warmup, 50), save_every=100, seed=args.seed))
     some = subset(corpus, share, args.seed)
     torch.manual_seed(args.seed)
     task = VoiceTask(p, [voice_example(u, latents[u.id], corpus.speakers) for u in some], len(corpus.speakers))
     run = fit(task, p.train_voice, folder, device="cpu", progress=False, name=f"voice on {len(some)} sentences")
     task.load_state_dict(run.average.values)
-    save_weights(folder / f"{args.preset}-voice", task, p, run_card(run, Corpus(corpus.folder, corpus.name, some), speakers=corpus.speakers, symbols=SYMBOLS))
+    save_weights(folder / f"{args.preset}-voice", task, p, run_card(run, Corpus(corpus.folder, corpus.name, some),
+                                                                    speakers=corpus.speakers, symbols=SYMBOLS))
     return folder
 
 
@@ -71,7 +74,8 @@ def main():
     torch.set_num_threads(1)
     corpus, judge = opened(args, get_preset(args.preset)), Judge.from_pretrained(args.weights)
     taught = Corpus(corpus.folder, corpus.name, subset(corpus, max(args.shares), args.seed))
-    latents = cache_latents(Autoencoder.from_pretrained(args.weights), taught, args.work / "latents", progress=sys.stderr.isatty())
+    latents = cache_latents(Autoencoder.from_pretrained(args.weights), taught, args.work / "latents",
+                            progress=sys.stderr.isatty())
     utterances = spread(corpus.split(args.split), args.limit)
     try:
         references = [world(corpus.audio(u)) for u in utterances[:args.n_distance]]
@@ -79,17 +83,27 @@ def main():
         references = []
         print(error)
     key = f"{args.steps}-{args.seed}-{args.limit}-{args.n_distance}"
-    rows = kept(args.work / f"natural-{key}.json", lambda: marks("natural", lambda: [corpus.audio(u) for u in utterances], judge, utterances, []))
+    rows = kept(args.work / f"natural-{key}.json",
+                lambda: marks("natural", lambda: [corpus.audio(u) for u in utterances], judge, utterances, []))
     cards = {}
     for share in sorted(args.shares):
         n, folder = len(subset(corpus, share, args.seed)), train(args, corpus, share, latents)
         spoken = lambda: say(latent_voice(folder, args.weights), utterances)
-        rows += kept(args.work / f"row-{share:g}-{key}.json", lambda: [dict(row, share=share, sentences=n) for row in marks(f"{n} sentences", spoken, judge, utterances, references)])
+        rows += kept(args.work / f"row-{share:g}-{key}.json",
+                     lambda: [dict(row, share=share, sentences=n)
+                              for row in marks(f"{n} sentences", spoken, judge, utterances, references)])
         cards[f"{n} sentences"] = load_weights(folder, "voice")[1]
-        print(f"{n} sentences", *(f"{r['metric']} {r['value']:.3f} [{r['low']:.3f}, {r['high']:.3f}]" if r["value"] is not None else f"{r['metric']} –" for r in rows[-3:]), sep="  ", flush=True)
-    rows += kept(args.work / f"control-{key}.json", lambda: marks("control: another text", lambda: [corpus.audio(u) for u in utterances[1:] + utterances[:1]], judge, utterances, references))
-    print(record(args.out, rows, command(), args.seed, corpus.split_sha256(args.split), {k: c["sha256"] for k, c in cards.items()},
-                 split=args.split, judge_sha256=judge.card["sha256"], weights=args.weights, preset=args.preset, corpus=f"{corpus.name} {corpus.recipe[:8]}".strip(), steps=args.steps, batch=args.batch,
+        print(f"{n} sentences", *(f"{r['metric']} {r['value']:.3f} [{r['low']:.3f}, {r['high']:.3f}]"
+                                  if r["value"] is not None else f"{r['metric']} –" for r in rows[-3:]), sep="  ",
+              flush=True)
+    rows += kept(args.work / f"control-{key}.json",
+                 lambda: marks("control: another text",
+                               lambda: [corpus.audio(u) for u in utterances[1:] + utterances[:1]], judge,
+                               utterances, references))
+    print(record(args.out, rows, command(), args.seed, corpus.split_sha256(args.split),
+                 {k: c["sha256"] for k, c in cards.items()},
+                 split=args.split, judge_sha256=judge.card["sha256"], weights=args.weights, preset=args.preset,
+                 corpus=f"{corpus.name} {corpus.recipe[:8]}".strip(), steps=args.steps, batch=args.batch,
                  training_seconds={k: c["training_seconds"] for k, c in cards.items()}, MCD=MCD_CAPTION))
 
 

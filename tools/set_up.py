@@ -23,7 +23,8 @@ def run(*command, check=True, quiet=False):
     result = subprocess.run([str(c) for c in command], cwd=ROOT, **output)
     if check and result.returncode:
         sys.exit(f"set-up: this command failed with code {result.returncode}: {' '.join(map(str, command))}\n"
-                 "set-up: is there a network, or a folder of wheels that pip knows (PIP_FIND_LINKS)? Run `make setup` again to go on.")
+                 "set-up: is there a network, or a folder of wheels that pip knows (PIP_FIND_LINKS)? Run `make "
+                 "setup` again to go on.")
     return result
 
 
@@ -53,7 +54,8 @@ def constraints(python: Path, folder: Path) -> Path:
         if not (found := version_of(python, package)):
             continue
         if tuple(map(int, found.split(".")[:2])) < (2, 11):
-            sys.exit(f"set-up: {package} {found} is there, but 2.11 is needed. Update it, or build a fresh environment: `make setup VENV=.venv`.")
+            sys.exit(f"set-up: {package} {found} is there, but 2.11 is needed. Update it, or build a fresh "
+                     "environment: `make setup VENV=.venv`.")
         lines = [f"{package}=={found}" if line.split("==")[0] == package else line for line in lines]
     kept = folder / "constraints.txt"
     kept.write_text("\n".join(lines) + "\n", "utf8")
@@ -69,8 +71,10 @@ def install(python: Path, folder: Path):
     say("building PESQ, WORLD and mel-cepstra (the `eval` extra)")
     if run(*pip, pins, "-q", "numpy", "Cython", quiet=True, check=False).returncode or \
        run(*pip, pins, "-q", "--no-build-isolation", "-e", ".[eval]", quiet=True, check=False).returncode:
-        say("`eval` could not be built, so PESQ, F0 and mel-cepstral figures will say that they are missing; all the rest works.")
-        say("to mend it: install a C compiler (Debian and Ubuntu: `apt-get install gcc python3-dev`), then `make setup` "
+        say("`eval` could not be built, so PESQ, F0 and mel-cepstral figures will say that they are missing; "
+            "all the rest works.")
+        say("to mend it: install a C compiler (Debian and Ubuntu: `apt-get install gcc python3-dev`), then "
+            "`make setup` "
             "after removing", folder / "ready")
 
 
@@ -79,13 +83,24 @@ def fold_long_lines(folder: Path) -> Path:
     file = folder / "share/jupyter/lab/settings/overrides.json"    # defaults: what a user sets in the menu goes before
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps({"@jupyterlab/notebook-extension:tracker": {"codeCellConfig": {"lineNumbers": False, "lineWrap": True}}}, indent=1) + "\n")
+        file.write_text(
+            json.dumps(
+                {
+                    "@jupyterlab/notebook-extension:tracker": {
+                        "codeCellConfig": {"lineNumbers": False, "lineWrap": True}
+                    }
+                },
+                indent=1,
+            )
+            + "\n"
+        )
     return file
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, nargs="?", default=Path(".venv"), help="the environment to make or to complete")
+    parser.add_argument("folder", type=Path, nargs="?", default=Path(".venv"),
+                        help="the environment to make or to complete")
     folder = parser.parse_args().folder
     started = time.time()
     python = make_environment(ROOT / folder)

@@ -22,14 +22,16 @@ from latentspeech.training import fit
 from latentspeech.weights import weights_hash
 
 STRIDES = {512: (4, 4, 2), 1024: (4, 4, 4), 2048: (8, 4, 4)}                   # samples a frame, at 16 bands
-VARIANTS = [(16, 1024), (4, 1024), (32, 1024), (8, 1024), (16, 512), (16, 2048)]  # one thing at a time around the system's own size
+# one thing at a time around the system's own size
+VARIANTS = [(16, 1024), (4, 1024), (32, 1024), (8, 1024), (16, 512), (16, 2048)]
 
 
 def recipe(channels: int, frame: int, options):
     "Return the preset of one variant: the same widths, steps, crops and seed for all."
     network = AutoencoderConfig(channels=options.widths, strides=STRIDES[frame], latent_channels=channels)
     return replace(preset(options.preset), name=f"{channels}x{frame}", autoencoder=network,
-                   train_autoencoder=TrainConfig(steps=options.steps, batch=4, seconds=0.34, learning_rate=2e-3, warmup=50, ema=0.99, save_every=100, seed=options.seed))
+                   train_autoencoder=TrainConfig(steps=options.steps, batch=4, seconds=0.34, learning_rate=2e-3,
+                                                 warmup=50, ema=0.99, save_every=100, seed=options.seed))
 
 
 def train(made, clips, options):
@@ -44,7 +46,8 @@ def train(made, clips, options):
 def measure(sounds, references, judge) -> dict:  # pairs (original, copy)
     "Measure copies against their originals, level-matched where the measure asks for it; what is not installed is left out."
     mean = lambda values: sum(values) / len(values)
-    row = dict(n=len(sounds), mel_distance=mean([mel_distance(copy[None], original[None]).item() for original, copy in sounds]))
+    row = dict(n=len(sounds), mel_distance=mean([mel_distance(copy[None], original[None]).item() for original,
+                                                 copy in sounds]))
     for name, metric in (("pesq_wb", pesq_wb), ("stoi", stoi)):
         try:
             values = [metric(original, copy) for original, copy in sounds]
@@ -67,7 +70,8 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=ROOT / "data/results/14_latents.json")
     parser.add_argument("--work", type=Path, default=ROOT / "out/sweep_latents")
     parser.add_argument("--preset", default="mini", help="whose corpus and judge")
-    parser.add_argument("--widths", type=int, nargs="+", default=[32, 64, 128, 256], help="channels of the small network")
+    parser.add_argument("--widths", type=int, nargs="+", default=[32, 64, 128, 256],
+                        help="channels of the small network")
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--limit", type=int, default=24, help="so many validation sentences")
     parser.add_argument("--seed", type=int, default=0)
@@ -81,8 +85,10 @@ def main() -> int:
         judge = Judge.from_pretrained(options.preset)
     except PretrainedError:
         judge = None
-    about = dict(seed=options.seed, split_sha256=corpus.split_sha256("valid"), weights_sha256=judge.card["sha256"] if judge else "", split="valid",
-                 corpus=corpus.recipe, steps=options.steps, widths=list(options.widths), threads=torch.get_num_threads(), torch=torch.__version__)
+    about = dict(seed=options.seed, split_sha256=corpus.split_sha256("valid"), weights_sha256=judge.card["sha256"]
+                 if judge else "", split="valid",
+                 corpus=corpus.recipe, steps=options.steps, widths=list(options.widths),
+                 threads=torch.get_num_threads(), torch=torch.__version__)
     old = json.loads(options.out.read_text()) if options.out.exists() else {}
     same = all(old.get(k) == v for k, v in json.loads(json.dumps(about)).items())  # else begin anew
     rows, clips = old["rows"] if same else [], None
@@ -96,8 +102,10 @@ def main() -> int:
         run, network = train(made, clips, options)
         with torch.inference_mode():
             copies = [network(x[None, None])[0, 0] for x in originals]
-        row = dict(name=made.name, channels=channels, frame=frame, numbers_a_second=channels * SAMPLE_RATE / frame, parameters=network.n_parameters,
-                   training_seconds=round(run.seconds), weights=weights_hash(network), **measure(list(zip(originals, copies)), references, judge))
+        row = dict(name=made.name, channels=channels, frame=frame, numbers_a_second=channels * SAMPLE_RATE / frame,
+                   parameters=network.n_parameters,
+                   training_seconds=round(run.seconds), weights=weights_hash(network),
+                   **measure(list(zip(originals, copies)), references, judge))
         curve = [[h["step"], round(h["mel"], 4)] for h in run.history[:: max(1, len(run.history) // 40)] if "mel" in h]
         rows.append(rounded(row) | dict(curve=curve))
         record(options.out, rows, " ".join(["python tools/sweep_latents.py", *sys.argv[1:]]), **about)

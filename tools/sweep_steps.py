@@ -27,7 +27,8 @@ def encoded(tts, utterances, size=8) -> list:
     "Read and encode utterances once, for all samplers: (their places, what the denoiser is told) of each batch."
     batches = []
     for speaker, some in by_speaker(utterances, size):
-        phones, who = [tts.phones(utterances[i].text) for i in some], tts._number(speaker if speaker in tts.speakers else None)
+        phones, who = [tts.phones(utterances[i].text)
+                       for i in some], tts._number(speaker if speaker in tts.speakers else None)
         batches.append((some, tts.encode(phones, [who] * len(phones))))
     return batches
 
@@ -62,12 +63,15 @@ def rounded(value):
 
 def measure(tts, judge, utterances, batches, diffusion, seed, goal) -> dict:
     "Make one row: what one sampler says in so many steps, and how far its latents are from `goal` (root mean square)."
-    calls = (2 * diffusion.n_steps - 1 if diffusion.sampler == "heun" else diffusion.n_steps) * (1 if diffusion.guidance == 1 else 2)
+    calls = (2 * diffusion.n_steps - 1 if diffusion.sampler == "heun"
+             else diffusion.n_steps) * (1 if diffusion.guidance == 1 else 2)
     latents, seconds = walked(tts, batches, diffusion, seed)
     sounds = decoded(tts, latents)
-    return dict(row=f"{diffusion.sampler}, {diffusion.n_steps}", sampler=diffusion.sampler, steps=diffusion.n_steps, calls=calls, seconds=round(seconds, 2),
+    return dict(row=f"{diffusion.sampler}, {diffusion.n_steps}", sampler=diffusion.sampler, steps=diffusion.n_steps,
+                calls=calls, seconds=round(seconds, 2),
                 real_time_factor=rounded(seconds * SAMPLE_RATE / sum(map(len, sounds))),
-                away=rounded((torch.cat(latents, 1) - goal).square().mean().sqrt().item()), **marks(judge, utterances, sounds))
+                away=rounded((torch.cat(latents, 1) - goal).square().mean().sqrt().item()),
+                **marks(judge, utterances, sounds))
 
 
 def last_names(argument: str) -> str:
@@ -86,13 +90,15 @@ class Rows(list):
 
     def add(self, row):
         self.append(row)
-        record(self.path, list(self), " ".join(["python", f"tools/{Path(sys.argv[0]).name}", *map(last_names, sys.argv[1:])]), **self.about)
+        record(self.path, list(self),
+               " ".join(["python", f"tools/{Path(sys.argv[0]).name}", *map(last_names, sys.argv[1:])]), **self.about)
         print(json.dumps(row), flush=True)
 
 
 def options(about, out):
     "Read what both of the tools that mark step counts are told."
-    parser = argparse.ArgumentParser(description=about.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = argparse.ArgumentParser(description=about.splitlines()[0],
+                                     formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--voice", default="mini", help="a name or a folder")
     parser.add_argument("--judge", default="", help="a name or a folder; none = the voice's")
     parser.add_argument("--corpus", default="embedded", help="folders, with commas between")
@@ -114,7 +120,8 @@ def opened(args) -> tuple:
 def described(args, tts, judge, corpus, utterances) -> dict:
     "Say what is measured: whatever differs here is other work."
     hashes = dict(voice=tts.card["sha256"], autoencoder=tts.autoencoder.card["sha256"], judge=judge.card["sha256"])
-    return dict(seed=args.seed, split_sha256=corpus.split_sha256(args.split), weights_sha256=hashes, voice=f"{tts.preset.name} ({Path(args.voice).name})",
+    return dict(seed=args.seed, split_sha256=corpus.split_sha256(args.split), weights_sha256=hashes,
+                voice=f"{tts.preset.name} ({Path(args.voice).name})",
                 corpus=corpus.name, split=args.split, sentences=len(utterances), device=machine(args.device))
 
 
@@ -135,7 +142,8 @@ def main() -> int:
     asked = [replace(tts.preset.diffusion, sampler=sampler, n_steps=n) for n in STEPS for sampler in SAMPLERS]
     asked = [d for d in asked if rows.missing(f"{d.sampler}, {d.n_steps}")]
     if asked:
-        goal = torch.cat(walked(tts, batches, replace(tts.preset.diffusion, sampler="heun", n_steps=STEPS[-1]), args.seed)[0], 1)
+        goal = torch.cat(walked(tts, batches, replace(tts.preset.diffusion, sampler="heun", n_steps=STEPS[-1]),
+                                args.seed)[0], 1)
     for d in asked:
         rows.add(measure(tts, judge, utterances, batches, d, args.seed, goal))
     return 0
