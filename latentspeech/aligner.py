@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 from .audio import log_mel, play, show_spectrogram, show_waveform
 from .config import FRAME, SAMPLE_RATE
-from .corpora import _LOCK, Corpus, Espeak, fair_weights, frame_durations
+from .corpora import _LOCK, Corpus, Espeak, sampling_weights, frame_durations
 from .text import PAUSES, SYMBOLS, Phones, TextError
 
 # %% auto #0
 __all__ = ['HOP', 'BANDS', 'ARPABET', 'LEASH', 'AlignerError', 'moves', 'viterbi', 'ctc_states', 'forward_score', 'mel_features',
            'class_ids', 'Aligner', 'ctc_step', 'phone_starts', 'add_closures', 'realign', 'near_step', 'spread',
-           'Alignment', 'drift', 'show_alignment', 'browse_alignments', 'syllable_starts', 'train_aligner',
+           'Alignment', 'boundary_errors', 'show_alignment', 'browse_alignments', 'syllable_starts', 'train_aligner',
            'align_corpus', 'measure_aligner', 'arpabet', 'english_phones']
 
 # %% ../nbs/42_aligner.ipynb #807fce3c
@@ -177,7 +177,7 @@ def phone_starts(scores: np.ndarray,  # [T, S]
 # %% ../nbs/42_aligner.ipynb #6f929153
 @patch
 @torch.no_grad()
-def spikes(self: Aligner, mel: Tensor,  # [40, T]
+def ctc_peaks(self: Aligner, mel: Tensor,  # [40, T]
            label: np.ndarray            # [N] class ids
            ) -> np.ndarray:             # [N], frames, rising
     "Find where the far-sighted network is surest of each phone, on the best CTC path."
@@ -197,7 +197,7 @@ def scores(self: Aligner, mel: Tensor,               # [40, T]
     "Score frames against phones: log p(phone | frame) - log p(phone), less a fine beyond the leash."
     logs = self.eval().near(mel[None].to(self.log_prior.device))[0] - self.log_prior
     scores, surely = logs[:, label].cpu().double().numpy(), np.ones(len(label), bool) if optional is None else ~optional
-    heard, seen, t = self.spikes(mel, label[surely]), np.cumsum(surely), np.arange(len(scores))[:, None]
+    heard, seen, t = self.ctc_peaks(mel, label[surely]), np.cumsum(surely), np.arange(len(scores))[:, None]
     scores[t > np.append(heard, np.inf)[seen] + LEASH] -= 5              # the next phone must have started,
     scores[t < np.append(heard, -np.inf)[seen - surely - 1] - LEASH] -= 5   # the one before can't have ended
     return scores
@@ -294,7 +294,7 @@ def align(self: Aligner, audio: Tensor,  # [T], 48 kHz
 def _marks(spoken):  # (phones before it, is it a pause) -> its start
     pauses = [s in PAUSES for s in spoken.symbols]
     return {(i - sum(pauses[:i]), pauses[i]): start for i, start in enumerate(spoken.starts)}
-def drift(found,          # symbols and starts: an `Alignment` or `Utterance`
+def boundary_errors(found,          # symbols and starts: an `Alignment` or `Utterance`
           known           # the same phones with other starts
           ) -> np.ndarray: # ms for each phone of `known`; nan for the first, and for pauses that `found` lacks
     "Measure how much later each phone starts in `found`."
@@ -328,7 +328,7 @@ def show_alignment(audio: Tensor,     # [T], 48 kHz
     show_spectrogram(audio, ax=axes[1], f_max=8000, hop=256).set(xlabel="")
     _tiers(axes[2], axes[1], sides)
     if known:
-        axes[3].bar(known.starts, drift(found, known), .015)
+        axes[3].bar(known.starts, boundary_errors(found, known), .015)
         axes[3].set_ylabel("drift, ms")
     axes[-1].set_xlabel("seconds")
     return axes
@@ -370,7 +370,8 @@ def train_aligner(corpus: Corpus,          # its utterances need symbols, no sta
     rng, utterances = np.random.default_rng(seed), [u for u in corpus.split(split) if u.symbols]
     if not utterances:
         raise AlignerError(f"corpus {corpus.name!r} has no {split!r} utterances with phones")
-    fair = fair_weights([u.speaker for u in utterances], torch.tensor([u.seconds for u in utterances])).double().numpy()
+    fair = sampling_weights([u.speaker for u in utterances],
+                            torch.tensor([u.seconds for u in utterances])).double().numpy()
     utterances = [utterances[i] for i in rng.choice(len(utterances), len(utterances), replace=False,
                                                     p=fair / fair.sum())]
     utterances = utterances[:1 + np.searchsorted(np.cumsum([u.seconds for u in utterances]), 60 * minutes)]
@@ -425,7 +426,7 @@ def measure_aligner(aligner: Aligner, corpus: Corpus,
     errors, shortest = [], []
     for u in [corpus[i] for i in hand] if hand else corpus.split(split):
         found = aligner.align(corpus.audio(u), u.symbols, u.tones, pauses=bool(hand))
-        errors += [1000 * np.subtract(syllable_starts(found), hand[u.id])] if hand else [drift(found, u)[1:]]
+        errors += [1000 * np.subtract(syllable_starts(found), hand[u.id])] if hand else [boundary_errors(found, u)[1:]]
         shortest.append(min(found.durations))
     late = np.concatenate(errors)
     size = abs(late)

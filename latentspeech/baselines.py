@@ -27,12 +27,20 @@ from .forward_diffusion import Schedule
 from .denoiser import Denoiser
 from .reverse_diffusion import draw_noise, sample
 from .training import Run, fit
-from .tasks import AutoencoderTask, Clips, VoiceTask, begin, fit_latent_statistics, run_card, voice_example
+from latentspeech.tasks import (
+    AutoencoderTask,
+    CropDataset,
+    VoiceTask,
+    set_up_training,
+    fit_latent_statistics,
+    run_card,
+    voice_example,
+)
 
 # %% auto #0
-__all__ = ['BASELINES', 'Representation', 'griffin_lim', 'Mels', 'Bands', 'vocoder_config', 'MelVocoder', 'Mean',
-           'baseline_preset', 'BaselineError', 'baseline_networks', 'baseline_example', 'BaselineTask',
-           'train_baseline', 'Spoken', 'Voice', 'load_vocoder', 'untrained', 'cost']
+__all__ = ['BASELINES', 'Representation', 'griffin_lim', 'MelRepresentation', 'BandRepresentation', 'vocoder_config',
+           'MelVocoder', 'MeanPredictor', 'baseline_preset', 'BaselineError', 'baseline_networks', 'baseline_example',
+           'BaselineTask', 'train_baseline', 'Spoken', 'Voice', 'load_vocoder', 'untrained', 'cost']
 
 # %% ../nbs/61_baselines.ipynb #f98a363f
 class Representation(nn.Module):
@@ -72,7 +80,7 @@ def griffin_lim(log_mels: Tensor,        # [B, n_mels, L], from `log_mel`
                                                 n_iterations, 0.99, None, True)[:, None, :length]
 
 # %% ../nbs/61_baselines.ipynb #0f3673ef
-class Mels(Representation):
+class MelRepresentation(Representation):
     "Write sound as 80 log-mel bands every 256 samples; Griffin-Lim guesses the way back."
     def __init__(self):
         super().__init__(80, 256)
@@ -84,7 +92,7 @@ class Mels(Representation):
         return griffin_lim(log_mels, self.hop)
 
 # %% ../nbs/61_baselines.ipynb #e8a501ac
-class Bands(Representation):
+class BandRepresentation(Representation):
     "Fold PQMF bands in time: 16 bands x 8 neighbours are a column of 128 numbers every 128 samples."
     def __init__(self, fold: int = 8):  # band samples in a column
         super().__init__(N_BANDS * fold, N_BANDS * fold)
@@ -107,7 +115,7 @@ class MelVocoder(Autoencoder):
     "Turn mels into sound with the autoencoder's own kind of decoder; what encodes is fixed."
     def __init__(self, config: AutoencoderConfig):  # from `vocoder_config`
         super().__init__(config)
-        self.encoder, self.mels = nn.Identity(), Mels()
+        self.encoder, self.mels = nn.Identity(), MelRepresentation()
 
     def encode(self, audio: Tensor) -> Tensor:  # [B, 1, T] -> [B, 80, ceil(T / 256)]
         "Write sound as white mels."
@@ -120,7 +128,7 @@ class MelVocoder(Autoencoder):
         return self.pqmf.inverse(bands)[..., :audio.shape[2]], bands, self.analyse(audio), white
 
 # %% ../nbs/61_baselines.ipynb #756ed785
-class Mean(nn.Module):
+class MeanPredictor(nn.Module):
     "Answer every noise level alike: the average of all that a text can sound like."
     def __init__(self, condition_width: int, channels: int):
         super().__init__()
@@ -135,8 +143,9 @@ class Mean(nn.Module):
         return guess.repeat_interleave(len(z_t) // len(guess), 0)   # for several draws of noise, the same answer
 
 # %% ../nbs/61_baselines.ipynb #6e881c31
-BASELINES = {"fastspeech": Mels, "stylespeech": Mels, "mel_diffusion": Mels, "band_diffusion": Bands,
-             "mel_vocoder": Mels}
+BASELINES = {"fastspeech": MelRepresentation, "stylespeech": MelRepresentation, "mel_diffusion": MelRepresentation,
+             "band_diffusion": BandRepresentation,
+             "mel_vocoder": MelRepresentation}
 
 def baseline_preset(name: str,      # one of `BASELINES`
                     preset: Preset  # of the LatentSpeech to compare with
@@ -156,11 +165,12 @@ class BaselineError(ValueError):
 
 # %% ../nbs/61_baselines.ipynb #757b77d1
 def baseline_networks(name: str, preset: Preset,  # from `baseline_preset`
-                      n_speakers: int) -> tuple:  # text encoder; denoiser or `Mean`
+                      n_speakers: int) -> tuple:  # text encoder; denoiser or `MeanPredictor`
     "Build the networks of a voice with the channels of its representation."
     width, channels = preset.encoder.width, BASELINES[name]().channels
     return (TextEncoder(preset.encoder, len(SYMBOLS), n_speakers=n_speakers, channels=channels),
-            Mean(width, channels) if preset.diffusion.target == "z0" else Denoiser(preset.denoiser, width, channels))
+            MeanPredictor(width, channels) if preset.diffusion.target == "z0"
+            else Denoiser(preset.denoiser, width, channels))
 
 # %% ../nbs/61_baselines.ipynb #356fadeb
 def baseline_example(utterance: Utterance, z: Tensor,  # [C, L], its white numbers
@@ -188,7 +198,8 @@ def train_baseline(name: str,                      # one of `BASELINES`
                    device: str | None = None, progress: bool = True, callback=None) -> Run:
     "Train a baseline and store `<preset>-<name>.safetensors` in `folder`; run again to go on."
     decoder, folder = name == "mel_vocoder", Path(folder or f"out/train/{name}")
-    preset, corpus, config = begin("autoencoder" if decoder else "voice", preset, corpus, steps, batch, None, progress)
+    preset, corpus, config = set_up_training("autoencoder" if decoder else "voice", preset, corpus, steps, batch,
+                                             None, progress)
     task = (_vocoder_task if decoder else _voice_task)(name, preset, corpus, device, progress)
     run = fit(task, config, folder, minutes, device, progress, callback, f"{name} ({preset.name})")
     task.load_state_dict(run.average.values)
@@ -200,7 +211,7 @@ def train_baseline(name: str,                      # one of `BASELINES`
 # %% ../nbs/61_baselines.ipynb #e79cadd8
 def _vocoder_task(name, preset, corpus, device, progress):
     baseline_preset(name, preset)
-    task = AutoencoderTask(preset, Clips(corpus, corpus.split("train"), progress))
+    task = AutoencoderTask(preset, CropDataset(corpus, corpus.split("train"), progress))
     task.autoencoder = MelVocoder(vocoder_config(preset.autoencoder))
     fit_latent_statistics(task.autoencoder.mels, corpus)
     return task
@@ -298,7 +309,7 @@ def from_pretrained(cls: Voice, name: str,  # a baseline, but for "mel_vocoder"
 
 # %% ../nbs/61_baselines.ipynb #37ad9ac0
 def load_vocoder(name_or_path: str,            # as for `Voice.from_pretrained`
-                 mels: Mels | None = None      # statistics that it must have been trained with
+                 mels: MelRepresentation | None = None      # statistics that it must have been trained with
                  ) -> MelVocoder:
     "Load a trained decoder of mels; raises `PretrainedError` where it was trained on other mels."
     state, card = load_weights(name_or_path, "mel_vocoder")
@@ -319,7 +330,11 @@ def untrained(name: str,            # "latentspeech", or a baseline but for "mel
                      TextEncoder(preset.encoder, len(SYMBOLS), n_speakers=len(speakers)),
                      Denoiser(preset.denoiser, preset.encoder.width), speakers)
     preset = baseline_preset(name, preset)
-    representation = Bands() if BASELINES[name] is Bands else MelVocoder(vocoder_config(preset.autoencoder))
+    representation = (
+        BandRepresentation()
+        if BASELINES[name] is BandRepresentation
+        else MelVocoder(vocoder_config(preset.autoencoder))
+    )
     return Voice(preset, representation, *baseline_networks(name, preset, len(speakers)), speakers)
 
 # %% ../nbs/61_baselines.ipynb #ea0ff1f5

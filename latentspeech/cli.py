@@ -12,7 +12,7 @@ from .config import FRAME_RATE, SAMPLE_RATE, preset as get_preset
 
 # %% auto #0
 __all__ = ['PARTS', 'add_option', 'build_parser', 'as_text', 'run_command', 'prepare', 'train', 'speak', 'evaluate', 'stages',
-           'interleaved', 'bench', 'unfit_extensions', 'missing', 'doctor', 'main']
+           'time_interleaved', 'bench', 'unfit_extensions', 'missing', 'doctor', 'main']
 
 # %% ../nbs/64_cli.ipynb #15a197ac
 def add_option(parser: argparse.ArgumentParser,  # gets the argument
@@ -283,7 +283,7 @@ def stages(voice,            # a `LatentSpeech`
             "PQMF, strided form": lambda: strided_copy(ae.pqmf, sound)}
 
 # %% ../nbs/64_cli.ipynb #771010ff
-def interleaved(work: dict,               # name -> function
+def time_interleaved(work: dict,               # name -> function
                 repeats: int = 5,         # rounds that count
                 lap=None,                 # function -> seconds that a call of it takes; None = by the clock on the wall
                 keep: Path | None = None  # file for the laps; a run that broke off goes on from it
@@ -323,9 +323,9 @@ def bench(*, preset: str = "mini",     # tiny, mini, base or paper
         voices = {name: _voice(name, device) for name in filter(None, (preset, against))}
         work = {(name, stage): run for name, voice in voices.items()  # who sees everything cannot begin early
                 for stage, run in stages(voice, seconds, n_steps if name == preset else None).items()
-                if voice.sight[0] < 1000 or "first" not in stage}
+                if voice.receptive_field[0] < 1000 or "first" not in stage}
         took = {name: statistics.median(laps) for name,
-                laps in interleaved(work, repeats, lambda run: _seconds(run, device)).items()}
+                laps in time_interleaved(work, repeats, lambda run: _seconds(run, device)).items()}
     torch.set_num_threads(before)
     return dict(preset=preset, against=against, seconds=seconds, device=device, threads=threads,
                 torch=torch.__version__,

@@ -20,7 +20,7 @@ from .text import PAUSES, Phones, TextError, front_end, split_syllable, to_phone
 # %% auto #0
 __all__ = ['UNSPEAKABLE', 'VOICES', 'CorpusError', 'Espeak', 'espeak', 'speak_espeak', 'show_phones', 'frame_durations',
            'make_sentences', 'common_syllables', 'coverage_phrases', 'plan_corpus', 'Utterance', 'Corpus',
-           'load_corpus', 'data_folder', 'make_embedded_corpus', 'fair_weights']
+           'load_corpus', 'data_folder', 'make_embedded_corpus', 'sampling_weights']
 
 # %% ../nbs/25_corpora.ipynb #4a8f7ae8
 _PACKAGE = Path(latentspeech.__file__).resolve().parent  # holds words.json
@@ -689,7 +689,7 @@ def _load_tables(folder, tables, keep_sounds=False):
     return Corpus(folder, Path(folder).resolve().name, utterances, report=report)
 
 # %% ../nbs/25_corpora.ipynb #3d7ca14c
-def fair_weights(speakers: list,    # of each utterance
+def sampling_weights(speakers: list,    # of each utterance
                  lengths: torch.Tensor    # of each utterance, in any unit
                  ) -> torch.Tensor:       # chances of being drawn, which add up to 1
     "Give every second of a voice the same chance, and every voice one that grows with the square root of its seconds."

@@ -18,7 +18,7 @@ from .encoder import EncoderOutput
 from .forward_diffusion import Schedule, sample_times, target
 from .reverse_diffusion import sample
 from .training import Run, TrainingError, fit
-from .tasks import VoiceTask, _each, begin, run_card, voice_example
+from .tasks import VoiceTask, _each, set_up_training, run_card, voice_example
 
 # %% auto #0
 __all__ = ['pair_loss', 'silent_example', 'StudentTask', 'train_student']
@@ -110,7 +110,7 @@ def train_student(preset: Preset | str = "mini",    # batch and budget; the size
                   steps: int | None = None, minutes: float | None = None, batch: int | None = None,
                   device: str | None = None, progress: bool = True, callback=None) -> Run:
     "Distil a voice to a few steps and store `<preset>-voice.safetensors` in `folder`; run again to go on."
-    preset, corpus, config = begin("voice", preset, corpus, steps, batch, voice, progress)
+    preset, corpus, config = set_up_training("voice", preset, corpus, steps, batch, voice, progress)
     state, card = load_weights(voice, "voice")
     known, speakers = from_dict(Preset, card["config"]), card["speakers"]
     preset = replace(preset, encoder=known.encoder, denoiser=known.denoiser, diffusion=known.diffusion)

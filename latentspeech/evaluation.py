@@ -23,7 +23,7 @@ from .synthesis import LatentSpeech, _tokens
 
 # %% auto #0
 __all__ = ['ALIGNED', 'reconstruct', 'other_texts', 'recordings', 'by_speaker', 'utterance_phones', 'spoken', 'renditions',
-           'bounds', 'judge_of', 'evaluate', 'errors', 'distances']
+           'bounds', 'matching_judge', 'evaluate', 'errors', 'distances']
 
 # %% ../nbs/62_evaluation.ipynb #a7a6fef5
 @torch.no_grad()
@@ -119,7 +119,7 @@ def bounds(natural: list,   # sounds [T] at 48 kHz
         return rows
 
 # %% ../nbs/62_evaluation.ipynb #0a558cdd
-def judge_of(tts: LatentSpeech) -> Judge:
+def matching_judge(tts: LatentSpeech) -> Judge:
     "Load the judge that was trained beside a voice: its preset's, for `paper` that of `base`, else that of `mini`."
     try:
         return Judge.from_pretrained({"paper": "base"}.get(tts.preset.name, tts.preset.name))
@@ -142,7 +142,7 @@ def evaluate(
 ) -> ResultsTable:
     "Measure a voice on held-out sentences; raises `PretrainedError` where weights are missing."
     tts = preset if hasattr(preset, "speak_phones") else LatentSpeech.from_pretrained(preset, device)
-    ear = Judge.from_pretrained(judge) if judge else judge_of(tts)
+    ear = Judge.from_pretrained(judge) if judge else matching_judge(tts)
     corpus = corpus or make_embedded_corpus(config=tts.preset.corpus, progress=progress)
     utterances = [u for u in corpus.split(split) if u.pinyin][:limit]
     said, sounds = [u.pinyin for u in utterances], recordings(tts, corpus, utterances)

@@ -20,8 +20,8 @@ from .forward_diffusion import Schedule
 from .reverse_diffusion import draw_noise, sample
 
 # %% auto #0
-__all__ = ['random_system', 'random_inputs', 'count_work', 'hoisted', 'low_precision', 'bucket_frames', 'GraphSampler', 'parity',
-           'measure', 'export_onnx', 'sample_onnx', 'variants', 'benchmark']
+__all__ = ['random_system', 'random_inputs', 'count_work', 'precomputed', 'low_precision', 'bucket_frames', 'GraphSampler',
+           'parity', 'measure', 'export_onnx', 'sample_onnx', 'variants', 'benchmark']
 
 # %% ../nbs/33_gpu_sampling.ipynb #478330fb
 def random_system(name: str = "base",      # a preset
@@ -70,7 +70,7 @@ def count_work(function  # called without arguments
 
 # %% ../nbs/33_gpu_sampling.ipynb #c6692945
 @torch.no_grad()
-def hoisted(denoiser: Denoiser,
+def precomputed(denoiser: Denoiser,
             times: Tensor,                        # [T], all that will be asked for
             network: Denoiser | None = None,      # runs instead, with weights of low precision
             dtype: torch.dtype = torch.float32):  # of `network`
@@ -118,7 +118,7 @@ class GraphSampler:
         self.denoiser, self.autoencoder = low_precision(denoiser, dtype), low_precision(autoencoder, dtype)
         self.diffusion, self.dtype, self.bucket, self.compiled = diffusion, dtype, bucket, compile
         self.schedule = Schedule(diffusion.schedule, diffusion.n_train_steps)
-        self.predict = hoisted(denoiser, self.schedule.times(diffusion.n_steps), self.denoiser, dtype)
+        self.predict = precomputed(denoiser, self.schedule.times(diffusion.n_steps), self.denoiser, dtype)
         if compile:
             self.predict = torch.compile(self.predict, dynamic=False)
         self.record, self.graphs = graph and denoiser.null.is_cuda, {}

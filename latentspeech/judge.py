@@ -15,16 +15,16 @@ from torch.nn import functional as F
 from .audio import resample
 from .autoencoder import PretrainedError, load_weights, save_weights
 from .config import JudgeConfig, Preset, SAMPLE_RATE, from_dict
-from .corpora import Corpus, fair_weights
+from .corpora import Corpus, sampling_weights
 from .metrics import Rate, split_tone, syllable_error_rate, tone_error_rate
 from .text import FINALS, INITIALS, PAUSES, TextError, join_syllable, split_syllable
-from .tasks import begin, neighbours, run_card
+from .tasks import set_up_training, length_bucket, run_card
 from .training import Run, fit
 from tqdm.auto import tqdm
 
 # %% auto #0
-__all__ = ['TOKENS', 'JudgeError', 'encode_pinyin', 'decode_tokens', 'Listener', 'JudgeBatch', 'collate', 'mask_features',
-           'JudgeNetwork', 'elect', 'Judge', 'Recogniser', 'roughen', 'hurry', 'JudgeTask', 'train_judge',
+__all__ = ['TOKENS', 'JudgeError', 'encode_pinyin', 'decode_tokens', 'JudgeFeatures', 'JudgeBatch', 'collate', 'mask_features',
+           'JudgeNetwork', 'vote', 'Judge', 'Recogniser', 'augment', 'perturb_speed', 'JudgeTask', 'train_judge',
            'plant_errors', 'Calibration', 'calibrate']
 
 # %% ../nbs/53_judge.ipynb #8c52b9d2
@@ -70,7 +70,7 @@ def decode_tokens(tokens: Sequence[int]  # token numbers, blanks and repeats alr
 
 # %% ../nbs/53_judge.ipynb #dfe12232
 _WINDOW, _HOP, _FFT, _PITCH_TOP = 0.025, 0.010, 0.064, 600  # seconds, seconds, seconds, hertz
-class Listener(nn.Module):
+class JudgeFeatures(nn.Module):
     "Turn sound into what a judge sees: mel bands for the vowels, fine linear bins below 600 Hz for the pitch."
     def __init__(self, config: JudgeConfig):
         super().__init__()
@@ -161,7 +161,7 @@ class JudgeNetwork(nn.Module):
         super().__init__()
         if not config.speeds or min(config.speeds) <= 0:
             raise JudgeError(f"a judge hears a sound at one speed or more, each above 0, not at {config.speeds}")
-        self.config, self.listener = config, Listener(config)
+        self.config, self.listener = config, JudgeFeatures(config)
         width = config.width
         self.stem = nn.ModuleList([nn.Conv1d(self.listener.width, width, 5, 2, 2), nn.Conv1d(width, width, 5, 2, 2)])
         self.layers = nn.ModuleList(nn.GRU(width, width, batch_first=True, bidirectional=True)
@@ -186,7 +186,7 @@ class JudgeNetwork(nn.Module):
         return sum(weight.numel() for weight in self.parameters())
 
 # %% ../nbs/53_judge.ipynb #edeb12ad
-def elect(takes: Sequence[Tensor]  # log-probabilities of one sound heard several times, each [frames, tokens]
+def vote(takes: Sequence[Tensor]  # log-probabilities of one sound heard several times, each [frames, tokens]
           ) -> list[int]:          # token numbers, blanks and repeats gone
     "Let each take propose the reading of its best path, and return the one that all takes together find likeliest."
     readings = list(dict.fromkeys(tuple(k for k, _ in itertools.groupby(take.argmax(-1).tolist()) if k)
@@ -225,7 +225,7 @@ def _hear(judge, audios, sample_rate, size):
             scores, lengths = judge(batch.features, batch.lengths)
             takes.append([of_one[:length] for of_one, length in zip(scores.cpu(), lengths.tolist())])
         for i, of_one in zip(some, zip(*takes)):
-            heard[i] = decode_tokens(elect(of_one))
+            heard[i] = decode_tokens(vote(of_one))
     return heard
 
 # %% ../nbs/53_judge.ipynb #81356ff4
@@ -287,7 +287,7 @@ class Recogniser(Protocol):
         ...
 
 # %% ../nbs/53_judge.ipynb #f432c3d9
-def roughen(audio: Tensor,  # [B, T] at the judge's rate
+def augment(audio: Tensor,  # [B, T] at the judge's rate
             generator: torch.Generator) -> Tensor:
     "Smear, tilt and hiss each sound by random amounts, as coders, rooms and microphones do."
     draw = lambda low, high, *shape: low + (high - low) * torch.rand(len(audio), *shape, generator=generator)
@@ -302,7 +302,7 @@ def roughen(audio: Tensor,  # [B, T] at the judge's rate
     return x - draw(-0.5, 0.5, 1) * F.pad(x, (1, -1))   # a first difference or sum: treble up, or down
 
 # %% ../nbs/53_judge.ipynb #b437fb7a
-def hurry(audio: Tensor,  # [T]
+def perturb_speed(audio: Tensor,  # [T]
           generator: torch.Generator,
           most: float = 0.12      # largest change of length, as a share
           ) -> Tensor:            # [T'], all its frequencies moved by the same factor
@@ -320,17 +320,17 @@ class JudgeTask(nn.Module):
         self.examples = sorted((e for e in rows if len(e[0]) <= preset.train_judge.seconds * rate),
                                key=lambda e: len(e[0]))
         lengths = torch.tensor([float(len(sound)) for sound, *_ in self.examples])
-        self.weights = fair_weights([who for *_, who in self.examples], lengths)
+        self.weights = sampling_weights([who for *_, who in self.examples], lengths)
 
     def batch(self, generator, size):
-        sounds, tokens, _ = zip(*(self.examples[i] for i in neighbours(self.weights, size, generator)))
-        sounds = [hurry(sound.float(), generator) for sound in sounds]
+        sounds, tokens, _ = zip(*(self.examples[i] for i in length_bucket(self.weights, size, generator)))
+        sounds = [perturb_speed(sound.float(), generator) for sound in sounds]
         rough, joined = (torch.rand(2, generator=generator) < 0.5).tolist()
         if joined and size % 2 == 0:
             sounds, tokens = ([torch.cat(two) for two in zip(some[::2], some[1::2])] for some in (sounds, tokens))
         lengths, token_lengths = (torch.tensor([len(one) for one in some]) for some in (sounds, tokens))
         audio, tokens = (nn.utils.rnn.pad_sequence(some, batch_first=True) for some in (sounds, tokens))
-        return dict(audio=roughen(audio, generator) if rough else audio, lengths=lengths, tokens=tokens,
+        return dict(audio=augment(audio, generator) if rough else audio, lengths=lengths, tokens=tokens,
                     token_lengths=token_lengths)
 
     def forward(self, b):
@@ -346,7 +346,7 @@ def train_judge(preset: Preset | str = "mini", corpus: Corpus | None = None, fol
                 batch: int | None = None,
                 device: str | None = None, progress: bool = True, callback=None) -> Run:
     "Train the judge on the train split alone and store `<preset>-judge.safetensors` in `folder`; run again to go on."
-    preset, corpus, config = begin("judge", preset, corpus, steps, batch, start, progress)
+    preset, corpus, config = set_up_training("judge", preset, corpus, steps, batch, start, progress)
     task = JudgeTask(preset, corpus, [u for u in corpus.split("train") if u.pinyin], progress)
     known, before = load_weights(start, "judge") if start else (None, None)
     if known:

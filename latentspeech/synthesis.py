@@ -28,7 +28,7 @@ from .encoder import EncoderOutput, TextEncoder, round_durations
 from .forward_diffusion import Schedule
 from .denoiser import Denoiser
 from .reverse_diffusion import draw_noise, sample, stream_latents
-from .gpu_sampling import hoisted
+from .gpu_sampling import precomputed
 
 # %% auto #0
 __all__ = ['Speech', 'syllable_times', 'VoiceError', 'LatentSpeech', 'Plan', 'joined', 'piece_ends']
@@ -177,7 +177,7 @@ def _walk(self: LatentSpeech, out, seeds, d, callback=None):
 @patch
 def _denoise(self: LatentSpeech, out, d, mask=None):
     "Return the denoiser under a condition, with all that stays the same from step to step computed in advance."
-    predict = hoisted(self.denoiser, self.schedule.times(d.n_steps))
+    predict = precomputed(self.denoiser, self.schedule.times(d.n_steps))
     known, unknown = self.denoiser.prepare(out.hidden), self.denoiser.prepare(None)
     return lambda z, t, conditional=True, frames=(0, None): predict(z, t, known[..., slice(*frames)] if conditional
                                                                     else unknown, mask)
@@ -345,7 +345,7 @@ def speak(self: LatentSpeech, text: str, n_steps: int | None = None, seed: int =
 
 # %% ../nbs/60_synthesis.ipynb #e98cf642
 @patch(as_prop=True)
-def sight(
+def receptive_field(
     self: LatentSpeech,
 ) -> tuple:  # latent frames to either side that matter: to the denoiser in one step, to the decoder
     "Return how far the two networks look."
@@ -366,14 +366,15 @@ def piece_ends(frames: int,  # of a sentence
 @patch
 def _pieces(self: LatentSpeech, out, d, seed, first):
     "Yield (first frame, last frame, sound, latents) of a sentence from left to right."
-    frames, (denoiser_sight, sight), z = int(out.frame_lengths), self.sight, out.prior[..., :0]
+    frames, (denoiser_sight, receptive_field), z = int(out.frame_lengths), self.receptive_field, out.prior[..., :0]
     z_T, ends = draw_noise([seed], [frames], LATENT_CHANNELS).to(self.device), piece_ends(frames, first)
-    latents = stream_latents(self._denoise(out, d), z_T, self.schedule, [b + sight for b in ends], denoiser_sight,
+    latents = stream_latents(self._denoise(out, d), z_T, self.schedule, [b + receptive_field for b in ends],
+                             denoiser_sight,
                              d.target, d.n_steps, d.sampler,
                              d.guidance, start=d.start, seeds=[seed])
     for a, b, more in zip([0, *ends], ends, latents):
-        z, left = torch.cat([z, more], -1), max(0, a - sight)
-        sound = self.autoencoder.decode(z[..., left:b + sight])[0, 0, (a - left) * FRAME:(b - left) * FRAME]
+        z, left = torch.cat([z, more], -1), max(0, a - receptive_field)
+        sound = self.autoencoder.decode(z[..., left:b + receptive_field])[0, 0, (a - left) * FRAME:(b - left) * FRAME]
         yield a, b, sound.cpu(), z[0, :, a:b].cpu()
 
 # %% ../nbs/60_synthesis.ipynb #00d66f14

@@ -19,19 +19,19 @@ from .losses import (MultiPeriodDiscriminator, MultiResolutionDiscriminator, Rec
                                  feature_matching_loss, paper_loss)
 from .latents import cache_latents
 from .text import SYMBOLS
-from .corpora import Corpus, Utterance, fair_weights, frame_durations, make_embedded_corpus
+from .corpora import Corpus, Utterance, sampling_weights, frame_durations, make_embedded_corpus
 from .encoder import TextEncoder
 from .forward_diffusion import Schedule, sample_times, target
 from .denoiser import Denoiser
 from .training import Run, TrainingError, fit
 
 # %% auto #0
-__all__ = ['LICENCES', 'Clips', 'AutoencoderTask', 'fit_latent_statistics', 'AdversarialTask', 'voice_example', 'VoiceTask',
-           'neighbours', 'budget', 'thin', 'run_card', 'machine', 'begin', 'train_autoencoder', 'train_decoder',
-           'by_amount', 'known_voice', 'train_voice']
+__all__ = ['LICENCES', 'CropDataset', 'AutoencoderTask', 'fit_latent_statistics', 'AdversarialTask', 'voice_example', 'VoiceTask',
+           'length_bucket', 'training_config', 'shorten_history', 'run_card', 'machine', 'set_up_training',
+           'train_autoencoder', 'train_decoder', 'speakers_by_duration', 'load_voice_state', 'train_voice']
 
 # %% ../nbs/41_tasks.ipynb #c8f97d13
-class Clips:
+class CropDataset:
     "Hold the sound of some utterances as one int16 tensor and cut random crops from it."
     def __init__(self, corpus: Corpus, utterances: list, progress: bool = False):
         if not utterances:
@@ -40,7 +40,7 @@ class Clips:
                   for u in tqdm(utterances, "reading the corpus", disable=not progress)]
         self.lengths = torch.tensor([len(s) for s in sounds])
         self.starts, self.samples = self.lengths.cumsum(0) - self.lengths, torch.cat(sounds)
-        self.weights = fair_weights([u.speaker for u in utterances], self.lengths)
+        self.weights = sampling_weights([u.speaker for u in utterances], self.lengths)
 
     def crops(self, generator: torch.Generator, size: int, n_samples: int) -> Tensor:  # [size, 1, n_samples]
         "Cut `size` crops; a clip shorter than a crop is followed by silence."
@@ -58,7 +58,7 @@ class Clips:
 class AutoencoderTask(nn.Module):
     "Learn to give back a crop of sound."
     fixed_shapes = True
-    def __init__(self, preset: Preset, clips: Clips):
+    def __init__(self, preset: Preset, clips: CropDataset):
         super().__init__()
         self.autoencoder, self.clips = Autoencoder(preset.autoencoder), clips
         self.loss, self.paper = ReconstructionLoss(), preset.autoencoder.kind == "paper"
@@ -83,7 +83,7 @@ class AutoencoderTask(nn.Module):
 
 # %% ../nbs/41_tasks.ipynb #06a50824
 @patch
-def go_on(self: AutoencoderTask, weights: str):
+def warm_start(self: AutoencoderTask, weights: str):
     "Start from trained weights: of the same sizes, with the encoder frozen, so that a voice stays valid; of smaller ones, grown."
     known, wanted, bfloat16 = Autoencoder.from_pretrained(weights), self.autoencoder.config, self.autoencoder.bfloat16
     self.frozen = known.config.channels == wanted.channels
@@ -105,24 +105,24 @@ class AdversarialTask(AutoencoderTask):
     "Let the decoder of a trained autoencoder go on against discriminators that learn beside it (HiFi-GAN, Kong et al. 2020)."
     # weights of the reconstruction and of feature matching against the critics' verdict
     spectral, matching = 15.0, 2.0
-    def __init__(self, preset: Preset, clips: Clips, weights: str):
+    def __init__(self, preset: Preset, clips: CropDataset, weights: str):
         super().__init__(preset, clips)
-        self.go_on(weights)
-        self.critics = nn.ModuleList([MultiPeriodDiscriminator(), MultiResolutionDiscriminator()])
+        self.warm_start(weights)
+        self.discriminators = nn.ModuleList([MultiPeriodDiscriminator(), MultiResolutionDiscriminator()])
 
     def forward(self, batch):
         decoded, bands, true_bands, _ = self.autoencoder.reconstruct(batch["audio"])
         near, terms = self.distance(batch["audio"], decoded, bands, true_bands)
         real, fake = self._judge(batch["audio"], learn=True), self._judge(decoded.detach(), learn=True)
         seen = self._judge(decoded, learn=False)
-        parts = dict(critics=discriminator_loss(real, fake), verdict=adversarial_loss(seen),
+        parts = dict(discriminators=discriminator_loss(real, fake), verdict=adversarial_loss(seen),
                      matching=feature_matching_loss(real, seen))
         return (parts["critics"] + parts["verdict"] + self.matching * parts["matching"] + self.spectral * near,
                 {**terms, **{k: v.detach() for k, v in parts.items()}})
 
     def _judge(self, audio, learn):
-        self.critics.requires_grad_(learn)   # held still, they only pass the gradient on
-        return [verdict for critic in self.critics for verdict in critic(audio)]
+        self.discriminators.requires_grad_(learn)   # held still, they only pass the gradient on
+        return [verdict for critic in self.discriminators for verdict in critic(audio)]
 
 # %% ../nbs/41_tasks.ipynb #368403ac
 def voice_example(utterance: Utterance,  # with phones and their starts
@@ -151,12 +151,12 @@ class VoiceTask(nn.Module):
         self.examples = sorted((e for e in examples if e["z"].shape[1] <= longest), key=lambda e: e["z"].shape[1])
         if not self.examples:
             raise TrainingError(f"no utterance is shorter than {preset.train_voice.seconds} s; raise `seconds`")
-        self.weights = fair_weights([int(e["speaker"]) for e in self.examples],
+        self.weights = sampling_weights([int(e["speaker"]) for e in self.examples],
                                     torch.tensor([float(e["z"].shape[1]) for e in self.examples]))
         self.most = max(len(e["symbols"]) for e in self.examples), self.examples[-1]["z"].shape[1]
 
 # %% ../nbs/41_tasks.ipynb #03d051a5
-def neighbours(weights: Tensor,  # chance of each example, in order of length
+def length_bucket(weights: Tensor,  # chance of each example, in order of length
                size: int,        # examples wanted
                generator: torch.Generator) -> list:
     "Draw places of examples that are of like length: one by its weight, the rest from around it."
@@ -170,7 +170,7 @@ def neighbours(weights: Tensor,  # chance of each example, in order of length
 def batch(self: VoiceTask, generator: torch.Generator, size: int) -> dict:
     "Draw `size` neighbours in length, padded, with all the noise that the step will use."
     d, draws = self.preset.diffusion, self.preset.train_voice.noise_draws
-    chosen = [self.examples[i] for i in neighbours(self.weights, size, generator)]
+    chosen = [self.examples[i] for i in length_bucket(self.weights, size, generator)]
     n, length = self.most if self.fixed_shapes else (max(len(e["symbols"]) for e in chosen),
                                                      max(e["z"].shape[1] for e in chosen))
     pad = lambda key, to: torch.stack([F.pad(e[key], (0, to - e[key].shape[-1])) for e in chosen])
@@ -202,7 +202,7 @@ def forward(self: VoiceTask, b: dict) -> tuple:
     return sum(terms.values()), {k: v.detach() for k, v in terms.items()}
 
 # %% ../nbs/41_tasks.ipynb #575791fb
-def budget(config: TrainConfig,        # from a preset
+def training_config(config: TrainConfig,        # from a preset
            steps: int | None = None,   # instead of the preset's
            batch: int | None = None,   # instead of the preset's
            start: object = None        # anything but None: trained weights are gone on from
@@ -213,7 +213,7 @@ def budget(config: TrainConfig,        # from a preset
                    warmup=max(1, config.warmup // 5)) if start else config
 
 # %% ../nbs/41_tasks.ipynb #2c5857fc
-def thin(history: list,    # `Run.history`
+def shorten_history(history: list,    # `Run.history`
          points: int = 60  # at most
          ) -> list:        # of dictionaries: step, seconds, and the mean of each term since the point before
     "Shorten a history to what a card can carry."
@@ -237,7 +237,7 @@ def run_card(run: Run, corpus: Corpus,
                                                       for name in corpus.name.split(" + ")),
                 utterances=len(corpus.split("train")),
                 steps=run.step, batch=run.config.batch, seed=run.config.seed, training_seconds=round(run.seconds),
-                machine=machine(run.accelerator.device), last_losses=last, curve=thin(run.history), **more)
+                machine=machine(run.accelerator.device), last_losses=last, curve=shorten_history(run.history), **more)
 
 LICENCES = {"embedded": "Apache-2.0: made by espeak-ng from texts written for this project",
             "audio-cmn": "CC BY-SA: recordings by Yue Tan and Chen Wang, project audio-cmn by Hugo Lopez",
@@ -252,14 +252,14 @@ def machine(device="cpu") -> str:
     return f"{count} thread{'s' if count > 1 else ''} of one {platform.machine()} processor, torch {torch.__version__}"
 
 # %% ../nbs/41_tasks.ipynb #870b91f6
-def begin(part: str,              # "autoencoder", "decoder", "voice" or "judge"
+def set_up_training(part: str,              # "autoencoder", "decoder", "voice" or "judge"
           preset: Preset | str, corpus: Corpus | None,
-          steps: int | None = None, batch: int | None = None, start: object = None,  # as in `budget`
+          steps: int | None = None, batch: int | None = None, start: object = None,  # as in `training_config`
           progress: bool = False
           ) -> tuple:             # preset, corpus, training configuration
     "Settle what one training run works with, and seed its first weights."
     preset = get_preset(preset) if isinstance(preset, str) else preset
-    config = budget(getattr(preset, f"train_{part}"), steps, batch, start)
+    config = training_config(getattr(preset, f"train_{part}"), steps, batch, start)
     corpus = corpus or make_embedded_corpus(config=preset.corpus, progress=progress)
     torch.manual_seed(config.seed)
     return preset, corpus, config
@@ -273,12 +273,12 @@ def train_autoencoder(preset: Preset | str = "mini",
                       steps: int | None = None, minutes: float | None = None, batch: int | None = None,
                       device: str | None = None, progress: bool = True, callback=None) -> Run:
     "Train the autoencoder and store `<preset>-autoencoder.safetensors` in `folder`; run again to go on."
-    preset, corpus, config = begin("autoencoder", preset, corpus, steps, batch, None, progress)
-    task = AutoencoderTask(preset, Clips(corpus, corpus.split("train"), progress))
+    preset, corpus, config = set_up_training("autoencoder", preset, corpus, steps, batch, None, progress)
+    task = AutoencoderTask(preset, CropDataset(corpus, corpus.split("train"), progress))
     if start:
-        task.go_on(start)
+        task.warm_start(start)
     if task.frozen:
-        config = budget(config, start=start)   # gently; a network that has grown has everything before it
+        config = training_config(config, start=start)   # gently; a network that has grown has everything before it
     run = fit(task, config, folder, minutes, device, progress, callback, f"autoencoder ({preset.name})")
     return _keep_autoencoder(run, corpus, preset.name, before=start and load_weights(start, "autoencoder")[1])
 
@@ -299,20 +299,20 @@ def train_decoder(preset: Preset | str = "mini",
                   steps: int | None = None, minutes: float | None = None, batch: int | None = None,
                   device: str | None = None, progress: bool = True, callback=None) -> Run:
     "Train the decoder against discriminators and store `<preset>-autoencoder.safetensors` in `folder`; run again to go on."
-    preset, corpus, config = begin("decoder", preset, corpus, steps, batch, None, progress)
-    task = AdversarialTask(preset, Clips(corpus, corpus.split("train"), progress), start)
+    preset, corpus, config = set_up_training("decoder", preset, corpus, steps, batch, None, progress)
+    task = AdversarialTask(preset, CropDataset(corpus, corpus.split("train"), progress), start)
     run = fit(task, config, folder, minutes, device, progress, callback, f"decoder ({preset.name})")
     return _keep_autoencoder(run, corpus, preset.name,
                              first_stage={k: v for k, v in load_weights(start, "autoencoder")[1].items()
                                           if k != "config"})
 
 # %% ../nbs/41_tasks.ipynb #a7eff71b
-def by_amount(utterances: list) -> list:
+def speakers_by_duration(utterances: list) -> list:
     "Order speakers by how much they say, in doublings, then by name: the first speaks where nobody is named."
     said = {s: sum(u.seconds for u in utterances if u.speaker == s) for s in sorted({u.speaker for u in utterances})}
     return sorted(said, key=lambda s: -round(math.log2(said[s])))
 
-def known_voice(weights: str | Path,  # a name or a folder
+def load_voice_state(weights: str | Path,  # a name or a folder
                 speakers: list        # names, in the order of the corpus to come
                 ) -> dict:            # a state for `VoiceTask`
     "Load a voice for other speakers; raises `PretrainedError`."
@@ -330,18 +330,18 @@ def train_voice(preset: Preset | str = "mini",
                 steps: int | None = None, minutes: float | None = None, batch: int | None = None,
                 device: str | None = None, progress: bool = True, callback=None) -> Run:
     "Train encoder and denoiser on cached latents and store `<preset>-voice.safetensors` in `folder`; run again to go on."
-    preset, corpus, config = begin("voice", preset, corpus, steps, batch, None, progress)
+    preset, corpus, config = set_up_training("voice", preset, corpus, steps, batch, None, progress)
     network, train = Autoencoder.from_pretrained(autoencoder), [u for u in corpus.split("train") if u.symbols]
-    speakers = by_amount(train)
+    speakers = speakers_by_duration(train)
     on_gpu = torch.cuda.is_available() and device != "cpu"
     latents = cache_latents(network, corpus, Path(folder) / "latents", device or ("cuda" if on_gpu else "cpu"),
                             progress)
     task = VoiceTask(preset, [voice_example(u, latents[u.id], speakers) for u in train], len(speakers), on_gpu)
     if start:
-        task.load_state_dict(known_voice(start, speakers))
+        task.load_state_dict(load_voice_state(start, speakers))
     before = load_weights(start, "voice")[1] if start else None
     if before and before["latent_hash"] == weights_hash(network.encoder):
-        config = budget(config, start=start)
+        config = training_config(config, start=start)
     run = fit(task, config, folder, minutes, device, progress, callback, f"voice ({preset.name})")
     task.load_state_dict(run.average.values)
     save_weights(Path(folder) / f"{preset.name}-voice", task, preset,

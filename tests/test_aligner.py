@@ -11,7 +11,8 @@ from hypothesis import given, settings, strategies as st
 
 from latentspeech.aligner import (ARPABET, Aligner, AlignerError, Alignment, align_corpus, arpabet,
                                   browse_alignments, class_ids, ctc_states, ctc_step,
-                                  drift, english_phones, forward_score, measure_aligner, mel_features, phone_starts,
+                                  boundary_errors, english_phones, forward_score, measure_aligner, mel_features,
+                                  phone_starts,
                                   show_alignment,
                                   syllable_starts, train_aligner, viterbi)
 from latentspeech.corpora import Corpus, Utterance, espeak, load_corpus
@@ -223,11 +224,11 @@ def spoken(symbols, starts, tones=None):
 
 def test_drift_matches_phones_past_pauses():
     known = spoken(["sil", "a", "sp", "i", "sil"], [0, .1, .2, .3, .4])
-    assert np.allclose(drift(spoken(known.symbols, [0, .11, .2, .29, .4]), known)[1:], [10, 0, -10, 0])
-    fewer = drift(spoken(["sil", "a", "i", "sil"], [0, .1, .3, .42]), known)
+    assert np.allclose(boundary_errors(spoken(known.symbols, [0, .11, .2, .29, .4]), known)[1:], [10, 0, -10, 0])
+    fewer = boundary_errors(spoken(["sil", "a", "i", "sil"], [0, .1, .3, .42]), known)
     assert np.isnan(fewer[[0, 2]]).all() and np.allclose(fewer[[1, 3, 4]], [0, 0, 20])
     with pytest.raises(AlignerError, match="two different texts"):
-        drift(spoken(["sil", "o", "i", "sil"], [0, .1, .2, .3]), known)
+        boundary_errors(spoken(["sil", "o", "i", "sil"], [0, .1, .2, .3]), known)
 
 
 def test_syllable_starts():

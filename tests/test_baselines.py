@@ -9,7 +9,8 @@ import torchaudio
 
 from latentspeech.audio import level, vowel
 from latentspeech.autoencoder import PretrainedError, load_weights
-from latentspeech.baselines import (BASELINES, Bands, BaselineError, BaselineTask, Mean, Mels, MelVocoder, Voice,
+from latentspeech.baselines import (BASELINES, BandRepresentation, BaselineError, BaselineTask, MeanPredictor,
+                                    MelRepresentation, MelVocoder, Voice,
                                     baseline_example,
                                     baseline_preset, cost, griffin_lim, load_vocoder, train_baseline, untrained,
                                     vocoder_config)
@@ -39,7 +40,7 @@ def corpus():
 
 @pytest.fixture(scope="module")
 def mels(corpus):
-    mels = Mels()
+    mels = MelRepresentation()
     fit_latent_statistics(mels, corpus, 8)
     return mels
 
@@ -66,12 +67,13 @@ def test_mels_are_those_of_torchaudio():
     window = torch.hann_window(2048)
     other = torchaudio.transforms.MelSpectrogram(48_000, 2048, hop_length=256, n_mels=80, power=1.0,
                                                  pad_mode="constant")(audio[0]) * 2 / window.sum()
-    torch.testing.assert_close(Mels().numbers(audio), other.clamp(min=FLOOR).log()[..., :-1], atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(MelRepresentation().numbers(audio), other.clamp(min=FLOOR).log()[..., :-1],
+                               atol=1e-3, rtol=1e-3)
 
 
 @pytest.mark.parametrize("n", [1, 127, 128, 129, 5000])
 def test_bands_fold_without_loss_and_in_order(n):
-    bands, audio = Bands(), torch.randn(2, 1, n, generator=step_generator(0, n)) * 0.1
+    bands, audio = BandRepresentation(), torch.randn(2, 1, n, generator=step_generator(0, n)) * 0.1
     white = bands.encode(audio)
     assert white.shape == (2, 128, -(-n // 128))
     plain = bands.pqmf(torch.nn.functional.pad(audio, (0, -n % 128)))
@@ -81,7 +83,7 @@ def test_bands_fold_without_loss_and_in_order(n):
 
 
 def test_statistics_make_white(corpus):
-    for representation in (Mels(), Bands()):
+    for representation in (MelRepresentation(), BandRepresentation()):
         train = corpus.split("train")
         fit_latent_statistics(representation, corpus, len(train))
         white = torch.cat([representation.encode(corpus.audio(u)[None, None])[0] for u in train], 1)
@@ -99,7 +101,7 @@ def test_griffin_lim_repeats_itself_and_leaves_the_generator_alone(mels):
 
 
 def test_mean_learns_the_mean_and_hears_no_noise():
-    mean, condition = Mean(4, 3), torch.ones(1, 4, 5)
+    mean, condition = MeanPredictor(4, 3), torch.ones(1, 4, 5)
     optimizer = torch.optim.Adam(mean.parameters(), 0.05)
     for i in range(300):
         z = torch.tensor([-1.0, 3.0])[torch.randint(2, (64,),
@@ -191,7 +193,7 @@ def test_a_killed_training_goes_on_bit_for_bit(corpus, tmp_path):
 def test_a_vocoder_of_other_mels_is_refused(made):
     assert isinstance(load_vocoder(made / "mel_vocoder"), MelVocoder)
     with pytest.raises(PretrainedError, match="another corpus"):
-        load_vocoder(made / "mel_vocoder", Mels())
+        load_vocoder(made / "mel_vocoder", MelRepresentation())
     with pytest.raises(PretrainedError, match="mel_vocoder"):
         load_vocoder("nowhere")
 

@@ -213,13 +213,13 @@ def test_laps_are_taken_in_turn_and_a_run_that_broke_off_goes_on(tmp_path):
     order, seconds, keep = [], iter([1.0, 2.0, 3.0, 4.0, 5.0]), tmp_path / "new" / "laps.json"
     work = {name: lambda name=name: order.append(name) for name in "ab"}
     lap = lambda run: (run(), next(seconds))[1]
-    laps = cli.interleaved(work, 2, lap, keep)
+    laps = cli.time_interleaved(work, 2, lap, keep)
     assert laps == {"a": [1.0, 3.0], "b": [2.0, 4.0]}
     assert "".join(order) == "aabbab"     # each once more, before its first lap
-    assert cli.interleaved(work, 2, lap, keep) == laps and len(order) == 6               # kept: nothing ran again
+    assert cli.time_interleaved(work, 2, lap, keep) == laps and len(order) == 6               # kept: nothing ran again
     # as if it had been killed during the last one
     keep.write_text(json.dumps(json.loads(keep.read_text())[:-1]))
-    assert cli.interleaved(work, 2, lap, keep)["b"] == [2.0, 5.0] and "".join(order[6:]) == "bb"
+    assert cli.time_interleaved(work, 2, lap, keep)["b"] == [2.0, 5.0] and "".join(order[6:]) == "bb"
 
 
 def test_bench_measures_every_stage_beside_another_preset(monkeypatch, capsys):

@@ -166,10 +166,10 @@ def test_memory_of_children_counts():
 class Small(Demo):
     "Run three small notebooks in place of the real ones, and make no corpus."
     def make_corpus(self):
-        self.watcher.begin("corpus")
+        self.watcher.set_up_training("corpus")
         self.watcher.end()
     def speak_first(self):
-        self.watcher.begin("first")
+        self.watcher.set_up_training("first")
         self.watcher.end("skipped", "not in a test")
 
 

@@ -11,7 +11,7 @@ import torch
 from latentspeech.config import FRAME, FRAME_RATE, DenoiserConfig, preset
 from latentspeech.denoiser import Denoiser
 from latentspeech.forward_diffusion import Schedule
-from latentspeech.gpu_sampling import (GraphSampler, bucket_frames, count_work, export_onnx, hoisted, low_precision,
+from latentspeech.gpu_sampling import (GraphSampler, bucket_frames, count_work, export_onnx, precomputed, low_precision,
                                        parity, random_inputs,
                                        random_system, sample_onnx)
 from latentspeech.reverse_diffusion import SAMPLERS, sample
@@ -54,7 +54,7 @@ def test_hoisted_predicts_what_the_denoiser_predicts(config):
     torch.nn.init.normal_(denoiser.leave[-1].weight)
     hidden, z, mask = random_inputs(denoiser, [30, 17])
     for times in (Schedule("flow").times(8), Schedule("linear", 50).times(50)):
-        predict = hoisted(denoiser, times)
+        predict = precomputed(denoiser, times)
         for t in times[:: len(times) // 4].tolist():
             t = torch.full((2,), t)
             with torch.no_grad():

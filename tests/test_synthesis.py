@@ -187,8 +187,8 @@ def test_streaming_equals_offline_wherever_it_is_cut(tts):
 def test_with_a_shorter_sight_streaming_would_differ(tts, monkeypatch, short):
     """The streaming tests can fail: let the denoiser, or the decoder, be given less than it sees."""
     text = "今天天气很好，我们去公园看看那里的花。"
-    whole, sight = tts.speak(text), tts.sight
-    assert all(a <= b for a, b in zip(short, sight)) and short != sight
+    whole, receptive_field = tts.speak(text), tts.receptive_field
+    assert all(a <= b for a, b in zip(short, receptive_field)) and short != receptive_field
     monkeypatch.setattr(LatentSpeech, "sight", property(lambda self: short))
     assert (joined(list(tts.stream(text))).audio - whole.audio).abs().max() > 1e-3
 
@@ -219,13 +219,13 @@ def test_no_click_at_joins(tts):
 
 
 def test_the_networks_see_no_further_than_promised(tts):
-    """A change of one frame is felt within `sight` and nowhere else: what chunks and overlaps are derived from."""
+    """A change of one frame is felt within `receptive_field` and nowhere else: what chunks and overlaps are derived from."""
     torch.manual_seed(0)
     z, known = torch.randn(1, 16, 120), torch.randn(1, tts.preset.encoder.width, 120)
     changed = z.clone()
     changed[..., 60] += 5
-    for function, reach, size in ((lambda z: tts.denoiser(z, torch.ones(1), known), tts.sight[0], 1),
-                                  (tts.autoencoder.decode, tts.sight[1], 1024)):
+    for function, reach, size in ((lambda z: tts.denoiser(z, torch.ones(1), known), tts.receptive_field[0], 1),
+                                  (tts.autoencoder.decode, tts.receptive_field[1], 1024)):
         with torch.no_grad():
             felt = ((function(changed) - function(z)).abs().amax((0, 1)) > 0).nonzero()[:, 0] // size
         assert 60 - reach <= felt.min() and felt.max() <= 60 + reach

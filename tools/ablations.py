@@ -28,7 +28,7 @@ from latentspeech.reverse_diffusion import draw_noise, sample
 from latentspeech.synthesis import LatentSpeech
 from latentspeech.text import to_phones
 from latentspeech.table import record
-from latentspeech.tasks import AutoencoderTask, Clips, VoiceTask, fit_latent_statistics, machine, voice_example
+from latentspeech.tasks import AutoencoderTask, CropDataset, VoiceTask, fit_latent_statistics, machine, voice_example
 from latentspeech.training import fit
 from latentspeech.weights import weights_hash
 
@@ -345,7 +345,7 @@ class Bench:
     def trained_autoencoder(self, ablation) -> tuple:
         "Train a variant of the autoencoder, and let it copy."
         o, change = self.options, ablation.change
-        self.clips = self.clips or Clips(self.corpus, self.corpus.split("train"))
+        self.clips = self.clips or CropDataset(self.corpus, self.corpus.split("train"))
         made = autoencoder_preset(self.preset, change, o.autoencoder_steps, o.seed)
         torch.manual_seed(o.seed)
         task = AutoencoderTask(made, self.clips)

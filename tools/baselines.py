@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 from latentspeech.audio import write_atomically
 from latentspeech.autoencoder import Autoencoder, PretrainedError, load_weights
-from latentspeech.baselines import Mels, Voice, cost, load_vocoder, train_baseline, untrained
+from latentspeech.baselines import MelRepresentation, Voice, cost, load_vocoder, train_baseline, untrained
 from latentspeech.config import PRESETS, Preset, from_dict
 from latentspeech.corpora import Corpus, make_embedded_corpus
 from latentspeech.distances import MCD_CAPTION, MissingExtra, mel_cepstral_distortion, world
@@ -136,7 +136,7 @@ def copies(network, corpus, utterances):
 
 def systems(corpus, utterances, folder, weights):
     "Name every row and the function that makes its sounds."
-    mels = Mels()
+    mels = MelRepresentation()
     voice = lambda name, vocoder=None: Voice.from_pretrained(name, folder / name, vocoder)
     rows = {"natural": lambda: [corpus.audio(u) for u in utterances],
             "mels, Griffin-Lim": lambda: (fit_latent_statistics(mels, corpus), copies(mels, corpus, utterances))[1],

@@ -154,7 +154,7 @@ class Watcher(threading.Thread):
                 self.spoke = time.time()
                 print(text, file=self.stream, flush=True)
 
-    def begin(self, key: str) -> Stage:
+    def set_up_training(self, key: str) -> Stage:
         "Start a stage."
         self.say()
         with self.lock:
@@ -286,7 +286,7 @@ class Demo:
         (self.out / "demo.json").write_text(json.dumps(self.record(), indent=1, ensure_ascii=False) + "\n", "utf8")
 
     def make_corpus(self):
-        self.watcher.begin("corpus")
+        self.watcher.set_up_training("corpus")
         from latentspeech.config import preset
         from latentspeech.corpora import make_embedded_corpus
         corpus = make_embedded_corpus(config=preset(self.preset).corpus, progress=False)
@@ -301,11 +301,11 @@ class Demo:
         )
 
     def speak_first(self):
-        self.watcher.begin("first")
+        self.watcher.set_up_training("first")
         if self.scratch and not self.tiny:
             return self.watcher.end("skipped",
                                     "with SCRATCH=1 nothing has been learned yet, so there is nothing to hear")
-        from latentspeech.evaluation import judge_of
+        from latentspeech.evaluation import matching_judge
         from latentspeech.synthesis import LatentSpeech
         from latentspeech.weights import PretrainedError, load_weights
         name = "mini" if self.tiny else self.preset
@@ -322,7 +322,7 @@ class Demo:
         self.about["shipped"] = {part: {k: card[k] for k in ("steps", "training_seconds", "machine") if k in card}
                                  for part, card in cards.items()}
         try:
-            heard = self.about["first"]["heard"] = judge_of(voice).transcribe(speech.audio, speech.sample_rate)
+            heard = self.about["first"]["heard"] = matching_judge(voice).transcribe(speech.audio, speech.sample_rate)
         except PretrainedError as error:
             self.say(f"        no recogniser: {error}")
         self.watcher.end()
@@ -343,7 +343,7 @@ class Demo:
     def run_notebook(self, key: str):
         from run_notebooks import run_notebook
         stage, path, saved = (
-            self.watcher.begin(key),
+            self.watcher.set_up_training(key),
             self.lessons / f"{NOTEBOOKS[key]}.ipynb",
             self.out / f"{NOTEBOOKS[key]}.ipynb",
         )
@@ -398,7 +398,7 @@ class Demo:
             self.watcher.end("interrupted" if code == 130 else "failed", problem if code == 1 else "")
         try:
             if code != 130:
-                self.watcher.begin("page")
+                self.watcher.set_up_training("page")
             self.write_page()
             if code != 130:
                 self.watcher.end()

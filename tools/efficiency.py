@@ -21,8 +21,8 @@ import torch
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 from baselines import kept
-from latentspeech.baselines import Bands, Voice, baseline_example, untrained
-from latentspeech.cli import interleaved
+from latentspeech.baselines import BandRepresentation, Voice, baseline_example, untrained
+from latentspeech.cli import time_interleaved
 from latentspeech.config import FRAME, FRAME_RATE, PRESETS, SAMPLE_RATE, Preset
 from latentspeech.corpora import make_embedded_corpus
 from latentspeech.denoiser import Denoiser
@@ -49,7 +49,7 @@ def build(name: str, preset: Preset = PRESETS["mini"], seed: int = 0) -> Voice:
     "Build a system with first weights; \"bands x 32\" is band diffusion with 32 neighbours in a column."
     torch.manual_seed(seed)
     if name.startswith("bands x "):
-        bands, speakers = Bands(int(name.split()[-1])), ("female", "male")
+        bands, speakers = BandRepresentation(int(name.split()[-1])), ("female", "male")
         encoder = TextEncoder(preset.encoder, len(SYMBOLS), n_speakers=len(speakers), channels=bands.channels)
         voice = Voice(preset, bands, encoder, Denoiser(preset.denoiser, preset.encoder.width, bands.channels), speakers)
     else:
@@ -256,7 +256,7 @@ def lap(run, device: str = "cpu", clock: str = "wall") -> float:
 
 def timed(name: str, jobs: dict, args) -> dict:  # (system, seconds, n_steps) -> [repeats] seconds
     "Time functions in turn; every lap is kept in --folder."
-    return interleaved(jobs, args.repeats, lambda run: lap(run, args.device, args.clock),
+    return time_interleaved(jobs, args.repeats, lambda run: lap(run, args.device, args.clock),
                        args.folder / "laps" / f"{name}.json")
 
 

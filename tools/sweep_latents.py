@@ -17,7 +17,7 @@ from latentspeech.judge import Judge
 from latentspeech.losses import mel_distance
 from latentspeech.metrics import MissingExtra, bootstrap_interval, pesq_wb, stoi, syllable_error_rate
 from latentspeech.table import record
-from latentspeech.tasks import AutoencoderTask, Clips
+from latentspeech.tasks import AutoencoderTask, CropDataset
 from latentspeech.training import fit
 from latentspeech.weights import weights_hash
 
@@ -98,7 +98,7 @@ def main() -> int:
         made = recipe(channels, frame, options)
         if any(r["name"] == made.name for r in rows):
             continue
-        clips = clips or Clips(corpus, corpus.split("train"), progress=True)
+        clips = clips or CropDataset(corpus, corpus.split("train"), progress=True)
         run, network = train(made, clips, options)
         with torch.inference_mode():
             copies = [network(x[None, None])[0, 0] for x in originals]
