@@ -8,12 +8,13 @@ import base64, html, io, math, os
 from functools import lru_cache
 from pathlib import Path
 import numpy as np, torch
+from .files import write_atomically
 from .config import SAMPLE_RATE
 
 # %% auto #0
 __all__ = ['level', 'AudioError', 'Player', 'play', 'has_cjk_font', 'setup_plots', 'show_waveform', 'fade', 'signal_to_noise',
            'match_level', 'vowel', 'resample', 'stft_magnitude', 'spectrogram', 'show_spectrogram', 'mel_spectrogram',
-           'log_mel', 'compare', 'load', 'write_atomically', 'save']
+           'log_mel', 'compare', 'load', 'save']
 
 # %% ../nbs/10_audio.ipynb #7a2433c9
 def level(audio) -> float:  # [..., T] -> dB
@@ -332,29 +333,6 @@ def load(path: str | Path,               # WAV, FLAC, OGG or MP3, any rate, mono
     samples, rate = _read(Path(path))
     samples = _in_range(samples, str(path)).mean(1)
     return resample(torch.from_numpy(samples), rate, sample_rate).clamp(-1, 1)
-
-# %% ../nbs/10_audio.ipynb #5d7893a2
-def write_atomically(path: str | Path,  # its folder is made if need be
-                     data: bytes        # all of the file
-                     ) -> Path:
-    "Write a file in one step: it holds all of `data`, or what it held before; raises `OSError`."
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}-{os.getpid()}")
-    try:
-        with open(draft, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the rename must reach the disk, too
-    finally:
-        os.close(folder)
-    return path
 
 # %% ../nbs/10_audio.ipynb #7633be3d
 def save(path: str | Path,               # the suffix chooses the format: .wav (16 bit), .flac, .ogg, .mp3

@@ -14,10 +14,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm.auto import tqdm
+from .weights import PretrainedError, load_weights, save_weights
 from .config import FRAME, N_BANDS, SAMPLE_RATE, AutoencoderConfig, DiffusionConfig, Preset, from_dict
 from .audio import log_mel
 from .pqmf import PQMF
-from .autoencoder import Autoencoder, PretrainedError, load_weights, save_weights
+from .autoencoder import Autoencoder
 from .losses import FLOOR
 from .latents import unwhiten, whiten
 from .text import SYMBOLS, Phones, front_end

@@ -172,7 +172,7 @@ def _set_aside(folder):
 # %% ../nbs/64_cli.ipynb #f2102a7d
 def _train_one(part, name, corpus, out, resume, seed, **options):
     "Train one part in its own folder of checkpoints, and copy the finished weights to `out`."
-    from latentspeech.autoencoder import find_weights
+    from latentspeech.weights import find_weights
     from latentspeech.judge import train_judge
     from latentspeech.tasks import train_autoencoder, train_decoder, train_voice
     preset, folder = get_preset(name), Path("out/train") / name / part
@@ -248,7 +248,7 @@ def evaluate(
 
 # %% ../nbs/64_cli.ipynb #2d7523af
 def _voice(name, device):
-    from latentspeech.autoencoder import PretrainedError
+    from latentspeech.weights import PretrainedError
     from latentspeech.synthesis import LatentSpeech
     try:
         return LatentSpeech.from_pretrained(name, device)
@@ -290,7 +290,7 @@ def time_interleaved(work: dict,               # name -> function
                 ) -> dict:                # name -> [repeats] seconds
     "Time functions in turn, round after round, each once more before its first lap."
     from tqdm import tqdm
-    from latentspeech.audio import write_atomically
+    from latentspeech.files import write_atomically
     from latentspeech.gpu_sampling import _seconds
     laps, cold = json.loads(keep.read_text()) if keep and keep.exists() else [], set(work)
     for i in tqdm(range(len(laps), repeats * len(work)), desc="timing", leave=False, disable=None):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np, torch, torchaudio
 from .audio import level, match_level, resample
 from .config import SAMPLE_RATE
-from .text import MissingExtra
+from .files import MissingExtra
 
 # %% auto #0
 __all__ = ['MCD_CAPTION', 'MetricError', 'mel_cepstrum', 'World', 'world', 'dtw', 'mel_cepstral_distortion',

@@ -7,10 +7,12 @@ from __future__ import annotations
 from datetime import date
 import torch
 from tqdm.auto import tqdm
+from .files import MissingExtra
+from .weights import PretrainedError
 from .config import SAMPLE_RATE
 from .audio import resample
-from .autoencoder import Autoencoder, PretrainedError
-from .text import MissingExtra, Phones, to_phones
+from .autoencoder import Autoencoder
+from .text import Phones, to_phones
 from .corpora import Corpus, Utterance, frame_durations, make_embedded_corpus
 from .distances import (MCD_CAPTION, author_script_mfcc_distance, f0_metrics, length_ratio,
                                     level_difference,

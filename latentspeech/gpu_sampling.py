@@ -220,7 +220,7 @@ def export_onnx(denoiser: Denoiser, autoencoder: Autoencoder,
                 folder                     # gets prepare.onnx, denoise.onnx and decode.onnx
                 ) -> dict:                 # name -> path
     "Write the networks of the sampling loop and the decoder for other programs, for one sentence of any length."
-    from latentspeech.text import MissingExtra
+    from latentspeech.files import MissingExtra
     lacking = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
     if lacking:
         raise MissingExtra(f"{', '.join(lacking)} missing; pip install latentspeech[onnx] brings all that is needed")

@@ -13,7 +13,7 @@ import numpy as np, torch, torchaudio
 from torch import Tensor, nn
 from torch.nn import functional as F
 from .audio import resample
-from .autoencoder import PretrainedError, load_weights, save_weights
+from .weights import PretrainedError, load_weights, save_weights
 from .config import JudgeConfig, Preset, SAMPLE_RATE, from_dict
 from .corpora import Corpus, sampling_weights
 from .metrics import Rate, split_tone, syllable_error_rate, tone_error_rate

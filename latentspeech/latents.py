@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
-from .autoencoder import Autoencoder, PretrainedError, load_weights, save_tensors, weights_hash
+from .weights import PretrainedError, load_weights, save_tensors, weights_hash
+from .autoencoder import Autoencoder
 from .config import FRAME, SAMPLE_RATE
 
 # %% auto #0

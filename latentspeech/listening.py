@@ -11,7 +11,8 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 import numpy as np, torch
 from fastcore.basics import patch
-from .audio import Player, match_level, write_atomically
+from .files import write_atomically
+from .audio import Player, match_level
 from .table import ResultsTable, Row
 
 # %% auto #0

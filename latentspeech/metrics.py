@@ -8,7 +8,8 @@ import math, unicodedata, warnings
 from collections.abc import Sequence
 from contextlib import suppress
 import numpy as np
-from .text import MissingExtra, TextError, normalize
+from .files import MissingExtra
+from .text import TextError, normalize
 from .distances import (  # offered here too
     MCD_CAPTION, MetricError, author_script_mfcc_distance, f0_metrics, length_ratio, level_difference,
     mel_cepstral_distortion, pesq_wb, stoi)

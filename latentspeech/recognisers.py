@@ -6,10 +6,11 @@
 from __future__ import annotations
 import importlib, re, warnings
 import torch
+from .files import MissingExtra
 from .audio import resample
 from .config import SAMPLE_RATE
 from .judge import Judge, _audible
-from .text import MissingExtra, TextError, to_pinyin
+from .text import TextError, to_pinyin
 
 # %% auto #0
 __all__ = ['RECOGNISERS', 'text_to_syllables', 'TextRecogniser', 'Whisper', 'Paraformer', 'SenseVoice', 'recogniser']

@@ -10,7 +10,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 import soundfile, torch
 from tqdm.auto import tqdm
-from .audio import level, play, write_atomically
+from .files import write_atomically
+from .audio import level, play
 from .config import SAMPLE_RATE
 from .corpora import Corpus, CorpusError, Utterance, _check, _decode, _sha256, frame_durations, show_phones
 from .readers import read_shards, without_leaks

@@ -10,9 +10,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from fastcore.basics import patch
+from .weights import PretrainedError, load_weights, weights_hash
 from .config import FRAME, FRAME_RATE, LATENT_CHANNELS, SAMPLE_RATE, DiffusionConfig, Preset, from_dict
 from .audio import play, save
-from .autoencoder import Autoencoder, PretrainedError, load_weights, weights_hash
+from .autoencoder import Autoencoder
 from latentspeech.text import (
     INITIALS,
     PAUSES,

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, fields
 from datetime import date
 from pathlib import Path
 import numpy as np
-from .audio import write_atomically
+from .files import write_atomically
 from .metrics import Rate, bootstrap_interval
 from .tasks import machine
 

@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from fastcore.basics import patch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
+from .weights import load_weights, save_weights, weights_hash
 from .config import FRAME, SAMPLE_RATE, Preset, TrainConfig, preset as get_preset
-from .autoencoder import Autoencoder, load_weights, save_weights, weights_hash
+from .autoencoder import Autoencoder
 from .losses import (MultiPeriodDiscriminator, MultiResolutionDiscriminator, ReconstructionLoss,
                                  adversarial_loss, discriminator_loss,
                                  feature_matching_loss, paper_loss)

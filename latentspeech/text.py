@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.resources import files
 from itertools import groupby
+from .files import MissingExtra
 from .normalization import TextError, explain_normalization, hold_overrides, name_character, normalize
 from latentspeech.phones import (
     FINALS,
@@ -25,8 +26,8 @@ from latentspeech.phones import (
 )
 
 # %% auto #0
-__all__ = ['RULES', 'SEGMENTERS', 'MissingExtra', 'to_pinyin', 'front_end', 'Explanation', 'explain', 'split_sentences',
-           'PinyinReport', 'pinyin_report']
+__all__ = ['RULES', 'SEGMENTERS', 'to_pinyin', 'front_end', 'Explanation', 'explain', 'split_sentences', 'PinyinReport',
+           'pinyin_report']
 
 # %% ../nbs/22_text.ipynb #1cfb4bb1
 RULES = ("all", "basic")
@@ -43,10 +44,6 @@ def _lexicon(rules):
             "readings": {word: reading.split() for part in sets for word, reading in part["readings"].items()},
             "context": compiled(sets[-1]["context"]), "colloquial": compiled(data["colloquial"]),
             "latin": data["latin"]}
-
-# %% ../nbs/22_text.ipynb #183c9825
-class MissingExtra(RuntimeError):
-    "Report an optional package that isn't installed, and how to get it."
 
 # %% ../nbs/22_text.ipynb #f22d70fc
 SEGMENTERS = ("pypinyin", "jieba")

@@ -13,7 +13,7 @@ from fastcore.basics import patch
 from torch import nn
 from tqdm.auto import tqdm
 from .config import TrainConfig, to_dict
-from .audio import write_atomically
+from .files import write_atomically
 
 # %% auto #0
 __all__ = ['step_generator', 'seeded_step', 'learning_rate', 'Average', 'TrainingError', 'CheckpointCorrupt', 'save_checkpoint',

@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 import torch
 from torch import nn
-from .audio import write_atomically
+from .files import write_atomically
 from .config import to_dict
 
 # %% auto #0

@@ -25,7 +25,7 @@ from ablations import (
     voice_task,
     written,
 )
-from latentspeech.autoencoder import load_weights
+from latentspeech.weights import load_weights
 from latentspeech.config import PRESETS
 from latentspeech.encoder import EncoderOutput
 from latentspeech.evaluation import utterance_phones

@@ -3,16 +3,10 @@ import json, os, subprocess, sys, time
 from pathlib import Path
 import pytest, torch
 from torch.nn.utils import parametrize
+from latentspeech.weights import PretrainedError, save_weights, weights_hash
 from latentspeech import __file__ as module_file
 from latentspeech.audio import level, vowel
-from latentspeech.autoencoder import (
-    Autoencoder,
-    AutoencoderError,
-    PretrainedError,
-    paper_encoder,
-    save_weights,
-    weights_hash,
-)
+from latentspeech.autoencoder import Autoencoder, AutoencoderError, paper_encoder
 from latentspeech.config import FRAME, AutoencoderConfig, preset
 
 TINY = preset("tiny").autoencoder

@@ -8,7 +8,7 @@ import torch
 import torchaudio
 
 from latentspeech.audio import level, vowel
-from latentspeech.autoencoder import PretrainedError, load_weights
+from latentspeech.weights import PretrainedError, load_weights
 from latentspeech.baselines import (BASELINES, BandRepresentation, BaselineError, BaselineTask, MeanPredictor,
                                     MelRepresentation, MelVocoder, Voice,
                                     baseline_example,

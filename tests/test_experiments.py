@@ -7,7 +7,7 @@ import matplotlib, nbformat, pytest, torch
 matplotlib.use("Agg")
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tools"))
-from latentspeech.autoencoder import load_weights
+from latentspeech.weights import load_weights
 from latentspeech.config import preset
 from latentspeech.corpora import make_embedded_corpus, speak_espeak
 from latentspeech.synthesis import LatentSpeech

@@ -15,7 +15,7 @@ from latentspeech.gpu_sampling import (GraphSampler, bucket_frames, count_work, 
                                        parity, random_inputs,
                                        random_system, sample_onnx)
 from latentspeech.reverse_diffusion import SAMPLERS, sample
-from latentspeech.text import MissingExtra
+from latentspeech.files import MissingExtra
 
 ROOT = Path(__file__).resolve().parents[1]
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here"))]

@@ -4,7 +4,7 @@ import pytest
 import torch
 from latentspeech import judge as j
 from latentspeech.audio import vowel
-from latentspeech.autoencoder import PretrainedError
+from latentspeech.weights import PretrainedError
 from latentspeech.config import preset
 from latentspeech.metrics import syllable_error_rate, tone_error_rate
 from latentspeech.text import FINALS, INITIALS, join_syllable

@@ -3,9 +3,9 @@ import sys, types
 import numpy as np, pytest, torch
 from latentspeech import recognisers as r
 from latentspeech.audio import vowel
-from latentspeech.autoencoder import PretrainedError
+from latentspeech.weights import PretrainedError
 from latentspeech.judge import Judge, Recogniser
-from latentspeech.text import MissingExtra
+from latentspeech.files import MissingExtra
 
 SOUND = vowel("a", 1, 0.5, 150)
 

@@ -5,7 +5,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 import second_judge as tool
-from latentspeech.autoencoder import PretrainedError
+from latentspeech.weights import PretrainedError
 from latentspeech.judge import Judge, plant_errors
 from latentspeech.table import recorded
 

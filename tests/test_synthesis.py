@@ -6,8 +6,9 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 
+from latentspeech.weights import PretrainedError, weights_hash
 from latentspeech.audio import load, spectrogram
-from latentspeech.autoencoder import Autoencoder, PretrainedError, weights_hash
+from latentspeech.autoencoder import Autoencoder
 from latentspeech.config import PRESETS
 from latentspeech.corpora import CorpusError, load_corpus, make_embedded_corpus
 from latentspeech.judge import Judge

@@ -13,12 +13,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
-from latentspeech.audio import write_atomically
-from latentspeech.autoencoder import Autoencoder, PretrainedError, load_weights
+from latentspeech.weights import PretrainedError, load_weights
+from latentspeech.files import MissingExtra, write_atomically
+from latentspeech.autoencoder import Autoencoder
 from latentspeech.baselines import MelRepresentation, Voice, cost, load_vocoder, train_baseline, untrained
 from latentspeech.config import PRESETS, Preset, from_dict
 from latentspeech.corpora import Corpus, make_embedded_corpus
-from latentspeech.distances import MCD_CAPTION, MissingExtra, mel_cepstral_distortion, world
+from latentspeech.distances import MCD_CAPTION, mel_cepstral_distortion, world
 from latentspeech.evaluation import by_speaker, utterance_phones
 from latentspeech.judge import Judge
 from latentspeech.metrics import Rate, syllable_error_rate, tone_error_rate

@@ -5,7 +5,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
-from latentspeech.audio import write_atomically
+from latentspeech.files import write_atomically
 from latentspeech.table import ResultsTable, recorded
 
 CARD, BEGIN, END = (

@@ -15,7 +15,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 import soundfile, torch
 from torch import Tensor, nn
-from latentspeech.audio import resample, write_atomically
+from latentspeech.files import MissingExtra, write_atomically
+from latentspeech.audio import resample
 from latentspeech.autoencoder import Autoencoder
 from latentspeech.baselines import Voice
 from latentspeech.config import (
@@ -28,7 +29,7 @@ from latentspeech.config import (
     preset as get_preset,
 )
 from latentspeech.corpora import Corpus, CorpusError, Utterance, espeak, frame_durations, load_corpus, make_sentences
-from latentspeech.distances import MissingExtra, f0_metrics, mel_cepstral_distortion, world, world_copy
+from latentspeech.distances import f0_metrics, mel_cepstral_distortion, world, world_copy
 from latentspeech.encoder import TextEncoder
 from latentspeech.evaluation import by_speaker, recordings
 from latentspeech.judge import Judge, JudgeTask, _audible

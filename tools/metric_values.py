@@ -11,7 +11,7 @@ sys.path.insert(0, str(ROOT))
 import torch
 from latentspeech import distances as d
 from latentspeech.audio import vowel
-from latentspeech.text import MissingExtra
+from latentspeech.files import MissingExtra
 
 FILE = ROOT / "tests/data/metric_values.json"
 RATE, SILENCE = 48_000, 9600                          # 200 ms

@@ -13,10 +13,11 @@ sys.path.insert(0, str(ROOT))
 import random
 import torch
 from baselines import add_corpus, command, kept, latent_voice, marks, opened, say, spread
+from latentspeech.files import MissingExtra
 from latentspeech.autoencoder import Autoencoder
 from latentspeech.config import preset as get_preset
 from latentspeech.corpora import Corpus
-from latentspeech.distances import MCD_CAPTION, MissingExtra, world
+from latentspeech.distances import MCD_CAPTION, world
 from latentspeech.judge import Judge
 from latentspeech.latents import cache_latents
 from latentspeech.table import record

@@ -31,7 +31,7 @@ from latentspeech.readers import join, open_corpus
 from latentspeech.recognisers import RECOGNISERS, recogniser
 from latentspeech.synthesis import LatentSpeech
 from latentspeech.table import measured, record
-from latentspeech.text import MissingExtra
+from latentspeech.files import MissingExtra
 
 METRICS = {"SER (in-house)": syllable_error_rate, "tone error": tone_error_rate}
 # what a judge must reach: errors on natural speech, distance of the slope from 1

@@ -10,16 +10,16 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 import torch
-from latentspeech.autoencoder import PretrainedError
+from latentspeech.files import MissingExtra
 from latentspeech.config import SAMPLE_RATE, AutoencoderConfig, TrainConfig, preset
 from latentspeech.corpora import make_embedded_corpus
 from latentspeech.judge import Judge
 from latentspeech.losses import mel_distance
-from latentspeech.metrics import MissingExtra, bootstrap_interval, pesq_wb, stoi, syllable_error_rate
+from latentspeech.metrics import bootstrap_interval, pesq_wb, stoi, syllable_error_rate
 from latentspeech.table import record
 from latentspeech.tasks import AutoencoderTask, CropDataset
 from latentspeech.training import fit
-from latentspeech.weights import weights_hash
+from latentspeech.weights import PretrainedError, weights_hash
 
 STRIDES = {512: (4, 4, 2), 1024: (4, 4, 4), 2048: (8, 4, 4)}                   # samples a frame, at 16 bands
 # one thing at a time around the system's own size

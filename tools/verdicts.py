@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 import numpy as np
-from latentspeech.audio import write_atomically
+from latentspeech.files import write_atomically
 from latentspeech.config import FRAME, LATENT_CHANNELS, SAMPLE_RATE
 from latentspeech.metrics import paired_interval
 from latentspeech.table import Row, check_ordering
