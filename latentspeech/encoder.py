@@ -14,7 +14,7 @@ from .config import LATENT_CHANNELS, N_TONES, EncoderConfig
 # %% auto #0
 __all__ = ['EncoderError', 'frame_index', 'sequence_mask', 'length_regulate', 'frame_position', 'rotary', 'sinusoidal_positions',
            'Attention', 'ConvFeedForward', 'Block', 'Fusion', 'DurationPredictor', 'round_durations', 'EncoderOutput',
-           'TextEncoder', 'duration_loss', 'prior_loss']
+           'TextEncoder', 'masked_mean', 'duration_loss', 'prior_loss']
 
 # %% ../nbs/28_encoder.ipynb #d760a57b
 class EncoderError(ValueError):
@@ -270,6 +270,15 @@ def expand(self: TextEncoder, phones: Tensor, log_durations: Tensor, durations: 
     prior = self.prior(hidden) * mask[..., None]
     return EncoderOutput(hidden.transpose(1, 2), prior.transpose(1, 2), log_durations, durations, lengths,
                          mask[:, None].float())
+
+# %% ../nbs/28_encoder.ipynb #42f9d674
+def masked_mean(error: Tensor,              # [B, C, L]
+                mask: Tensor | None = None  # [B, 1, L], 1 = counts; None = all of them
+                ) -> Tensor:                # scalar
+    "Average over what counts in each example, then over examples: every one counts the same, however long."
+    if mask is None:
+        return error.mean()
+    return ((error * mask).flatten(1).sum(1) / (mask.flatten(1).sum(1) * error.shape[1])).mean()
 
 # %% ../nbs/28_encoder.ipynb #30c2d933
 def duration_loss(log_durations: Tensor,  # [B, N], predicted log(1 + frames)

@@ -4,9 +4,10 @@ import math
 import pytest
 import torch
 
+from latentspeech.encoder import masked_mean
 from latentspeech.forward_diffusion import (SCHEDULES, TARGETS, TIME_SAMPLERS, DiffusionError, Schedule, convert,
                                             cosine_alpha_bar, diffusion_error, diffusion_loss, linear_alpha_bar,
-                                            masked_mean, sample_times, target, to_noise, to_z0, zero_terminal)
+                                            sample_times, target, to_noise, to_z0, zero_terminal)
 
 double = dict(dtype=torch.float64)
 
