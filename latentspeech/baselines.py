@@ -13,7 +13,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm.auto import tqdm
 from .weights import PretrainedError, load_weights, save_weights
-from .config import FRAME, N_BANDS, SAMPLE_RATE, AutoencoderConfig, DiffusionConfig, Preset, from_dict
+from .config import (FRAME, N_BANDS, PRESETS, SAMPLE_RATE, AutoencoderConfig, DiffusionConfig, Preset,
+                                 from_dict)
 from .audio import log_mel
 from .pqmf import PQMF
 from .autoencoder import Autoencoder
@@ -155,7 +156,9 @@ def baseline_preset(name: str,      # one of `BASELINES`
         raise BaselineError(f"no baseline {name!r}; there are: {', '.join(BASELINES)}")
     if name not in ("fastspeech", "stylespeech"):
         return preset
-    encoder = replace(preset.encoder, kind="paper", rank=preset.encoder.rank or 16)
+    authors = PRESETS["paper"].encoder
+    encoder = replace(preset.encoder, kind="paper", rank=preset.encoder.rank or authors.rank,
+                      duration_dropout=authors.duration_dropout)
     if name == "fastspeech":
         encoder = replace(encoder, style_blocks=0, rank=0)
     return replace(preset, encoder=encoder, diffusion=DiffusionConfig(target="z0", n_steps=1, drop_condition=0.0))

@@ -147,7 +147,7 @@ def train(part: str = "all",         # judge, autoencoder, decoder, voice, or al
     speech, done = _corpus(corpus, preset), {}
     for part in parts:
         done[part] = _train_one(part, preset, speech, Path(out or f"out/weights/{preset}"), resume, seed,
-                                start=starts[part],
+                                warm_start=starts[part],
                                 steps=steps or None, minutes=minutes or None, device=device)
     return done
 
@@ -183,7 +183,7 @@ def _train_one(part, name, corpus, out, resume, seed, **options):
     if part == "voice":
         options["autoencoder"] = trained
     if part == "decoder":
-        options["start"] = options["start"] or trained
+        options["warm_start"] = options["warm_start"] or trained
     function = dict(judge=train_judge, autoencoder=train_autoencoder, decoder=train_decoder, voice=train_voice)[part]
     run = function(replace(preset, **config), corpus, folder, **options)
     out.mkdir(parents=True, exist_ok=True)

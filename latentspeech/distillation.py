@@ -12,16 +12,16 @@ import torch
 from fastcore.basics import patch
 from torch import Tensor, nn
 from .config import LATENT_CHANNELS, Preset, from_dict
-from .weights import PretrainedError, find_weights, load_weights, save_weights
 from .corpora import Corpus, Utterance
 from .encoder import EncoderOutput
-from .forward_diffusion import Schedule, sample_times, target
+from .forward_diffusion import Schedule, diffusion_error, sample_times
 from .reverse_diffusion import sample
 from .training import Run, TrainingError, fit
-from .tasks import VoiceTask, _each, set_up_training, run_card, voice_example
+from .weights import PretrainedError, find_weights, load_weights, save_weights
+from .tasks import VoiceTask, run_card, set_up_training, voice_example
 
 # %% auto #0
-__all__ = ['pair_loss', 'silent_example', 'StudentTask', 'train_student']
+__all__ = ['pair_loss', 'silent_example', 'StudentTask', 'train_student', 'keep_student', 'copy_decoder']
 
 # %% ../nbs/43_distillation.ipynb #be952cd9
 def pair_loss(denoise,              # (z_t [B, C, L], t [B]) -> prediction
@@ -32,10 +32,9 @@ def pair_loss(denoise,              # (z_t [B, C, L], t [B]) -> prediction
               t: Tensor,            # [B] times
               mask: Tensor | None = None  # [B, 1, L], 1 on real frames
               ) -> Tensor:          # scalar
-    "Return the mean squared error of a prediction on the way from each noise to its own answer (Liu et al. 2023, eq. 1)."
-    wanted = target(target_kind, z_0, noise, *schedule.alpha_sigma(t))
-    error = (denoise(schedule.q_sample(z_0, t, noise), t) - wanted).square()
-    return error.mean() if mask is None else _each(error, mask)
+    "Return the mean squared error on the way from each noise to its own answer (Liu et al. 2023, eq. 1)."
+    prediction = denoise(schedule.q_sample(z_0, t, noise), t)
+    return diffusion_error(prediction, z_0, noise, t, schedule, target_kind, mask)
 
 # %% ../nbs/43_distillation.ipynb #04bc2dbc
 def silent_example(utterance: Utterance,  # with phones and their starts
@@ -63,8 +62,9 @@ class StudentTask(VoiceTask):
         self.train()
 
     def train(self, mode: bool = True):
+        "Set training mode, but for the encoder: without dropout, since a pair has one text."
         super().train(mode)
-        self.encoder.eval()   # no dropout: a pair has one text
+        self.encoder.eval()
         return self
 
 # %% ../nbs/43_distillation.ipynb #fe5037e8
@@ -84,7 +84,8 @@ def answer(self: StudentTask, out: EncoderOutput,  # of B texts
            ) -> Tensor:                            # [B x draws, 16, L]
     "Return where the teacher goes from a noise: its usual walk, guidance included."
     d, known, unknown = self.preset.diffusion, self.teacher.prepare(out.hidden), self.teacher.prepare(None)
-    denoise = lambda z, t, conditional=True: self.teacher(z, t, mask=mask, prepared=known if conditional else unknown)
+    def denoise(z, t, conditional=True):
+        return self.teacher(z, t, mask=mask, prepared=known if conditional else unknown)
     return sample(denoise, noise, self.schedule, d.target, d.n_steps, guidance=d.guidance, mask=mask)
 
 # %% ../nbs/43_distillation.ipynb #4248f253
@@ -95,8 +96,9 @@ def forward(self: StudentTask, b: dict) -> tuple:
         out = self.encoder(b["symbols"], b["tones"], b["speakers"], b["lengths"], b["durations"],
                            n_frames=b["z"].shape[2])
     noise, mask = b["noise"].flatten(0, 1), out.frame_mask.repeat_interleave(b["times"].shape[1], 0)
-    guess = lambda z, t: self.denoiser(z, t, out.hidden, mask)
-    loss = pair_loss(guess, self.schedule, self.preset.diffusion.target, self.answer(out, noise, mask), noise,
+    def denoise(z, t):
+        return self.denoiser(z, t, out.hidden, mask)
+    loss = pair_loss(denoise, self.schedule, self.preset.diffusion.target, self.answer(out, noise, mask), noise,
                      b["times"].flatten(), mask)
     return loss, dict(pairs=loss.detach())
 
@@ -106,7 +108,7 @@ def train_student(preset: Preset | str = "mini",    # batch and budget; the size
                   | None = None,     # default: the embedded corpus; only texts, speakers and durations are used
                   folder: str | Path = "out/train/student",  # checkpoints; the weights come beside them
                   voice: str | Path = "mini",       # the teacher: a name or a folder
-                  n_steps: int = 4,                 # steps of the student; it is taught at their times
+                  n_steps: int = 4,                 # steps of the student, who is taught at their times
                   steps: int | None = None, minutes: float | None = None, batch: int | None = None,
                   device: str | None = None, progress: bool = True, callback=None) -> Run:
     "Distil a voice to a few steps and store `<preset>-voice.safetensors` in `folder`; run again to go on."
@@ -118,25 +120,33 @@ def train_student(preset: Preset | str = "mini",    # batch and budget; the size
     if not train:
         raise TrainingError(f"nobody in {corpus.name} is a speaker of the teacher; it knows: {', '.join(speakers)}")
     on_gpu = torch.cuda.is_available() and device != "cpu"
-    task = StudentTask(preset, [silent_example(u, speakers) for u in train], state, len(speakers), n_steps, on_gpu)
+    examples = [silent_example(u, speakers) for u in train]
+    task = StudentTask(preset, examples, state, len(speakers), n_steps, on_gpu)
     run = fit(task, config, folder, minutes, device, progress, callback, f"student ({preset.name})")
-    _keep_student(run, corpus, voice, card)
+    keep_student(run, corpus, voice, card)
     return run
 
 # %% ../nbs/43_distillation.ipynb #b5ff1876
-def _keep_student(run, corpus, voice, card):
+def keep_student(run: Run, corpus: Corpus,
+                 voice: str | Path,  # the teacher: a name or a folder
+                 card: dict):        # the teacher's
     "Store the averaged student as a voice; guidance is part of what it has learned, so its own is off."
     task, name = run.task, run.task.preset.name
     task.load_state_dict(run.average.values)
     preset = replace(task.preset, diffusion=replace(task.preset.diffusion, sampler="ddim", n_steps=task.n_steps,
                                                     guidance=1.0))
-    taught = dict(teacher=name, teacher_sha256=card["sha256"], teacher_corpus=card["corpus"],
-                  teacher_steps=task.preset.diffusion.n_steps, n_steps=task.n_steps)
+    distilled = dict(teacher=name, teacher_sha256=card["sha256"], teacher_corpus=card["corpus"],
+                     teacher_steps=task.preset.diffusion.n_steps, n_steps=task.n_steps)
     same = {k: card[k] for k in ("speakers", "symbols", "heard", "latent_hash") if k in card}
-    save_weights(run.folder / f"{name}-voice", nn.ModuleDict(dict(encoder=task.encoder, denoiser=task.denoiser)),
-                 preset,
-                 run_card(run, corpus, distilled=taught, **same))
-    with suppress(PretrainedError):   # a teacher in a folder of its own has no decoder beside it
+    networks = nn.ModuleDict(dict(encoder=task.encoder, denoiser=task.denoiser))
+    save_weights(run.folder / f"{name}-voice", networks, preset, run_card(run, corpus, distilled=distilled, **same))
+    copy_decoder(voice, run.folder)
+
+# %% ../nbs/43_distillation.ipynb #925e55a3
+def copy_decoder(voice: str | Path,  # a name or a folder
+                 folder: Path):
+    "Copy the autoencoder that stands beside a voice, if there is one."
+    with suppress(PretrainedError):
         weights = find_weights(voice, "autoencoder")
         for file in (weights, weights.with_suffix(".json")):
-            shutil.copy(file, run.folder)
+            shutil.copy(file, folder)

@@ -91,6 +91,7 @@ class Attention(nn.Module):
     def forward(self, x: Tensor,  # [B, N, D]
                 mask: Tensor      # [B, N] bool
                 ) -> Tensor:      # [B, N, D]
+        "Mix the real positions of each row."
         query, key, value = self.project(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         if self.relative:
             query, key = rotary(query), rotary(key)
@@ -113,6 +114,7 @@ class ConvFeedForward(nn.Module):
     def forward(self, x: Tensor,  # [B, N, D]
                 mask: Tensor      # [B, N] bool: padding is silenced before every convolution
                 ) -> Tensor:      # [B, N, D]
+        "Transform each position and its near neighbours."
         x, mask = x.transpose(1, 2), mask[:, None]
         for layer in self.layers:
             x = layer(x * mask if isinstance(layer, nn.Conv1d) else x)
@@ -132,6 +134,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor,  # [B, N, D]
                 mask: Tensor      # [B, N] bool
                 ) -> Tensor:      # [B, N, D], zero on padding
+        "Attend, then transform, each beside a residual path."
         for layer, norm in zip([self.attention, self.feed_forward][-len(self.norms):], self.norms):
             if self.pre_norm:
                 x = x + self.dropout(layer(norm(x), mask))
@@ -151,6 +154,7 @@ class Fusion(nn.Module):
     def forward(self, phones: Tensor,  # [B, N, D]
                 style: Tensor          # [B, N, D]
                 ) -> Tensor:           # [B, N, D]
+        "Join the two."
         return self.full(phones) + self.low(style)
 
 # %% ../nbs/28_encoder.ipynb #c52d20b0
@@ -164,7 +168,8 @@ class DurationPredictor(nn.Module):
 
     def forward(self, x: Tensor,  # [B, N, D]
                 mask: Tensor      # [B, N] bool
-                ) -> Tensor:      # [B, N]
+                ) -> Tensor:      # [B, N], zero on padding
+        "Predict log(1 + latent frames)."
         for convolution, norm in zip(self.convolutions, self.norms):
             x = convolution((x * mask[..., None]).transpose(1, 2)).transpose(1, 2)
             x = self.dropout(norm(x.relu()))
@@ -194,38 +199,32 @@ class EncoderOutput(NamedTuple):
 class TextEncoder(nn.Module):
     "Turn phones, tones and a speaker into H_tts, one column a latent frame."
     def __init__(self, config: EncoderConfig, n_symbols: int, n_tones: int = N_TONES, n_speakers: int = 1,
-                 channels: int = LATENT_CHANNELS):
+                 channels: int = LATENT_CHANNELS):  # of the latent
         super().__init__()
         if config.kind not in ("base", "paper"):
             raise EncoderError(f"no encoder kind {config.kind!r}; there are: base, paper")
         self.paper, width = config.kind == "paper", config.width
+        def blocks(n, attend=True):
+            return nn.ModuleList(Block(config, attend) for _ in range(n))
         self.symbol, self.tone, self.speaker = (nn.Embedding(n, width) for n in (n_symbols, n_tones, n_speakers))
-        self.phone_blocks, self.style_blocks = (nn.ModuleList(Block(config) for _ in range(n))
-                                                for n in (config.phone_blocks, config.style_blocks))
-        self.fusion, self.prior, self.duration = (
-            Fusion(width, config.rank),
-            nn.Linear(width, channels),
-            DurationPredictor(width, 0.5 if self.paper else config.dropout),
-        )
+        self.phone_blocks, self.style_blocks = blocks(config.phone_blocks), blocks(config.style_blocks)
+        self.fusion, self.prior = Fusion(width, config.rank), nn.Linear(width, channels)
+        self.duration = DurationPredictor(width, config.duration_dropout)
         self.position = None if self.paper else nn.Linear(4, width)
-        self.frame_blocks = nn.ModuleList(Block(config, attend=self.paper) for _ in range(config.frame_blocks))
+        self.frame_blocks = blocks(config.frame_blocks, attend=self.paper)
         self.norm = nn.Identity() if self.paper else nn.LayerNorm(width)
 
-    def forward(self, symbols: Tensor,  # [B, N] long
-                tones: Tensor,          # [B, N] long, 0-5
-                speakers: Tensor | None = None,   # [B] long; default: speaker 0
-                lengths: Tensor | None = None,    # [B] long, phones of each row; default: all N
-                durations: Tensor | None = None,  # [B, N] long, known frames of each phone; default: predicted
-                pace: float | Tensor = 1.0,       # of predicted durations: 2 = twice as fast; also [B, 1] or [B, N]
-                n_frames: int | None = None       # L; fixes the output's shape, e.g. for a CUDA graph
+    def forward(self, symbols: Tensor, tones: Tensor,   # [B, N] long
+                speakers: Tensor | None = None,         # [B] long; default: speaker 0
+                lengths: Tensor | None = None,          # [B] long, phones of each row; default: all N
+                durations: Tensor | None = None,        # [B, N] long, frames of each phone; default: predicted
+                pace: float | Tensor = 1.0,             # of predicted durations: 2 = twice as fast; also [B, 1], [B, N]
+                n_frames: int | None = None             # L; fixes the output's shape, e.g. for a CUDA graph
                 ) -> EncoderOutput:
+        "Encode a batch: read, decide how long each phone lasts, stretch."
         phones, mask, voice = self.encode_phones(symbols, tones, speakers, lengths)
-        log_durations = self.duration(phones if self.paper else phones.detach(), mask)
-        if durations is None:
-            durations = round_durations(log_durations.detach(), mask, pace)
-        elif durations.shape != symbols.shape:
-            raise EncoderError(f"durations {tuple(durations.shape)} must match symbols {tuple(symbols.shape)}")
-        return self.expand(phones, log_durations, durations * mask, voice, n_frames)
+        log_durations, durations = self.choose_durations(phones, mask, durations, pace)
+        return self.expand(phones, log_durations, durations, voice, n_frames)
 
 # %% ../nbs/28_encoder.ipynb #1a6dda1e
 @patch
@@ -250,20 +249,35 @@ def encode_phones(self: TextEncoder, symbols: Tensor, tones: Tensor, speakers: T
         style = block(style, mask)
     return self.fusion(phones, style) * mask[..., None], mask, voice
 
+# %% ../nbs/28_encoder.ipynb #2f4fd6fe
+@patch
+def choose_durations(self: TextEncoder, phones: Tensor,   # [B, N, D]
+                     mask: Tensor,                        # [B, N] bool
+                     durations: Tensor | None = None,     # [B, N] long, known frames; default: predicted
+                     pace: float | Tensor = 1.0           # of predicted durations
+                     ) -> tuple:                          # ([B, N] predicted log(1 + frames), [B, N] long, frames)
+    "Predict how long phones last, and round that to frames unless they are known; raises `EncoderError`."
+    log_durations = self.duration(phones if self.paper else phones.detach(), mask)
+    if durations is None:
+        durations = round_durations(log_durations.detach(), mask, pace)
+    elif durations.shape != mask.shape:
+        raise EncoderError(f"durations {tuple(durations.shape)} must match symbols {tuple(mask.shape)}")
+    return log_durations, durations * mask
+
 # %% ../nbs/28_encoder.ipynb #def23971
 @patch
 def expand(self: TextEncoder, phones: Tensor, log_durations: Tensor, durations: Tensor, voice: Tensor,
            n_frames: int | None = None
            ) -> EncoderOutput:
-    "Stretch phones to latent frames and let neighbouring frames agree."
-    index = frame_index(durations, n_frames)
-    hidden = phones.gather(1, index[..., None].expand(-1, -1, phones.shape[2])) + voice
-    lengths = durations.sum(1).clamp(max=index.shape[1])
-    mask = sequence_mask(lengths, index.shape[1])
+    "Stretch phones to latent frames with `length_regulate`, and let neighbouring frames agree."
+    hidden = length_regulate(phones.transpose(1, 2), durations, n_frames).transpose(1, 2).contiguous() + voice
+    longest = hidden.shape[1]
+    lengths = durations.sum(1).clamp(max=longest)
+    mask = sequence_mask(lengths, longest)
     if self.paper:
-        hidden = hidden + sinusoidal_positions(index.shape[1], hidden.shape[2], hidden.device)
+        hidden = hidden + sinusoidal_positions(longest, hidden.shape[2], hidden.device)
     else:
-        hidden = hidden + self.position(frame_position(durations, index))
+        hidden = hidden + self.position(frame_position(durations, frame_index(durations, longest)))
     for block in self.frame_blocks:
         hidden = block(hidden, mask)
     hidden = self.norm(hidden) * mask[..., None]
@@ -280,18 +294,27 @@ def masked_mean(error: Tensor,              # [B, C, L]
         return error.mean()
     return ((error * mask).flatten(1).sum(1) / (mask.flatten(1).sum(1) * error.shape[1])).mean()
 
+# %% ../nbs/28_encoder.ipynb #42f9d674
+def masked_mean(error: Tensor,              # [B, C, L]
+                mask: Tensor | None = None  # [B, 1, L], 1 = counts; None = all of them
+                ) -> Tensor:                # scalar
+    "Average over what counts in each example, then over examples: every one counts the same, however long."
+    if mask is None:
+        return error.mean()
+    return ((error * mask).flatten(1).sum(1) / (mask.flatten(1).sum(1) * error.shape[1])).mean()
+
 # %% ../nbs/28_encoder.ipynb #30c2d933
 def duration_loss(log_durations: Tensor,  # [B, N], predicted log(1 + frames)
                   durations: Tensor       # [B, N] long, frames of each phone; 0 = padding
                   ) -> Tensor:            # scalar
-    "Measure the mean absolute error of log(1 + frames) over real phones."
-    real = durations > 0
-    return ((log_durations - durations.float().log1p()).abs() * real).sum() / real.sum()
+    "Measure the mean squared error of log(1 + frames) over real phones; every sentence counts the same."
+    error = (log_durations - durations.float().log1p()).square()
+    return masked_mean(error[:, None], (durations > 0)[:, None])
 
 # %% ../nbs/28_encoder.ipynb #e6f094c8
 def prior_loss(prior: Tensor,  # [B, 16, L]
                z_0: Tensor,    # [B, 16, L], the true latent
                mask: Tensor    # [B, 1, L], 1 on real frames
                ) -> Tensor:    # scalar
-    "Measure the mean squared distance of the prior from the latent: twice a unit Gaussian's -log p, constant dropped."
-    return ((prior - z_0).square() * mask).sum() / (mask.sum() * z_0.shape[1])
+    "Measure the mean squared distance of the prior from the latent; every sentence counts the same."
+    return masked_mean((prior - z_0).square(), mask)

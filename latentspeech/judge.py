@@ -9,23 +9,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
-import numpy as np, torch, torchaudio
+import numpy as np, torch
+from fastcore.basics import patch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
+from torchaudio.functional import melscale_fbanks
+from tqdm.auto import tqdm
 from .audio import resample
-from .weights import PretrainedError, load_weights, save_weights
-from .config import JudgeConfig, Preset, SAMPLE_RATE, from_dict
+from .config import SAMPLE_RATE, AugmentConfig, JudgeConfig, Preset, from_dict
 from .corpora import Corpus, sampling_weights
 from .metrics import Rate, split_tone, syllable_error_rate, tone_error_rate
+from .tasks import length_bucket, run_card, set_up_training
 from .text import FINALS, INITIALS, PAUSES, TextError, join_syllable, split_syllable
-from .tasks import set_up_training, length_bucket, run_card
 from .training import Run, fit
-from tqdm.auto import tqdm
+from .weights import PretrainedError, load_weights, save_weights
 
 # %% auto #0
 __all__ = ['TOKENS', 'JudgeError', 'encode_pinyin', 'decode_tokens', 'JudgeFeatures', 'JudgeBatch', 'collate', 'mask_features',
-           'JudgeNetwork', 'vote', 'Judge', 'Recogniser', 'augment', 'perturb_speed', 'JudgeTask', 'train_judge',
-           'plant_errors', 'Calibration', 'calibrate']
+           'JudgeNetwork', 'vote', 'stretch', 'is_audible', 'Judge', 'Recogniser', 'augment', 'perturb_speed',
+           'JudgeTask', 'train_judge', 'plant_errors', 'Calibration', 'calibrate']
 
 # %% ../nbs/53_judge.ipynb #8c52b9d2
 TOKENS = ["<blank>", *INITIALS, *(f"{final}{tone}" for final in FINALS for tone in range(1, 6))]
@@ -55,7 +58,7 @@ def encode_pinyin(pinyin: Sequence[str]  # toned syllables: ["ni2", "hao3"]; pau
 _LABIALS, _AFTER_LABIALS = ("b", "p", "m", "f"), {"uo": "o", "ong": "eng"}
 def decode_tokens(tokens: Sequence[int]  # token numbers, blanks and repeats already gone
                   ) -> list[str]:        # toned syllables
-    "Compose syllables as pinyin spells them; an initial with no final after it is dropped, a final alone is a syllable."
+    "Compose syllables as pinyin spells them; an initial with no final after it is dropped."
     syllables, initial = [], ""
     for token in (TOKENS[int(number)] for number in tokens):
         if token in INITIALS:
@@ -69,32 +72,41 @@ def decode_tokens(tokens: Sequence[int]  # token numbers, blanks and repeats alr
     return syllables
 
 # %% ../nbs/53_judge.ipynb #dfe12232
-_WINDOW, _HOP, _FFT, _PITCH_TOP = 0.025, 0.010, 0.064, 600  # seconds, seconds, seconds, hertz
 class JudgeFeatures(nn.Module):
-    "Turn sound into what a judge sees: mel bands for the vowels, fine linear bins below 600 Hz for the pitch."
+    "Turn sound into what a judge sees: mel bands for the vowels, fine linear bins for the pitch."
     def __init__(self, config: JudgeConfig):
         super().__init__()
-        rate = config.sample_rate
-        self.rate, self.hop, self.n_fft = rate, round(_HOP * rate), round(_FFT * rate)
-        bins = self.n_fft // 2 + 1
-        self.pitch_bins = slice(4, round(_PITCH_TOP * _FFT))   # 60 to 600 Hz, 16 Hz apart
-        mel = torchaudio.functional.melscale_fbanks(bins, 20.0, rate / 2, config.n_mels, rate, mel_scale="slaney")
+        rate, self.per_band = config.sample_rate, config.per_band
+        self.hop, self.n_fft = round(config.hop * rate), round(config.pitch_window * rate)
+        self.pitch_bins = slice(*(round(hertz * config.pitch_window) for hertz in config.pitch_range))
+        mel = melscale_fbanks(self.n_fft // 2 + 1, config.mel_low, rate / 2, config.n_mels, rate, mel_scale="slaney")
         self.register_buffer("mel", mel.T.contiguous(), persistent=False)
-        self.register_buffer("short", torch.hann_window(round(_WINDOW * rate)), persistent=False)
+        self.register_buffer("short", torch.hann_window(round(config.window * rate)), persistent=False)
         self.register_buffer("long", torch.hann_window(self.n_fft), persistent=False)
-        self.width, self.per_band = config.n_mels + self.pitch_bins.stop - self.pitch_bins.start, config.per_band
+        self.width = config.n_mels + self.pitch_bins.stop - self.pitch_bins.start
 
-    def _power(self, audio, window):
-        return torch.stft(audio, self.n_fft, self.hop, len(window), window, center=True, pad_mode="constant",
-                          return_complex=True).abs().square()
-
-    def forward(self, audio):  # [..., T] at the judge's own rate -> [..., F, 1 + T // hop]
-        mel, pitch = self.mel @ self._power(audio, self.short), self._power(audio, self.long)[..., self.pitch_bins, :]
-        level = lambda p, axes, floor: torch.log(p / p.mean(axes, keepdim=True).clamp_min(1e-12) + floor)
+    def forward(self, audio: Tensor  # [..., T] at the judge's own rate
+                ) -> Tensor:         # [..., F, 1 + T // hop]
+        "Analyse sound with both windows, and take the level away."
+        mel = self.mel @ self.power(audio, self.short)
+        pitch = self.power(audio, self.long)[..., self.pitch_bins, :]
         if not self.per_band:   # about -2 to 2, whatever was said
-            return torch.cat([(level(mel, (-2, -1), 1e-5) + 6) / 3, (level(pitch, -2, 1e-3) + 2) / 2], -2)
-        x = torch.cat([level(p, (-2, -1), 1e-6) for p in (mel, pitch)], -2)
+            mel, pitch = _less_level(mel, (-2, -1), 1e-5), _less_level(pitch, -2, 1e-3)
+            return torch.cat([(mel + 6) / 3, (pitch + 2) / 2], -2)
+        x = torch.cat([_less_level(p, (-2, -1), 1e-6) for p in (mel, pitch)], -2)
         return (x - x.mean(-1, keepdim=True)) / (x.std(-1, unbiased=False, keepdim=True) + 1e-2)
+
+# %% ../nbs/53_judge.ipynb #228008fb
+@patch
+def power(self: JudgeFeatures, audio: Tensor,  # [..., T]
+          window: Tensor) -> Tensor:           # [..., bins, frames]
+    "Measure the power spectrum through a window."
+    spectrum = torch.stft(audio, self.n_fft, self.hop, len(window), window, center=True, pad_mode="constant",
+                          return_complex=True)
+    return spectrum.abs().square()
+
+def _less_level(power, axes, floor):
+    return torch.log(power / power.mean(axes, keepdim=True).clamp_min(1e-12) + floor)
 
 # %% ../nbs/53_judge.ipynb #d3660159
 @dataclass
@@ -118,35 +130,36 @@ def collate(features: Sequence[Tensor],     # `Judge.features` of each utterance
         raise JudgeError(f"{len(features)} utterances but {len(pinyin)} pinyin lists; give one list to each, "
                          "at least one")
     tokens = [encode_pinyin(syllables) for syllables in pinyin]
-    pad = lambda rows: nn.utils.rnn.pad_sequence(rows, batch_first=True)
-    return JudgeBatch(pad([f.mT for f in features]).mT.contiguous(), torch.tensor([f.shape[-1] for f in features]),
-                      pad(tokens), torch.tensor([len(row) for row in tokens]))
+    lengths, counts = torch.tensor([f.shape[-1] for f in features]), torch.tensor([len(row) for row in tokens])
+    padded = pad_sequence([f.mT for f in features], batch_first=True).mT.contiguous()
+    return JudgeBatch(padded, lengths, pad_sequence(tokens, batch_first=True), counts)
 
 # %% ../nbs/53_judge.ipynb #bc38db59
+def _stripes(size, ends, widest, n_masks, generator):  # ends [B] -> [B, size] bool
+    width, start = (torch.rand(len(ends), n_masks, 1, generator=generator).to(ends.device) for _ in range(2))
+    width = width * widest
+    start = start * (ends.view(-1, 1, 1) - width).clamp_min(0)
+    grid = torch.arange(size, device=ends.device)
+    return ((grid >= start) & (grid < start + width)).any(1)
+
+# %% ../nbs/53_judge.ipynb #5cffdd4f
 def mask_features(features: Tensor,  # [B, F, frames], standardised
-                  lengths: Tensor,   # [B]
+                  lengths: Tensor,   # [B], on the same device
                   generator: torch.Generator | None = None,
-                  n_masks: int = 2,  # stripes of each kind
-                  frames: int = 5,   # longest stripe in time
-                  bands: int = 12    # widest stripe in frequency
+                  config: AugmentConfig = AugmentConfig()  # its `masks`, `mask_frames` and `mask_bands`
                   ) -> Tensor:
     "Blank random stripes in time and frequency, so that no single frame or band decides (SpecAugment)."
-    batch, n_bands, n_frames = features.shape
-    draw = lambda: torch.rand(batch, n_masks, 1, generator=generator).to(features.device)
-    def stripes(size, ends, widest):
-        width = draw() * widest
-        start = draw() * (ends.view(-1, 1, 1) - width).clamp_min(0)
-        grid = torch.arange(size, device=features.device)
-        return ((grid >= start) & (grid < start + width)).any(1)
-    hidden = (stripes(n_bands, torch.full_like(lengths, n_bands), bands)[:, :, None]
-              | stripes(n_frames, lengths, frames)[:, None, :])
-    return features.masked_fill(hidden, 0.0)
+    _, n_bands, n_frames = features.shape
+    bands = _stripes(n_bands, torch.full_like(lengths, n_bands), config.mask_bands, config.masks, generator)
+    frames = _stripes(n_frames, lengths, config.mask_frames, config.masks, generator)
+    return features.masked_fill(bands[:, :, None] | frames[:, None, :], 0.0)
 
 # %% ../nbs/53_judge.ipynb #e71370e5
 def _one_way(layer, direction, x):  # a bidirectional GRU, 0 or 1, [B, L, D] -> [B, L, D]
     weights, zero = list(layer.parameters())[4 * direction:][:4], x.new_zeros(1, len(x), layer.hidden_size)
     return torch.gru(x, zero, weights, True, 1, 0.0, layer.training, False, True)[0]
 
+# %% ../nbs/53_judge.ipynb #c28fb2a8
 def _turned(x, lengths):  # [B, L, D], [B] -> each utterance from its own end, its padding still behind it
     from_end = (lengths.to(x.device)[:, None] - 1 - torch.arange(x.shape[1], device=x.device)).clamp_min(0)
     return x.gather(1, from_end[..., None].expand_as(x))
@@ -160,17 +173,18 @@ class JudgeNetwork(nn.Module):
     def __init__(self, config: JudgeConfig = JudgeConfig()):
         super().__init__()
         if not config.speeds or min(config.speeds) <= 0:
-            raise JudgeError(f"a judge hears a sound at one speed or more, each above 0, not at {config.speeds}")
-        self.config, self.listener = config, JudgeFeatures(config)
-        width = config.width
-        self.stem = nn.ModuleList([nn.Conv1d(self.listener.width, width, 5, 2, 2), nn.Conv1d(width, width, 5, 2, 2)])
+            raise JudgeError(f"a judge hears at one speed or more, each above 0, not at {config.speeds}")
+        self.config, self.listener, width = config, JudgeFeatures(config), config.width
+        self.stem = nn.ModuleList(nn.Conv1d(n, width, 5, 2, 2) for n in (self.listener.width, width))
         self.layers = nn.ModuleList(nn.GRU(width, width, batch_first=True, bidirectional=True)
                                     for _ in range(config.layers))
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(config.layers))
         self.head, self.drop = nn.Linear(width, len(TOKENS)), nn.Dropout(config.dropout)
 
-    def forward(self, features,
-                lengths):  # [B, F, frames], [B] -> log-probabilities [B, frames / 4, tokens], lengths [B]
+    def forward(self, features: Tensor,  # [B, F, frames]
+                lengths: Tensor          # [B]
+                ) -> tuple:              # log-probabilities [B, frames / 4, tokens], lengths [B]
+        "Score every token in every fourth frame."
         x = features
         for conv in self.stem:             # zeros behind a short utterance stay zeros: company changes nothing
             x, lengths = F.gelu(conv(x)), (lengths + 1) // 2
@@ -187,75 +201,69 @@ class JudgeNetwork(nn.Module):
 
 # %% ../nbs/53_judge.ipynb #edeb12ad
 def vote(takes: Sequence[Tensor]  # log-probabilities of one sound heard several times, each [frames, tokens]
-          ) -> list[int]:          # token numbers, blanks and repeats gone
-    "Let each take propose the reading of its best path, and return the one that all takes together find likeliest."
+         ) -> list[int]:          # token numbers, blanks and repeats gone
+    "Let each take propose the reading of its best path; return the one that all together find likeliest."
     readings = list(dict.fromkeys(tuple(k for k, _ in itertools.groupby(take.argmax(-1).tolist()) if k)
                                   for take in takes))
     if len(readings) == 1:
         return list(readings[0])
-    nats = lambda take, tokens: F.ctc_loss(take[:, None], torch.tensor(tokens).view(1, -1).long(), (len(take),),
-                                           (len(tokens),), reduction="sum")
-    return list(min(readings, key=lambda tokens: sum(float(nats(take, tokens)) for take in takes)))
+    return list(min(readings, key=lambda tokens: sum(_nats(take, tokens) for take in takes)))
+
+def _nats(take, tokens):  # how unlikely a take finds a reading
+    tokens = torch.tensor(tokens).view(1, -1).long()
+    return float(F.ctc_loss(take[:, None], tokens, (len(take),), (tokens.shape[1],), reduction="sum"))
 
 # %% ../nbs/53_judge.ipynb #e8aeecbe
-def _audible(audio):
-    return (
-        audio.ndim == 1
-        and audio.numel() > 0
-        and bool(torch.isfinite(audio).all())
-        and float(audio.abs().max()) > 1e-4
-    )
+def stretch(audio: Tensor,   # [T]
+            factor: float    # of its length
+            ) -> Tensor:     # [factor x T], all frequencies moved by the same factor
+    "Play a sound slower or faster, pitch and all."
+    if factor == 1:
+        return audio
+    size = max(1, round(len(audio) * factor))
+    return F.interpolate(audio[None, None], size=size, mode="linear")[0, 0]
 
-def _stretch(audio, factor):  # [T] -> [factor x T], all frequencies moved by the same factor
-    return audio if factor == 1 else F.interpolate(audio[None, None], size=max(1, round(len(audio) * factor)),
-                                                   mode="linear")[0, 0]
+def is_audible(audio: Tensor) -> bool:
+    "Say whether something can be heard: one channel, not empty, finite, not silent."
+    if audio.ndim != 1 or not audio.numel() or not torch.isfinite(audio).all():
+        return False
+    return float(audio.abs().max()) > 1e-4
+
+# %% ../nbs/53_judge.ipynb #ad351998
+def _takes(judge, sounds, speed):
+    "Return the log-probabilities of each sound, heard at one speed."
+    rate = judge.config.sample_rate
+    batch = collate([judge.features(stretch(sound, 1 / speed), rate) for sound in sounds], [[]] * len(sounds))
+    batch = batch.to(judge.head.weight.device)
+    scores, lengths = judge(batch.features, batch.lengths)
+    return [of_one[:length] for of_one, length in zip(scores.cpu(), lengths.tolist())]
 
 @torch.no_grad()
 def _hear(judge, audios, sample_rate, size):
     "Return the syllables of each sound; similar lengths share a batch."
     heard, device, rate = [[] for _ in audios], judge.head.weight.device, judge.config.sample_rate
     audios = [torch.as_tensor(audio).detach().float() for audio in audios]
-    good = sorted((i for i, audio in enumerate(audios) if _audible(audio)), key=lambda i: len(audios[i]))
+    good = sorted((i for i, audio in enumerate(audios) if is_audible(audio)), key=lambda i: len(audios[i]))
     for some in (good[i:i + size] for i in range(0, len(good), size)):
         sounds = [resample(audios[i].to(device), sample_rate, rate) for i in some]
-        takes = []
-        for speed in judge.config.speeds:
-            batch = collate([judge.features(_stretch(sound, 1 / speed), rate) for sound in sounds],
-                            [[]] * len(some)).to(device)
-            scores, lengths = judge(batch.features, batch.lengths)
-            takes.append([of_one[:length] for of_one, length in zip(scores.cpu(), lengths.tolist())])
+        takes = [_takes(judge, sounds, speed) for speed in judge.config.speeds]
         for i, of_one in zip(some, zip(*takes)):
             heard[i] = decode_tokens(vote(of_one))
     return heard
 
-# %% ../nbs/53_judge.ipynb #81356ff4
-class _Kept:
-    def save_pretrained(self, folder: str | Path, name: str = "", card: dict | None = None) -> Path:
-        "Store the weights as <name>-judge.safetensors with their card; returns the path."
-        return save_weights(Path(folder) / f"{name}{'-' if name else ''}judge.safetensors", self, self.config,
-                            dict(card or {}, tokens=TOKENS))
-
-    @classmethod
-    def from_pretrained(cls, name_or_path: str | Path) -> Judge:
-        "Load a judge by name, file, folder or hub id, frozen; its card is in `.card`. Raises `PretrainedError`."
-        state, card = load_weights(name_or_path, "judge")
-        if card.get("tokens") != TOKENS:
-            raise PretrainedError(f"{name_or_path} was trained on other tokens; train it again")
-        judge = cls(from_dict(JudgeConfig, card["config"]))
-        judge.load_state_dict(state)
-        judge.card = card
-        return judge.eval().requires_grad_(False)
-
 # %% ../nbs/53_judge.ipynb #94b1c821
-class Judge(_Kept, JudgeNetwork):
+class Judge(JudgeNetwork):
     "Recognise toned syllables: `batch` and `loss` to train, `transcribe` to use, `from_pretrained` to load."
-    def features(self, audio: Tensor, sample_rate: int = SAMPLE_RATE) -> Tensor:
-        "Standardise sound [T] or [B, T] into [F, frames] or [B, F, frames], a frame each 10 ms; level and microphone drop out."
+    def features(self, audio: Tensor,              # [T] or [B, T]
+                 sample_rate: int = SAMPLE_RATE    # of `audio`, hertz
+                 ) -> Tensor:                      # [F, frames] or [B, F, frames], a frame each 10 ms
+        "Standardise sound: level and microphone drop out."
         return self.listener(resample(audio, sample_rate, self.config.sample_rate))
 
-    def batch(self, audios: Sequence[Tensor], pinyin: Sequence[Sequence[str]],
+    def batch(self, audios: Sequence[Tensor],      # each [T]
+              pinyin: Sequence[Sequence[str]],     # the toned syllables that each says
               sample_rate: int = SAMPLE_RATE) -> JudgeBatch:
-        "Make a training batch from sounds, each [T], and the toned syllables that each says."
+        "Make a training batch from sounds and what they say."
         return collate([self.features(audio, sample_rate) for audio in audios], pinyin)
 
     def loss(self, batch: JudgeBatch, generator: torch.Generator | None = None) -> Tensor:
@@ -264,22 +272,45 @@ class Judge(_Kept, JudgeNetwork):
         scores, lengths = self(features, batch.lengths)
         return F.ctc_loss(scores.transpose(0, 1), batch.tokens, lengths, batch.token_lengths, zero_infinity=True)
 
-    def transcribe(self, audio: Tensor, sample_rate: int = SAMPLE_RATE) -> list[str]:
-        "Hear toned syllables in sound [T]; silent, empty or non-finite sound gives []."
-        return self.transcribe_batch([audio], sample_rate)[0]
+# %% ../nbs/53_judge.ipynb #5da5a7da
+@patch
+def transcribe_batch(self: Judge, audios: Sequence[Tensor],  # each [T]
+                     sample_rate: int = SAMPLE_RATE,         # of all, hertz
+                     size: int = 16                          # sounds at a time
+                     ) -> list[list[str]]:
+    "Hear several sounds; silent, empty or non-finite sound gives []."
+    was_training = self.training
+    heard = _hear(self.eval(), audios, sample_rate, size)
+    self.train(was_training)
+    return heard
 
-    def transcribe_batch(self, audios: Sequence[Tensor], sample_rate: int = SAMPLE_RATE,
-                         size: int = 16) -> list[list[str]]:
-        "Hear several sounds, `size` at a time."
-        was_training = self.training
-        heard = _hear(self.eval(), audios, sample_rate, size)
-        self.train(was_training)
-        return heard
+@patch
+def transcribe(self: Judge, audio: Tensor, sample_rate: int = SAMPLE_RATE) -> list[str]:
+    "Hear toned syllables in sound [T]; silent, empty or non-finite sound gives []."
+    return self.transcribe_batch([audio], sample_rate)[0]
+
+# %% ../nbs/53_judge.ipynb #81356ff4
+@patch
+def save_pretrained(self: Judge, folder: str | Path, name: str = "", card: dict | None = None) -> Path:
+    "Store the weights as <name>-judge.safetensors with their card; returns the path."
+    path = Path(folder) / f"{name}{'-' if name else ''}judge.safetensors"
+    return save_weights(path, self, self.config, dict(card or {}, tokens=TOKENS))
+
+@patch(cls_method=True)
+def from_pretrained(cls: Judge, name_or_path: str | Path) -> Judge:
+    "Load a judge by name, file, folder or hub id, frozen, with its `.card`; raises `PretrainedError`."
+    state, card = load_weights(name_or_path, "judge")
+    if card.get("tokens") != TOKENS:
+        raise PretrainedError(f"{name_or_path} was trained on other tokens; train it again")
+    judge = cls(from_dict(JudgeConfig, card["config"]))
+    judge.load_state_dict(state)
+    judge.card = card
+    return judge.eval().requires_grad_(False)
 
 # %% ../nbs/53_judge.ipynb #2c0b3454
 @runtime_checkable
 class Recogniser(Protocol):
-    "Describe what any recogniser must offer to mark the work: Whisper, Paraformer and SenseVoice fit behind it."
+    "Describe what any recogniser must offer to score the work: Whisper and Paraformer fit behind it."
     def transcribe(self, audio: Tensor,  # [T]
                    sample_rate: int      # of `audio`, hertz
                    ) -> list[str]:       # toned syllables, [] where nothing can be heard
@@ -287,92 +318,122 @@ class Recogniser(Protocol):
         ...
 
 # %% ../nbs/53_judge.ipynb #f432c3d9
-def augment(audio: Tensor,  # [B, T] at the judge's rate
-            generator: torch.Generator) -> Tensor:
-    "Smear, tilt and hiss each sound by random amounts, as coders, rooms and microphones do."
-    draw = lambda low, high, *shape: low + (high - low) * torch.rand(len(audio), *shape, generator=generator)
-    size = int(2 ** torch.randint(7, 11, (1,), generator=generator))   # 8 to 64 ms at 16 kHz
+def _uniform(n, low, high, shape, generator):  # a number for each of n sounds
+    return low + (high - low) * torch.rand(n, *shape, generator=generator)
+
+def _smear(audio, generator, config):
+    "Change magnitudes and phases of a spectrogram by random amounts."
+    size = config.windows[int(torch.randint(len(config.windows), (1,), generator=generator))]
     stft = dict(n_fft=size, hop_length=size // 4, window=torch.hann_window(size))
     x = torch.stft(audio, **stft, return_complex=True, pad_mode="constant")
-    noise = lambda: torch.randn(x.shape, generator=generator)
-    x = x * torch.polar(torch.exp(draw(0, 0.8, 1, 1) * noise()), draw(0, 1.5, 1, 1) * noise())
-    x = torch.istft(x, **stft, length=audio.shape[1])
-    power = audio.square().mean(1, keepdim=True)
-    x = x + torch.randn(audio.shape, generator=generator) * (power * 10 ** (-draw(10, 50, 1) / 10)).sqrt()
-    return x - draw(-0.5, 0.5, 1) * F.pad(x, (1, -1))   # a first difference or sum: treble up, or down
+    loudness = _uniform(len(x), 0, config.loudness, (1, 1), generator)
+    loudness = loudness * torch.randn(x.shape, generator=generator)
+    phase = _uniform(len(x), 0, config.phase, (1, 1), generator)
+    phase = phase * torch.randn(x.shape, generator=generator)
+    return torch.istft(x * torch.polar(torch.exp(loudness), phase), **stft, length=audio.shape[1])
+
+# %% ../nbs/53_judge.ipynb #afc059fb
+def augment(audio: Tensor,  # [B, T] at the judge's rate
+            generator: torch.Generator, config: AugmentConfig = AugmentConfig()) -> Tensor:
+    "Smear, tilt and hiss each sound by random amounts, as coders, rooms and microphones do."
+    x, power = _smear(audio, generator, config), audio.square().mean(1, keepdim=True)
+    noise = torch.randn(audio.shape, generator=generator)
+    decibels = _uniform(len(x), *config.noise, (1,), generator)
+    x = x + noise * (power * 10 ** (-decibels / 10)).sqrt()
+    tilt = _uniform(len(x), -config.tilt, config.tilt, (1,), generator)
+    return x - tilt * F.pad(x, (1, -1))   # a first difference or sum: treble up, or down
 
 # %% ../nbs/53_judge.ipynb #b437fb7a
 def perturb_speed(audio: Tensor,  # [T]
-          generator: torch.Generator,
-          most: float = 0.12      # largest change of length, as a share
-          ) -> Tensor:            # [T'], all its frequencies moved by the same factor
+                  generator: torch.Generator,
+                  most: float = AugmentConfig.speed  # largest change of length, as a share
+                  ) -> Tensor:    # [T'], all its frequencies moved by the same factor
     "Play a sound faster or slower by a random amount, pitch and all."
-    return _stretch(audio, 1 + most * (2 * float(torch.rand(1, generator=generator)) - 1))
+    return stretch(audio, 1 + most * (2 * float(torch.rand(1, generator=generator)) - 1))
 
 # %% ../nbs/53_judge.ipynb #dbccd309
 class JudgeTask(nn.Module):
     "Learn to hear toned syllables in a corpus, for `training.fit`."
-    def __init__(self, preset: Preset, corpus: Corpus, utterances: list, progress: bool = False):
+    def __init__(self, preset: Preset, corpus: Corpus, utterances: list, progress: bool = False,
+                 config: AugmentConfig = AugmentConfig()):
         super().__init__()
-        self.judge, rate = Judge(preset.judge), preset.judge.sample_rate
-        read = tqdm(utterances, "reading the corpus", disable=not progress)
-        rows = [(resample(corpus.audio(u), SAMPLE_RATE, rate).half(), encode_pinyin(u.pinyin), u.speaker) for u in read]
-        self.examples = sorted((e for e in rows if len(e[0]) <= preset.train_judge.seconds * rate),
-                               key=lambda e: len(e[0]))
+        self.judge, self.config, self.bucket = Judge(preset.judge), config, preset.train_judge.bucket
+        rows = [self.example(corpus, u) for u in tqdm(utterances, "reading the corpus", disable=not progress)]
+        longest = preset.train_judge.seconds * preset.judge.sample_rate
+        self.examples = sorted((e for e in rows if len(e[0]) <= longest), key=lambda e: len(e[0]))
         lengths = torch.tensor([float(len(sound)) for sound, *_ in self.examples])
-        self.weights = sampling_weights([who for *_, who in self.examples], lengths)
+        self.weights = sampling_weights([speaker for *_, speaker in self.examples], lengths)
 
-    def batch(self, generator, size):
-        sounds, tokens, _ = zip(*(self.examples[i] for i in length_bucket(self.weights, size, generator)))
-        sounds = [perturb_speed(sound.float(), generator) for sound in sounds]
-        rough, joined = (torch.rand(2, generator=generator) < 0.5).tolist()
-        if joined and size % 2 == 0:
-            sounds, tokens = ([torch.cat(two) for two in zip(some[::2], some[1::2])] for some in (sounds, tokens))
-        lengths, token_lengths = (torch.tensor([len(one) for one in some]) for some in (sounds, tokens))
-        audio, tokens = (nn.utils.rnn.pad_sequence(some, batch_first=True) for some in (sounds, tokens))
-        return dict(audio=augment(audio, generator) if rough else audio, lengths=lengths, tokens=tokens,
-                    token_lengths=token_lengths)
+    def example(self, corpus: Corpus, utterance) -> tuple:
+        "Read one utterance: sound at the judge's rate in 16 bits, tokens, speaker."
+        sound = resample(corpus.audio(utterance), SAMPLE_RATE, self.judge.config.sample_rate)
+        return sound.half(), encode_pinyin(utterance.pinyin), utterance.speaker
 
-    def forward(self, b):
-        rate, pad = self.judge.config.sample_rate, nn.utils.rnn.pad_sequence
+    def forward(self, b: dict) -> tuple:
+        "Return the CTC loss of a batch; it has no terms."
+        rate = self.judge.config.sample_rate
         features = [self.judge.features(a[:n], rate).mT for a, n in zip(b["audio"], b["lengths"].tolist())]
         lengths = torch.tensor([len(f) for f in features], device=b["audio"].device)
-        return self.judge.loss(JudgeBatch(pad(features, batch_first=True).mT, lengths, b["tokens"],
-                                          b["token_lengths"])), {}
+        batch = JudgeBatch(pad_sequence(features, batch_first=True).mT, lengths, b["tokens"], b["token_lengths"])
+        return self.judge.loss(batch), {}
+
+# %% ../nbs/53_judge.ipynb #7289d870
+@patch
+def batch(self: JudgeTask, generator: torch.Generator, size: int) -> dict:
+    "Draw `size` sounds of like length, perturbed; by chance damaged, and by chance joined in pairs."
+    places = length_bucket(self.weights, size, generator, self.bucket)
+    sounds, tokens, _ = zip(*(self.examples[i] for i in places))
+    sounds = [perturb_speed(sound.float(), generator, self.config.speed) for sound in sounds]
+    damaged, joined = (torch.rand(2, generator=generator) < self.config.share).tolist()
+    if joined and size % 2 == 0:
+        sounds, tokens = ([torch.cat(two) for two in zip(some[::2], some[1::2])] for some in (sounds, tokens))
+    lengths, token_lengths = (torch.tensor([len(one) for one in some]) for some in (sounds, tokens))
+    audio, tokens = (pad_sequence(some, batch_first=True) for some in (sounds, tokens))
+    if damaged:
+        audio = augment(audio, generator, self.config)
+    return dict(audio=audio, lengths=lengths, tokens=tokens, token_lengths=token_lengths)
 
 # %% ../nbs/53_judge.ipynb #2424c2e8
-def train_judge(preset: Preset | str = "mini", corpus: Corpus | None = None, folder: str | Path = "out/train/judge",
-                start: str | None = None, steps: int | None = None, minutes: float | None = None,
-                batch: int | None = None,
+def train_judge(preset: Preset | str = "mini",
+                corpus: Corpus | None = None,        # default: the embedded corpus
+                folder: str | Path = "out/train/judge",
+                warm_start: str | None = None,       # weights to go on from, of the same sizes
+                steps: int | None = None, minutes: float | None = None, batch: int | None = None,
                 device: str | None = None, progress: bool = True, callback=None) -> Run:
-    "Train the judge on the train split alone and store `<preset>-judge.safetensors` in `folder`; run again to go on."
-    preset, corpus, config = set_up_training("judge", preset, corpus, steps, batch, start, progress)
+    "Train the judge on the train split alone; store `<preset>-judge.safetensors`; run again to go on."
+    preset, corpus, config = set_up_training("judge", preset, corpus, steps, batch, warm_start, progress)
     task = JudgeTask(preset, corpus, [u for u in corpus.split("train") if u.pinyin], progress)
-    known, before = load_weights(start, "judge") if start else (None, None)
-    if known:
-        try:
-            task.judge.load_state_dict(known)
-        except RuntimeError:
-            raise PretrainedError(f"{start} is a judge of other sizes than preset {preset.name}'s; train from "
-                                  "nothing") from None
+    before = _load_known(task.judge, warm_start, preset.name) if warm_start else None
     run = fit(task, config, folder, minutes, device, progress, callback, f"judge ({preset.name})")
     task.load_state_dict(run.average.values)
     task.judge.save_pretrained(folder, preset.name, run_card(run, corpus, before))
     return run
+
+# %% ../nbs/53_judge.ipynb #9953857b
+def _load_known(judge, weights, name):
+    "Load weights into a judge and return their card; raises `PretrainedError` where they don't fit."
+    state, card = load_weights(weights, "judge")
+    try:
+        judge.load_state_dict(state)
+    except RuntimeError:
+        raise PretrainedError(f"{weights} is a judge of other sizes than preset {name}'s; train from "
+                              "nothing") from None
+    return card
 
 # %% ../nbs/53_judge.ipynb #3c7b8924
 def plant_errors(pinyin: Sequence[Sequence[str]],  # toned syllables of each utterance
                  share: float,                     # of all syllables, 0 to 1
                  kind: str = "syllables",          # or "tones"
                  seed: int = 0) -> list[list[str]]:
-    "Swap a known share of syllables for others, or of tones for other tones; raises `JudgeError` where there is nothing to swap."
+    "Swap a known share of syllables or tones for others; raises `JudgeError` where there is nothing to swap."
     draw, planted = random.Random(seed), [list(tokens) for tokens in pinyin]
     places = [(i, j) for i, tokens in enumerate(planted) for j in range(len(tokens))]
     pool = sorted({token for tokens in planted for token in tokens})
     for i, j in draw.sample(places, round(share * len(places))):
         base, tone = split_tone(planted[i][j])
-        others = [f"{base}{k}" for k in range(1, 5)
-                  if k != tone] if kind == "tones" else [p for p in pool if split_tone(p)[0] != base]
+        others = [p for p in pool if split_tone(p)[0] != base]
+        if kind == "tones":
+            others = [f"{base}{k}" for k in range(1, 5) if k != tone]
         if not others:
             raise JudgeError("planting errors needs at least two different syllables")
         planted[i][j] = draw.choice(others)
@@ -387,6 +448,7 @@ class Calibration:
     measured: list[Rate]
     slope: float          # 1 = each planted error is found
 
+# %% ../nbs/53_judge.ipynb #6d667b0b
 def calibrate(references: Sequence[Sequence[str]],   # what was said in each utterance
               hypotheses: Sequence[Sequence[str]],   # what the judge heard
               kind: str = "syllables",               # or "tones"
@@ -394,5 +456,6 @@ def calibrate(references: Sequence[Sequence[str]],   # what was said in each utt
               seed: int = 0) -> Calibration:
     "Measure planted errors with a judge's readings of the true recordings."
     measure = tone_error_rate if kind == "tones" else syllable_error_rate
-    measured = [measure(plant_errors(references, share, kind, seed + i), hypotheses) for i, share in enumerate(shares)]
+    measured = [measure(plant_errors(references, share, kind, seed + i), hypotheses)
+                for i, share in enumerate(shares)]
     return Calibration(kind, list(shares), measured, float(np.polyfit(shares, measured, 1)[0]))

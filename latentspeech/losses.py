@@ -9,7 +9,7 @@ import torch, torch.nn.functional as F
 from torch import nn, Tensor
 from torch.nn.utils.parametrizations import weight_norm
 from torchaudio.functional import melscale_fbanks
-from .config import SAMPLE_RATE
+from .config import SAMPLE_RATE, DiscriminatorConfig, LossConfig
 
 # %% auto #0
 __all__ = ['WINDOWS', 'FLOOR', 'LossError', 'magnitude', 'mel_distance', 'spectral_convergence', 'stft_distance', 'band_distance',
@@ -20,8 +20,7 @@ __all__ = ['WINDOWS', 'FLOOR', 'LossError', 'magnitude', 'mel_distance', 'spectr
 class LossError(ValueError):
     "Report signals that cannot be compared."
 
-WINDOWS = (2048, 1024, 512, 256, 128)          # samples at 48 kHz: 43 ms down to 2.7 ms
-FLOOR = 1e-4                                   # -80 dB: what is quieter counts as equal
+WINDOWS, FLOOR = LossConfig.windows, LossConfig.floor   # samples; -80 dB: what is quieter counts as equal
 
 # %% ../nbs/13_losses.ipynb #1b1cc03a
 def _pair(prediction, target):
@@ -100,7 +99,7 @@ def band_distance(prediction: Tensor, target: Tensor  # [B, n_bands, frames]
 
 # %% ../nbs/13_losses.ipynb #6e1b5359
 def paper_loss(bands: Tensor, true_bands: Tensor,      # [B, n_bands, frames]
-               windows: tuple = (512, 256, 128, 64, 32)  # samples of a band
+               windows: tuple = LossConfig.paper_windows # samples of a band
                ) -> Tensor:
     "Compute the authors' loss: a multi-scale mel distance of every band on its own, plus the bands' squared error."
     return mel_distance(bands, true_bands, windows, SAMPLE_RATE // bands.shape[-2]) + F.mse_loss(bands, true_bands)
@@ -110,9 +109,9 @@ class ReconstructionLoss(nn.Module):
     "Add up what `base` is trained with; each spectrum is computed once for both spectral terms."
     def __init__(self,
                  windows: tuple = WINDOWS,  # samples
-                 mel: float = 1.0,          # weight of the log-mel distance
-                 convergence: float = 1.0,  # weight of the spectral convergence
-                 band: float = 1.0          # weight of the relative band error
+                 mel: float = LossConfig.mel,  # weight of the log-mel distance
+                 convergence: float = LossConfig.convergence,  # weight of the spectral convergence
+                 band: float = LossConfig.band  # weight of the relative band error
                  ):
         super().__init__()
         self.windows, self.weights = windows, dict(mel=mel, convergence=convergence, band=band)
@@ -153,8 +152,8 @@ def _score(layers, x):
 class MultiPeriodDiscriminator(nn.Module):
     "Judge every 2nd, 3rd, 5th ... sample on its own, where a wrong pitch period shows (HiFi-GAN)."
     def __init__(self,
-                 periods: tuple = (2, 3, 5, 7, 11),     # samples
-                 widths: tuple = (1, 16, 32, 64, 128)   # channels
+                 periods: tuple = DiscriminatorConfig.periods,       # samples
+                 widths: tuple = DiscriminatorConfig.period_widths   # channels
                  ):
         super().__init__()
         self.periods, self.nets = periods, nn.ModuleList(_stack(widths, (5, 1), (3, 1), (2, 0), (3, 1))
@@ -168,8 +167,8 @@ class MultiPeriodDiscriminator(nn.Module):
 class MultiResolutionDiscriminator(nn.Module):
     "Judge complex spectrograms at several windows, where blur and buzz show (UnivNet, EnCodec)."
     def __init__(self,
-                 windows: tuple = (2048, 1024, 512),  # samples
-                 widths: tuple = (2, 16, 32, 32)      # channels
+                 windows: tuple = DiscriminatorConfig.windows,       # samples
+                 widths: tuple = DiscriminatorConfig.window_widths   # channels
                  ):
         super().__init__()
         self.windows, self.nets = windows, nn.ModuleList(_stack(widths, (7, 3), (2, 1), (3, 1), (3, 3))

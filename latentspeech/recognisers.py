@@ -9,7 +9,7 @@ import torch
 from .files import MissingExtra
 from .audio import resample
 from .config import SAMPLE_RATE
-from .judge import Judge, _audible
+from .judge import Judge, is_audible
 from .text import TextError, to_pinyin
 
 # %% auto #0
@@ -43,7 +43,7 @@ class TextRecogniser:
     def transcribe(self, audio: torch.Tensor, sample_rate: int = SAMPLE_RATE) -> list[str]:
         "Hear sound [T]; silent, empty or non-finite sound gives []. Raises `MissingExtra` without the package."
         audio = torch.as_tensor(audio).detach().cpu().float()
-        if not _audible(audio):
+        if not is_audible(audio):
             return []
         if self.model is None:
             self.model = self.load()

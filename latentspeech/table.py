@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from .files import write_atomically
 from .metrics import Rate, bootstrap_interval
-from .tasks import machine
+from .training import describe_machine
 
 # %% auto #0
 __all__ = ['FIELDS', 'Row', 'measured', 'check_ordering', 'ResultsTable', 'RecordError', 'record', 'recorded']
@@ -150,7 +150,7 @@ def record(path: str | Path,          # data/results/<notebook>.json
            ) -> Path:
     "Keep measured rows with all that their repetition needs."
     facts = dict(command=command, seed=seed, split_sha256=split_sha256, weights_sha256=weights_sha256,
-                 machine=machine(), date=str(date.today()), **more, rows=[_finite(row) for row in rows])
+                 machine=describe_machine(), date=str(date.today()), **more, rows=[_finite(row) for row in rows])
     write_atomically(Path(path), (json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
     return Path(path)
 

@@ -4,7 +4,7 @@
 
 # %% ../nbs/40_training.ipynb #85d2387a
 from __future__ import annotations
-import hashlib, io, json, math, os, pickle, signal, socket, threading, time, warnings
+import hashlib, io, json, math, os, pickle, platform, signal, threading, time, warnings
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 import numpy as np
@@ -12,12 +12,13 @@ import torch
 from fastcore.basics import patch
 from torch import nn
 from tqdm.auto import tqdm
-from .config import TrainConfig, to_dict
-from .files import write_atomically
+from .config import TrainConfig, from_dict, to_dict
+from .files import FolderInUse, folder_lock, sha256, write_atomically
 
 # %% auto #0
-__all__ = ['step_generator', 'seeded_step', 'learning_rate', 'Average', 'TrainingError', 'CheckpointCorrupt', 'save_checkpoint',
-           'read_checkpoint', 'latest_checkpoint', 'run_lock', 'Stop', 'Graphed', 'Run', 'fit', 'show_history']
+__all__ = ['step_generator', 'seeded_step', 'learning_rate', 'Average', 'TrainingError', 'CheckpointCorrupt', 'save_bytes',
+           'save_checkpoint', 'read_checkpoint', 'latest_checkpoint', 'Run', 'fit', 'Stop', 'Graphed',
+           'describe_machine', 'show_history']
 
 # %% ../nbs/40_training.ipynb #06d350be
 def step_generator(seed: int,    # the run's seed
@@ -37,18 +38,18 @@ def seeded_step(seed: int, step: int, rank: int = 0):
         yield
 
 # %% ../nbs/40_training.ipynb #6efb4360
-def learning_rate(config: TrainConfig,   # `learning_rate`, `warmup` and `schedule` are read
+def learning_rate(config: TrainConfig,   # its `learning_rate`, `warmup`, `schedule` and `final_rate`
                   step: int,             # from 0
-                  progress: float,       # share of the run that is done, in [0, 1]
-                  width: int = 256       # model width, for Noam's rule
+                  progress: float        # share of the run that is done, in [0, 1]
                   ) -> float:
     "Return the learning rate of a step."
-    warm = min(1.0, (step + 1) / max(1, config.warmup))
-    if config.schedule == "constant":
-        return config.learning_rate * warm
+    n, warmup, final = step + 1, max(1, config.warmup), config.final_rate
     if config.schedule == "noam":
-        return width ** -0.5 * min((step + 1) ** -0.5, (step + 1) * max(1, config.warmup) ** -1.5)
-    return config.learning_rate * warm * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
+        return config.noam_width ** -0.5 * min(n ** -0.5, n * warmup ** -1.5)
+    rate = config.learning_rate * min(1.0, n / warmup)
+    if config.schedule == "constant":
+        return rate
+    return rate * (final + (1 - final) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
 
 # %% ../nbs/40_training.ipynb #6af72b95
 class Average:
@@ -80,8 +81,8 @@ class CheckpointCorrupt(TrainingError):
                             else "no older one is left: start again, or restore a copy"))
 
 # %% ../nbs/40_training.ipynb #645ab749
-def _store(path: Path, data: bytes):
-    "Write `data` so that `path` holds all of it or is left as it was; raises `TrainingError` on a full or read-only disk."
+def save_bytes(path: Path, data: bytes):
+    "Write a file of a run in one step; raises `TrainingError` on a full or read-only disk."
     try:
         write_atomically(path, data)
     except OSError as e:
@@ -98,9 +99,9 @@ def save_checkpoint(folder: Path,   # made if need be
     torch.save(state, buffer)
     data = buffer.getvalue()
     path = folder / f"step-{step:08d}.pt"
-    _store(path, data)
-    manifest = dict(file=path.name, step=step, bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
-    _store(path.with_suffix(".json"), json.dumps(manifest).encode())
+    save_bytes(path, data)
+    manifest = dict(file=path.name, step=step, bytes=len(data), sha256=sha256(data))
+    save_bytes(path.with_suffix(".json"), json.dumps(manifest).encode())
     for old in sorted(folder.glob("step-*.json"))[:-keep]:
         old.unlink()
         old.with_suffix(".pt").unlink(missing_ok=True)
@@ -109,15 +110,13 @@ def save_checkpoint(folder: Path,   # made if need be
 # %% ../nbs/40_training.ipynb #477ce07e
 def read_checkpoint(manifest: Path) -> dict:
     "Return the state that a manifest announces; raises `CheckpointCorrupt`."
-    manifest = Path(manifest)
-    path = manifest.with_suffix(".pt")
+    path = Path(manifest).with_suffix(".pt")
     try:
-        said = json.loads(manifest.read_bytes())
+        expected = json.loads(manifest.read_bytes())["sha256"]
         data = path.read_bytes()
-        sha256 = said["sha256"]
     except (OSError, ValueError, KeyError, TypeError) as e:
         raise CheckpointCorrupt(path, f"unreadable: {e}") from e
-    if hashlib.sha256(data).hexdigest() != sha256:
+    if sha256(data) != expected:
         raise CheckpointCorrupt(path, "its SHA-256 differs from the manifest's")
     try:
         return torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
@@ -137,39 +136,153 @@ def latest_checkpoint(folder: Path) -> dict | None:
                 raise damaged from e
             warnings.warn(str(damaged), stacklevel=2)
 
+# %% ../nbs/40_training.ipynb #75be68a9
+class Run:
+    "Hold one training run: task, optimiser, average, history; step through it and save it."
+    def __init__(self, task: nn.Module, config: TrainConfig, folder: Path, device: str | None = None,
+                 name: str = "training"):
+        from accelerate import Accelerator
+        self.accelerator = Accelerator(cpu=device == "cpu")
+        self.config, self.folder, self.task, self.name = config, Path(folder), task, name
+        moving = [p for p in task.parameters() if p.requires_grad]
+        optimizer = torch.optim.AdamW(moving, config.learning_rate, config.betas, weight_decay=config.weight_decay,
+                                      fused=True)
+        self.model, self.optimizer = self.accelerator.prepare(task, optimizer)
+        self.average, self.graphed = Average(task, config.ema), None
+        alone_on_gpu = self.accelerator.device.type == "cuda" and self.accelerator.num_processes == 1
+        self.graphable = alone_on_gpu and getattr(task, "fixed_shapes", False)
+        self.step, self.seconds, self.parts, self.history, self.shown = 0, 0.0, 1, [], 0.0
+
+# %% ../nbs/40_training.ipynb #0b0115f3
+@patch
+def state(self: Run) -> dict:
+    "Return everything that `restore` needs."
+    return dict(step=self.step, seconds=self.seconds, config=to_dict(self.config), task=self.task.state_dict(),
+                average=self.average.values, optimizer=self.optimizer.state_dict(), history=self.history,
+                threads=torch.get_num_threads(), torch=str(torch.__version__))
+
+# %% ../nbs/40_training.ipynb #0f085328
+def _differences(config: TrainConfig, saved: dict) -> list:
+    "List the settings that would make a saved run another run; settings that it didn't know yet have their defaults."
+    now, then = to_dict(config), to_dict(from_dict(TrainConfig, saved))
+    return [f"{k}: {then[k]} then, {now[k]} now" for k in now
+            if k not in ("steps", "save_every") and list(np.ravel(now[k])) != list(np.ravel(then[k]))]
+
+# %% ../nbs/40_training.ipynb #1f493821
+@patch
+def restore(self: Run, state: dict):
+    "Go back to a saved state; raises `TrainingError` where the configuration differs."
+    if differences := _differences(self.config, state["config"]):
+        raise TrainingError(f"{self.folder} was made with another configuration ({'; '.join(differences)}); "
+                            "choose another folder")
+    if (state["threads"], state["torch"]) != (torch.get_num_threads(), str(torch.__version__)):
+        warnings.warn("threads or torch version differ from the saved run: results will be close, not bit-identical")
+    self.task.load_state_dict(state["task"])
+    self.optimizer.load_state_dict(state["optimizer"])
+    for k, v in state["average"].items():
+        self.average.values[k].copy_(v)
+    self.step, self.seconds, self.history = state["step"], state["seconds"], state["history"]
+
+# %% ../nbs/40_training.ipynb #ed4725cd
+def _draw_batch(run: Run) -> dict:
+    "Draw the batch of the present step, and keep this process's share of it."
+    accelerator = run.accelerator
+    batch = run.task.batch(step_generator(run.config.seed, run.step), run.config.batch)
+    mine = slice(accelerator.process_index, None, accelerator.num_processes)
+    return {k: v[mine].to(accelerator.device, non_blocking=True) for k, v in batch.items()}
+
+# %% ../nbs/40_training.ipynb #b1aeb5e4
+def _train_step(run: Run, progress: float) -> dict:
+    "Take one step of `run` and return its loss terms."
+    config, accelerator, batch = run.config, run.accelerator, _draw_batch(run)
+    for group in run.optimizer.param_groups:
+        group["lr"] = learning_rate(config, run.step, progress)
+    terms = _gradients(run, batch)
+    if config.clip:
+        terms["gradient"] = accelerator.clip_grad_norm_(run.model.parameters(), config.clip)
+    run.optimizer.step()
+    run.average.update(run.task, run.step)
+    run.step += 1
+    terms = {k: torch.as_tensor(v, device=accelerator.device).float() for k, v in terms.items()}
+    return {k: accelerator.reduce(v, "mean") for k, v in terms.items()}
+
+# %% ../nbs/40_training.ipynb #5ca0a15e
+def _report_non_finite(run: Run, error: FloatingPointError):
+    "Write what is needed to repeat a step whose loss was not finite, and raise `TrainingError`."
+    report = run.folder / f"not-finite-{run.step:08d}.json"
+    save_bytes(report, json.dumps(dict(step=run.step, seed=run.config.seed, error=str(error))).encode())
+    raise TrainingError(f"step {run.step}: {error}; nothing was changed, the last checkpoint stays; see "
+                        f"{report}") from error
+
+# %% ../nbs/40_training.ipynb #c6fb2368
+def _progress(run: Run, minutes: float | None) -> float:
+    "Return the share of a run that is done: 1 where steps or minutes are used up, or the loss has settled."
+    config = run.config
+    recent = [h["loss"] for h in run.history[-config.until_steps:] if h["step"] > run.step - config.until_steps]
+    if config.until and run.step >= config.until_steps and np.mean(recent) < config.until:
+        return 1.0
+    return max(run.step / config.steps, run.seconds / (60 * minutes) if minutes else 0)
+
+# %% ../nbs/40_training.ipynb #3c5cbbcd
+def _go(run: Run, stop: Stop, bar, minutes, callback):
+    "Take steps until all are taken, the time is up, or someone asks to stop."
+    began = time.monotonic() - run.seconds
+    while stop.signal is None and (done := _progress(run, minutes)) < 1:
+        try:
+            terms = _train_step(run, done)
+        except FloatingPointError as e:
+            _report_non_finite(run, e)
+        run.seconds = time.monotonic() - began
+        _record(run, terms, bar, minutes)
+        if callback:
+            callback(run, terms)
+        if run.accelerator.is_main_process and run.step % run.config.save_every == 0:
+            save_checkpoint(run.folder, run.step, run.state())
+
+# %% ../nbs/40_training.ipynb #d8b0e118
+def fit(task: nn.Module,             # `task.batch(generator, size)` -> tensors; `task(batch)` -> (loss, terms)
+        config: TrainConfig,         # steps, batch, rates, seed
+        folder: Path,                # checkpoints and history; a folder with a run in it goes on
+        minutes: float | None = None,  # end after this long, however many steps that is
+        device: str | None = None,   # "cpu" to stay off a GPU that is there
+        progress: bool = True,       # show a bar
+        callback=None,               # called as callback(run, terms) after each step
+        name: str = "training"       # what the bar says
+        ) -> Run:
+    "Train `task`, or go on where the run in `folder` stopped; raises `TrainingError`."
+    run = Run(task, config, folder, device, name)
+    main = run.accelerator.is_main_process
+    with Stop() as stop, _hold(folder) if main else nullcontext():
+        if saved := latest_checkpoint(folder):
+            run.restore(saved)
+        with _bar(run, progress and main) as bar:
+            _go(run, stop, bar, minutes, callback)
+        if main:
+            _finish(run, saved)
+    if stop.signal == signal.SIGTERM:
+        raise SystemExit(143)
+    return run
+
+# %% ../nbs/40_training.ipynb #fa092b02
+def _bar(run: Run, show: bool):
+    return tqdm(total=run.config.steps, initial=run.step, desc=run.name, disable=not show, mininterval=1,
+                dynamic_ncols=True)
+
+def _finish(run: Run, saved: dict | None):
+    "Write the history, and a checkpoint of steps that no checkpoint has."
+    save_bytes(run.folder / "history.json", json.dumps(dict(name=run.name, history=run.history)).encode())
+    if saved is None or run.step > saved["step"]:
+        save_checkpoint(run.folder, run.step, run.state())
+
 # %% ../nbs/40_training.ipynb #12759200
 @contextmanager
-def run_lock(folder: Path):
-    "Hold a folder for this process; raises `TrainingError` with the holder's pid and host."
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "run.lock"
-    mine = f"{os.getpid()} {socket.gethostname()}"
-    while True:
-        try:
-            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
-            break
-        except FileExistsError:
-            pid, host = (path.read_text().split() + ["0", "?"])[:2]
-            if host == socket.gethostname() and not _alive(int(pid)):
-                path.unlink(missing_ok=True)
-                continue
-            raise TrainingError(f"{folder} is in use by process {pid} on {host}; wait for it, or choose another folder")
+def _hold(folder: Path):
+    "Hold a run's folder; raises `TrainingError` with the holder's process and host."
     try:
-        os.write(descriptor, mine.encode())
-        os.close(descriptor)
-        yield
-    finally:
-        path.unlink(missing_ok=True)
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-        return pid > 0
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
+        with folder_lock(folder):
+            yield
+    except FolderInUse as e:
+        raise TrainingError(str(e)) from e
 
 # %% ../nbs/40_training.ipynb #3e4c812a
 class Stop:
@@ -191,18 +304,18 @@ class Stop:
             signal.signal(s, handler)
 
 # %% ../nbs/40_training.ipynb #0db75df7
-def _micro_batches(batch: dict, parts: int):
-    "Cut a batch into `parts` equal slices; the last ones may be empty and are left out."
+def _slices(batch: dict, parts: int):
+    "Cut a batch into `parts` equal slices, each with its share; the last ones may be empty and are left out."
     size = len(next(iter(batch.values())))
     cut = math.ceil(size / parts)
     for a in range(0, size, cut):
         yield {k: v[a:a + cut] for k, v in batch.items()}, min(cut, size - a) / size
 
 # %% ../nbs/40_training.ipynb #bc667750
-def _gradients(accelerator, task, batch: dict, parts: int) -> dict:
+def _accumulate(accelerator, task, batch: dict, parts: int) -> dict:
     "Accumulate the gradients of one batch over `parts` slices, and return the loss and its terms."
     total = {}
-    for piece, share in _micro_batches(batch, parts):
+    for piece, share in _slices(batch, parts):
         loss, terms = task(piece)
         if not torch.isfinite(loss):
             raise FloatingPointError(f"loss is {loss.item()}")
@@ -210,6 +323,31 @@ def _gradients(accelerator, task, batch: dict, parts: int) -> dict:
         for k, v in {"loss": loss, **terms}.items():
             total[k] = total.get(k, 0) + torch.as_tensor(v).detach() * share
     return total
+
+# %% ../nbs/40_training.ipynb #fa5211d4
+def _gradients(run: Run, batch: dict) -> dict:
+    "Leave the gradients of a batch in the weights, in as many slices as fit into memory; return loss and terms."
+    if run.graphable and run.graphed is None:
+        _record_graph(run, batch)
+    while True:
+        try:
+            return _compute(run, batch)
+        except torch.OutOfMemoryError:
+            if run.parts >= len(next(iter(batch.values()))):
+                raise
+            run.parts *= 2
+            warnings.warn(f"out of memory: step {run.step} is tried again in {run.parts} slices")
+
+# %% ../nbs/40_training.ipynb #8bdf5a77
+def _compute(run: Run, batch: dict) -> dict:
+    "Compute one batch with the random numbers of the present step, as a graph if there is one."
+    seed, rank = run.config.seed, run.accelerator.process_index
+    if run.graphed:
+        torch.cuda.manual_seed(step_generator(seed, run.step, "graph").initial_seed())
+        return run.graphed(batch)
+    run.optimizer.zero_grad(set_to_none=True)
+    with seeded_step(seed, run.step, rank):
+        return _accumulate(run.accelerator, run.model, batch, run.parts)
 
 # %% ../nbs/40_training.ipynb #f12751d4
 class Graphed:
@@ -229,57 +367,13 @@ class Graphed:
             self.loss.backward()
 
     def __call__(self, batch: dict) -> dict:
+        "Replay the pass on `batch`: leave its gradients in the weights, return loss and terms."
         for k, v in batch.items():
             self.batch[k].copy_(v, non_blocking=True)
         self.graph.replay()
         if not torch.isfinite(self.loss):
             raise FloatingPointError(f"loss is {self.loss.item()}")
         return {"loss": self.loss.detach(), **{k: v.detach() for k, v in self.terms.items()}}
-
-# %% ../nbs/40_training.ipynb #75be68a9
-class Run:
-    "Hold one training run: task, optimiser, average, history; step through it and save it."
-    def __init__(self, task: nn.Module, config: TrainConfig, folder: Path, device: str | None = None,
-                 name: str = "training"):
-        from accelerate import Accelerator
-        self.accelerator = Accelerator(cpu=device == "cpu")
-        self.config, self.folder, self.task, self.name = config, Path(folder), task, name
-        moving = [p for p in task.parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(moving, config.learning_rate, config.betas, weight_decay=1e-4, fused=True)
-        self.model, self.optimizer = self.accelerator.prepare(task, optimizer)
-        self.average, self.graphed = Average(task, config.ema), None
-        self.graphable = (
-            getattr(task, "fixed_shapes", False)
-            and self.accelerator.device.type == "cuda"
-            and self.accelerator.num_processes == 1
-        )
-        self.step, self.seconds, self.parts, self.history, self.shown = 0, 0.0, 1, [], 0.0
-
-# %% ../nbs/40_training.ipynb #0b0115f3
-@patch
-def state(self: Run) -> dict:
-    "Return everything that `restore` needs."
-    return dict(step=self.step, seconds=self.seconds, config=to_dict(self.config), task=self.task.state_dict(),
-                average=self.average.values, optimizer=self.optimizer.state_dict(), history=self.history,
-                threads=torch.get_num_threads(), torch=str(torch.__version__))
-
-# %% ../nbs/40_training.ipynb #0f085328
-@patch
-def restore(self: Run, state: dict):
-    "Go back to a saved state; raises `TrainingError` where the configuration differs."
-    now, then = to_dict(self.config), state["config"]
-    differs = [f"{k}: {then.get(k)} then, {now[k]} now" for k in now
-               if k not in ("steps", "save_every") and list(np.ravel(now[k])) != list(np.ravel(then.get(k)))]
-    if differs:
-        raise TrainingError(f"{self.folder} was made with another configuration ({'; '.join(differs)}); choose "
-                            "another folder")
-    if (state["threads"], state["torch"]) != (torch.get_num_threads(), str(torch.__version__)):
-        warnings.warn("threads or torch version differ from the saved run: results will be close, not bit-identical")
-    self.task.load_state_dict(state["task"])
-    self.optimizer.load_state_dict(state["optimizer"])
-    for k, v in state["average"].items():
-        self.average.values[k].copy_(v)
-    self.step, self.seconds, self.history = state["step"], state["seconds"], state["history"]
 
 # %% ../nbs/40_training.ipynb #1cf65a78
 def _record_graph(run: Run, batch: dict):
@@ -290,113 +384,38 @@ def _record_graph(run: Run, batch: dict):
         run.task.zero_grad(set_to_none=True)
         warnings.warn(f"no CUDA graph ({e}); training goes on without")
 
-# %% ../nbs/40_training.ipynb #ed4725cd
-def _train_step(run: Run, progress: float) -> dict:
-    "Take one step of `run` and return its loss terms."
-    config, accelerator = run.config, run.accelerator
-    rank, world = accelerator.process_index, accelerator.num_processes
-    batch = run.task.batch(step_generator(config.seed, run.step), config.batch)
-    batch = {k: v[rank::world].to(accelerator.device, non_blocking=True) for k, v in batch.items()}
-    for group in run.optimizer.param_groups:
-        group["lr"] = learning_rate(config, run.step, progress)
-    if run.graphable and run.graphed is None:
-        _record_graph(run, batch)
-    while True:
-        if not run.graphed:
-            run.optimizer.zero_grad(set_to_none=True)
-        try:
-            if run.graphed:
-                torch.cuda.manual_seed(step_generator(config.seed, run.step, "graph").initial_seed())
-                terms = run.graphed(batch)
-            else:
-                with seeded_step(config.seed, run.step, rank):
-                    terms = _gradients(accelerator, run.model, batch, run.parts)
-            break
-        except torch.OutOfMemoryError:
-            if run.parts >= len(next(iter(batch.values()))):
-                raise
-            run.parts *= 2
-            warnings.warn(f"out of memory: step {run.step} is tried again in {run.parts} slices")
-    if config.clip:
-        terms["gradient"] = accelerator.clip_grad_norm_(run.model.parameters(), config.clip)
-    run.optimizer.step()
-    run.average.update(run.task, run.step)
-    run.step += 1
-    return {k: accelerator.reduce(torch.as_tensor(v, device=accelerator.device).float(), "mean") for k,
-            v in terms.items()}
-
-# %% ../nbs/40_training.ipynb #5ca0a15e
-def _report_non_finite(run: Run, error: FloatingPointError):
-    "Write what is needed to repeat a step whose loss was not finite, and raise `TrainingError`."
-    report = run.folder / f"not-finite-{run.step:08d}.json"
-    _store(report, json.dumps(dict(step=run.step, seed=run.config.seed, error=str(error))).encode())
-    raise TrainingError(f"step {run.step}: {error}; nothing was changed, the last checkpoint stays; see "
-                        f"{report}") from error
-
-# %% ../nbs/40_training.ipynb #3c5cbbcd
-def _go(run: Run, stop: Stop, bar, minutes, callback):
-    "Take steps until all are taken, the time is up, or someone asks to stop."
-    start = time.time() - run.seconds
-    while run.step < run.config.steps and stop.signal is None:
-        done = max(run.step / run.config.steps, (time.time() - start) / (60 * minutes) if minutes else 0)
-        if done >= 1:
-            return
-        try:
-            terms = _train_step(run, done)
-        except FloatingPointError as e:
-            _report_non_finite(run, e)
-        run.seconds = time.time() - start
-        _record(run, terms, bar, minutes)
-        if callback:
-            callback(run, terms)
-        if run.accelerator.is_main_process and run.step % run.config.save_every == 0:
-            save_checkpoint(run.folder, run.step, run.state())
-
-# %% ../nbs/40_training.ipynb #d8b0e118
-def fit(task: nn.Module,             # `task.batch(generator, size)` -> dict of tensors; `task(batch)` -> (loss, terms)
-        config: TrainConfig,         # steps, batch, rates, seed
-        folder: Path,                # checkpoints and history; a folder with a run in it goes on
-        minutes: float | None = None,  # end after this long, however many steps that is
-        device: str | None = None,   # "cpu" to stay off a GPU that is there
-        progress: bool = True,       # show a bar
-        callback=None,               # called as callback(run, terms) after each step
-        name: str = "training"       # what the bar says
-        ) -> Run:
-    "Train `task`, or go on where the run in `folder` stopped; raises `TrainingError`."
-    run = Run(task, config, folder, device, name)
-    main = run.accelerator.is_main_process
-    with Stop() as stop, run_lock(folder) if main else nullcontext():
-        if saved := latest_checkpoint(folder):
-            run.restore(saved)
-        with tqdm(total=config.steps, initial=run.step, desc=name, disable=not (progress and main), mininterval=1,
-                  dynamic_ncols=True) as bar:
-            _go(run, stop, bar, minutes, callback)
-        if main:
-            _store(run.folder / "history.json", json.dumps(dict(name=name, history=run.history)).encode())
-        if main and (saved is None or run.step > saved["step"]):
-            save_checkpoint(folder, run.step, run.state())
-    if stop.signal == signal.SIGTERM:
-        raise SystemExit(143)
-    return run
-
 # %% ../nbs/40_training.ipynb #09c0bab8
-def _record(run, terms, bar, minutes):
-    "Keep the terms of a step: every step for the first hundred, then every tenth; refresh the bar and the progress file."
-    status = run.folder / "progress.json"   # for whoever watches from outside: no fsync, it may be lost
-    if run.accelerator.is_main_process and (run.step == 1 or time.time() - run.shown > 1):
-        run.shown, ends = time.time(), run.seconds / run.step * run.config.steps
-        left = min(ends, 60 * minutes if minutes else ends) - run.seconds
-        text = json.dumps(dict(what=run.name, step=run.step, steps=run.config.steps, seconds=run.seconds, left=left,
-                               loss=float(terms["loss"])))
-        status.with_suffix(".tmp").write_text(text)
-        os.replace(status.with_suffix(".tmp"), status)
+def _tell(run: Run, loss: float, minutes: float | None):
+    "Write how far a run is, once a second at most."
+    if run.step > 1 and time.monotonic() - run.shown < 1:
+        return
+    run.shown, ends = time.monotonic(), run.seconds / run.step * run.config.steps
+    left = min(ends, 60 * minutes if minutes else ends) - run.seconds
+    status = run.folder / "progress.json"
+    status.with_suffix(".tmp").write_text(json.dumps(dict(
+        what=run.name, step=run.step, steps=run.config.steps, seconds=run.seconds, left=left, loss=loss)))
+    os.replace(status.with_suffix(".tmp"), status)
+
+# %% ../nbs/40_training.ipynb #0cb010ad
+def _record(run: Run, terms: dict, bar, minutes: float | None):
+    "Keep the terms of a step: each of the first hundred, then every tenth; refresh bar and progress file."
+    if run.accelerator.is_main_process:
+        _tell(run, float(terms["loss"]), minutes)
     if run.step <= 100 or run.step % 10 == 0:
         values = {k: round(float(v), 6) for k, v in terms.items()}
         run.history.append(dict(step=run.step, seconds=round(run.seconds, 2), **values))
-        left = max(0.0, 60 * minutes - run.seconds) if minutes else None
-        bar.set_postfix_str(f"loss {values['loss']:.3f}" + (f", ends in {left / 60:.1f} min at the latest"
-                                                            if left is not None else ""), refresh=False)
+        left = f", ends in {max(0.0, minutes - run.seconds / 60):.1f} min at the latest" if minutes else ""
+        bar.set_postfix_str(f"loss {values['loss']:.3f}{left}", refresh=False)
     bar.update(1)
+
+# %% ../nbs/40_training.ipynb #e8d1ba28
+def describe_machine(device="cpu"  # a torch device: where the work was done
+                     ) -> str:
+    "Name the processor that did the work, and the version of torch."
+    if torch.device(device).type == "cuda":
+        return f"one {torch.cuda.get_device_name(device)}, torch {torch.__version__}"
+    count = torch.get_num_threads()
+    return f"{count} thread{'s' if count > 1 else ''} of one {platform.machine()} processor, torch {torch.__version__}"
 
 # %% ../nbs/40_training.ipynb #d09e3716
 def show_history(history: list,        # `Run.history`

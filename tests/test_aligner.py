@@ -7,17 +7,18 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings as hypothesis_settings, strategies as st
 
-from latentspeech.aligner import (ARPABET, Aligner, AlignerError, Alignment, align_corpus, arpabet,
-                                  browse_alignments, class_ids, ctc_states, ctc_step,
-                                  boundary_errors, english_phones, forward_score, measure_aligner, mel_features,
-                                  phone_starts,
-                                  show_alignment,
+from latentspeech.aligner import (ARPABET, Aligner, AlignerError, Alignment, FrameTask, RecogniserTask, align_corpus,
+                                  arpabet, boundary_errors, browse_alignments, class_ids, ctc_states, english_phones,
+                                  forward_score, measure_aligner, mel_features, phone_starts, show_alignment,
                                   syllable_starts, train_aligner, viterbi)
+from latentspeech.config import AlignerConfig
+from latentspeech import aligner as lesson
 from latentspeech.corpora import Corpus, Utterance, espeak, load_corpus
 from latentspeech.audio import resample, save
 from latentspeech.text import PAUSES, SYMBOLS, TextError
+from latentspeech.training import fit
 
 pytestmark = pytest.mark.filterwarnings("ignore:CTC stopped")
 REAL, HAND = Path(__file__).parents[2] / "shared/data/audio-cmn", Path(__file__).parent / "data/hand_starts.tsv"
@@ -34,7 +35,7 @@ def every_path(n_frames, n_states, optional):
             yield np.array(path)
 
 
-@settings(max_examples=40, deadline=None)
+@hypothesis_settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10 ** 6), st.integers(3, 6), st.integers(2, 4), st.integers(-1, 3))
 def test_viterbi_and_forward_equal_brute_force(seed, n_frames, n_states, which):
     scores, optional = np.random.default_rng(seed).normal(size=(n_frames, n_states)), np.zeros(n_states, bool)
@@ -71,12 +72,35 @@ def test_path_equals_torchaudio_forced_align(seed):
     assert (states[viterbi(logits[:, states].double().numpy(), optional)] == theirs[0].numpy()).all()
 
 
-def test_ctc_step_is_the_mean_over_a_padded_batch():
+def settings(minutes=20., ctc_steps=2000, rounds=5, round_steps=60, batch=12, width=96):
+    "The aligner's configuration with fewer steps, smaller batches, narrower networks."
+    c = AlignerConfig()
+    return replace(c, minutes=minutes, rounds=rounds, width=width,
+                   recogniser=replace(c.recogniser, steps=ctc_steps, batch=batch),
+                   classifier=replace(c.classifier, steps=round_steps, batch=4 * batch))
+
+
+def test_the_recognisers_loss_is_the_mean_over_a_padded_batch():
     torch.manual_seed(0)
-    aligner, mels, labels = Aligner(16).eval(), [torch.randn(40, 80), torch.randn(40, 120)], [[1, 2, 3], [4, 5]]
-    single = [ctc_step(aligner, [m], [l]).item() for m, l in zip(mels, labels)]
-    both = ctc_step(aligner, mels, labels).item()
-    assert abs(both - np.mean(single)) < .25   # only the edge of the shorter one differs
+    aligner = Aligner(settings(width=16)).eval()
+    mels, labels = [torch.randn(40, 80), torch.randn(40, 120)], [np.array([1, 2, 3]), np.array([4, 5])]
+    def loss(mels, labels):
+        task = RecogniserTask(aligner.recogniser, mels, labels)
+        return task(task.batch(torch.Generator().manual_seed(0), len(mels)))[0].item()
+    single = [loss([m], [l]) for m, l in zip(mels, labels)]
+    assert abs(loss(mels, labels) - np.mean(single)) < .25   # only the edge of the shorter one differs
+
+
+def test_crops_of_frames_keep_their_labels():
+    torch.manual_seed(0)
+    mels, paths = [torch.arange(n).float().expand(40, n) + k for k, n in ((0, 90), (1000, 130))], [90, 130]
+    paths = [m[0].long().numpy() % 90 for m in mels]
+    task = FrameTask(Aligner(settings(width=16)).classifier.eval(), mels, paths)
+    b = task.batch(torch.Generator().manual_seed(0), 12)
+    assert b["mels"].shape == (12, 40, 128) and (b["mels"][:, 0].long() % 90 == b["phones"]).all()
+    logs = task.classifier(b["mels"])
+    expected = torch.stack([-logs[i, t, b["phones"][i, t]] for i in range(12) for t in range(128)]).mean()
+    torch.testing.assert_close(task(b)[0], expected)
 
 
 def test_boundaries_with_fractions():
@@ -116,7 +140,8 @@ def synthetic(folder, count=40, seed=0):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     corpus = synthetic(tmp_path_factory.mktemp("sounds"))
-    return corpus, train_aligner(corpus, ctc_steps=400, rounds=4, round_steps=40, batch=6, width=48, progress=False)
+    config = settings(ctc_steps=400, rounds=4, round_steps=40, batch=6, width=48)
+    return corpus, train_aligner(corpus, config=config, progress=False)
 
 
 def test_finds_known_boundaries(trained):
@@ -139,11 +164,11 @@ def test_starts_that_a_corpus_brings_are_kept(trained):
     assert [u.starts for u in again] != [u.starts for u in timed]
 
 
-@settings(max_examples=30, deadline=None)
+@hypothesis_settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10 ** 6), st.integers(1, 30), st.integers(0, 1023))
 def test_no_phone_lasts_less_than_a_latent_frame(seed, n, spare):
     torch.manual_seed(seed)
-    aligner, symbols = Aligner(8), [SYMBOLS[i] for i in torch.randint(1, 60, (n,))]
+    aligner, symbols = Aligner(settings(width=8)), [SYMBOLS[i] for i in torch.randint(1, 60, (n,))]
     for frames in n, n + 1, 2 * n + 3:   # even where there is hardly room
         found = aligner.align(torch.randn(frames * 1024 - spare * (frames > n)), symbols)
         assert min(found.durations) >= 1 and sum(found.durations) == frames and found.starts[0] == 0
@@ -157,15 +182,34 @@ def test_alignment_keeps_its_promises(trained):
     assert a == b and min(a.durations) >= 1 and a.starts[0] == 0 and a.starts == sorted(a.starts) and a.end == u.seconds
     assert sum(a.durations) == -(-round(u.seconds * 48_000) // 1024)
     rng_before = torch.get_rng_state()
-    train_aligner(corpus, minutes=.02, ctc_steps=1, rounds=1, round_steps=1, progress=False)
+    train_aligner(corpus, config=settings(.02, 1, 1, 1), progress=False)
     assert torch.equal(rng_before, torch.get_rng_state())
 
 
 def test_training_is_reproducible(trained):
     corpus, _ = trained
-    one, two = (train_aligner(corpus, minutes=.05, ctc_steps=3, rounds=1, round_steps=3, width=16, progress=False)
-                for _ in range(2))
+    config = settings(.05, 3, 2, 3, width=16)
+    one, two = (train_aligner(corpus, config=config, progress=False) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), two.state_dict().values()))
+    other = train_aligner(corpus, config=config, seed=1, progress=False)
+    assert not torch.equal(one.recogniser.leave.weight, other.recogniser.leave.weight)
+
+
+def test_an_interrupted_training_goes_on_where_it_stopped(trained, tmp_path, monkeypatch):
+    corpus, _ = trained
+    config, calls = settings(.05, 3, 2, 3, width=16), []
+    whole = train_aligner(corpus, config=config, progress=False)
+    def cut(*args, **more):
+        calls.append(args[2].name)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return fit(*args, **more)
+    monkeypatch.setattr(lesson, "fit", cut)
+    with pytest.raises(KeyboardInterrupt):
+        train_aligner(corpus, config=config, folder=tmp_path, progress=False)
+    again = train_aligner(corpus, config=config, folder=tmp_path, progress=False)
+    assert calls == ["recogniser", "round-1", "round-2"] * 2
+    assert all(torch.equal(a, b) for a, b in zip(whole.state_dict().values(), again.state_dict().values()))
 
 
 def test_finds_a_hidden_pause_and_drops_none(trained):
@@ -203,8 +247,8 @@ def test_english_phones_are_those_that_espeak_says(english):
 
 @pytest.mark.slow
 def test_aligns_english(english):
-    errors = measure_aligner(train_aligner(english, ctc_steps=250, rounds=3, round_steps=40, batch=6, width=64,
-                                           progress=False), english, "train")
+    config = settings(ctc_steps=250, rounds=3, round_steps=40, batch=6, width=64)
+    errors = measure_aligner(train_aligner(english, config=config, progress=False), english, "train")
     assert errors["median_ms"] < 15, errors
 
 
@@ -213,8 +257,8 @@ def test_aligns_real_words():
     corpus = load_corpus(REAL)
     words = [u for u in corpus.split("train") if u.id.startswith("w")][:40]
     small = Corpus(corpus.folder, "words", words)
-    timed = align_corpus(small, train_aligner(small, ctc_steps=20, rounds=1, round_steps=10, progress=False),
-                         progress=False)
+    aligner = train_aligner(small, config=settings(ctc_steps=20, rounds=1, round_steps=10), progress=False)
+    timed = align_corpus(small, aligner, progress=False)
     assert len(timed) + len(timed.report) == len(words) and all(u.starts == sorted(u.starts) for u in timed)
 
 
@@ -222,7 +266,7 @@ def spoken(symbols, starts, tones=None):
     return Alignment(symbols, tones or [0] * len(symbols), starts, starts[-1] + .1, [], 0.)
 
 
-def test_drift_matches_phones_past_pauses():
+def test_boundary_errors_match_phones_past_pauses():
     known = spoken(["sil", "a", "sp", "i", "sil"], [0, .1, .2, .3, .4])
     assert np.allclose(boundary_errors(spoken(known.symbols, [0, .11, .2, .29, .4]), known)[1:], [10, 0, -10, 0])
     fewer = boundary_errors(spoken(["sil", "a", "i", "sil"], [0, .1, .3, .42]), known)
@@ -304,7 +348,7 @@ def test_english_stress_and_words():
     assert said.syllable == [-1, 0, 0, 0, 0, 0, 0, -1, 1, 2, 2, 2, -1] and said.pinyin[0] == "B AH N AE N AH"
 
 
-@settings(max_examples=60, deadline=None)
+@hypothesis_settings(max_examples=60, deadline=None)
 @given(st.text(max_size=40))
 def test_any_string_gives_english_phones_or_a_typed_error(text):
     try:

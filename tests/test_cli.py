@@ -89,14 +89,14 @@ def test_each_part_starts_where_it_was_told_to(monkeypatch, tmp_path, capsys):
 def test_a_judge_goes_on_from_another_of_its_own_sizes(tmp_path):
     corpus, steps = make_embedded_corpus(config=PRESETS["tiny"].corpus), dict(steps=1, progress=False)
     first = train_judge("tiny", corpus, tmp_path / "a", **steps)
-    train_judge("tiny", corpus, tmp_path / "b", start=str(tmp_path / "a"), **steps)
+    train_judge("tiny", corpus, tmp_path / "b", warm_start=str(tmp_path / "a"), **steps)
     a, b = (Judge.from_pretrained(tmp_path / name) for name in "ab")
     assert b.card["went_on_from"]["sha256"] == a.card["sha256"] and first.step == 1
     near, far = ((next(iter(b.parameters())) - next(iter(j.parameters()))).abs().mean()
                  for j in (a, Judge(PRESETS["tiny"].judge)))
     assert near < far / 10
     with pytest.raises(PretrainedError, match="other sizes"):
-        train_judge("tiny", corpus, tmp_path / "c", start="base", **steps)
+        train_judge("tiny", corpus, tmp_path / "c", warm_start="base", **steps)
 
 
 def test_evaluate_takes_as_long_as_it_is_asked_to(monkeypatch, capsys, tmp_path):

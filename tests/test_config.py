@@ -46,6 +46,18 @@ def test_old_files_may_lack_settings_but_nothing_unknown_is_swallowed():
             C.from_dict(cls, values)
 
 
+def test_the_cards_that_ship_and_older_ones_still_load():
+    cards = {p.name: json.loads(p.read_text("utf8")) for p in (ROOT / "latentspeech/pretrained").glob("*.json")}
+    assert cards
+    for name, card in cards.items():
+        kind = C.Preset if "voice" in name else C.JudgeConfig if "judge" in name else C.AutoencoderConfig
+        assert isinstance(C.from_dict(kind, card["config"]), kind), name
+    old = {"name": "x", "diffusion": {"start": "uniform"}}   # before `initial_noise` was named
+    assert C.from_dict(C.Preset, old).diffusion == C.DiffusionConfig(initial_noise="uniform")
+    there = C.AlignerConfig(classifier=C.TrainConfig(steps=3))   # dataclasses inside any other are rebuilt, too
+    assert C.from_dict(C.AlignerConfig, json.loads(json.dumps(C.to_dict(there)))) == there
+
+
 @pytest.mark.parametrize("name", ["huge", "", "Tiny", "../tiny"])
 def test_an_unknown_preset_is_answered_with_those_there_are(name):
     with pytest.raises(C.ConfigError, match="tiny, mini, base, paper"):

@@ -5,10 +5,10 @@ from hypothesis import given, settings, strategies as st
 from torch import nn
 
 from latentspeech.config import EncoderConfig, preset
+from latentspeech import encoder as lesson
 from latentspeech.encoder import (Attention, Block, EncoderError, Fusion, TextEncoder, duration_loss, frame_index,
-                                  frame_position,
-                                  length_regulate, prior_loss, rotary, round_durations, sequence_mask,
-                                  sinusoidal_positions)
+                                  frame_position, length_regulate, masked_mean, prior_loss, rotary,
+                                  round_durations, sequence_mask, sinusoidal_positions)
 
 
 def make(name="tiny", **kwargs):
@@ -144,13 +144,38 @@ def test_all_parameters_learn_and_base_stops_the_duration_gradient():
 
 def test_losses_against_plain_formulas():
     log_durations, durations = torch.randn(2, 5), torch.tensor([[1, 2, 3, 0, 0], [4, 5, 6, 7, 8]])
-    plain = [(log_durations[i, j] - torch.log(durations[i, j] + 1.)).abs() for i in range(2) for j in range(5)
-             if durations[i, j]]
+    plain = [torch.stack([(log_durations[i, j] - torch.log(durations[i, j] + 1.)) ** 2 for j in range(n)]).mean()
+             for i, n in enumerate((3, 5))]
     torch.testing.assert_close(duration_loss(log_durations, durations), torch.stack(plain).mean())
-    prior, z, mask = torch.randn(2, 16, 6), torch.randn(2, 16, 6), torch.tensor([[1.] * 6,
-                                                                                 [1.] * 2 + [0.] * 4])[:, None]
-    torch.testing.assert_close(prior_loss(prior, z, mask),
-                               torch.cat([(prior - z)[0].flatten(), (prior - z)[1, :, :2].flatten()]).square().mean())
+    prior, z = torch.randn(2, 2, 16, 6)
+    mask = torch.tensor([[1.] * 6, [1.] * 2 + [0.] * 4])[:, None]
+    plain = [(prior - z)[0].square().mean(), (prior - z)[1, :, :2].square().mean()]
+    torch.testing.assert_close(prior_loss(prior, z, mask), torch.stack(plain).mean())
+    torch.testing.assert_close(masked_mean((prior - z).square(), mask), prior_loss(prior, z, mask))
+    torch.testing.assert_close(masked_mean(prior), prior.mean())
+
+
+def test_what_the_lessons_define_is_what_trains(monkeypatch):
+    """The voice's task calls the losses of the lessons, and the encoder its length regulator: change them, and training notices."""
+    from latentspeech import tasks
+    from latentspeech.training import step_generator
+    p = preset("tiny")
+    example = dict(symbols=torch.tensor([1, 2, 3]), tones=torch.tensor([0, 1, 0]), durations=torch.tensor([2, 3, 2]),
+                   speaker=torch.tensor(0), z=torch.randn(16, 7))
+    torch.manual_seed(0)
+    task = tasks.VoiceTask(p, [example, example], 1).eval()
+    b = task.batch(step_generator(0, 0), 2)
+    before = task(b)[1]
+    out = task.encoder(b["symbols"], b["tones"], b["speakers"], b["lengths"], b["durations"])
+    torch.testing.assert_close(before["duration"], duration_loss(out.log_durations, b["durations"]))
+    torch.testing.assert_close(before["prior"], prior_loss(out.prior, b["z"], out.frame_mask))
+    for name in ("duration_loss", "prior_loss", "diffusion_error"):
+        with monkeypatch.context() as m:
+            m.setattr(tasks, name, lambda *args: torch.tensor(7.0))
+            assert task(b)[1][name.split("_")[0]] == 7
+    with monkeypatch.context() as m:
+        m.setattr(lesson, "length_regulate", lambda hidden, *args: 0 * length_regulate(hidden, *args))
+        assert (task(b)[1]["prior"] - before["prior"]).abs() > 1e-6
 
 
 def test_low_rank_fusion_has_its_rank():

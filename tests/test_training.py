@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from latentspeech.config import TrainConfig
-from latentspeech.training import (CheckpointCorrupt, TrainingError, fit, latest_checkpoint, read_checkpoint, run_lock,
-                                   save_checkpoint, _store)
+from latentspeech.files import folder_lock
+from latentspeech.training import (CheckpointCorrupt, Run, TrainingError, describe_machine, fit, latest_checkpoint,
+                                   read_checkpoint, save_bytes, save_checkpoint)
 
 ROOT = Path(__file__).parent.parent
 TASK = '''
@@ -110,7 +111,8 @@ fit(Task(), TrainConfig(steps=1_000_000, batch=4, save_every=1_000_000), Path({s
     process.terminate()
     assert process.wait(30) == 143
     assert latest_checkpoint(tmp_path / "term")["step"] >= 3
-    assert not (tmp_path / "term" / "run.lock").exists()
+    with folder_lock(tmp_path / "term"):
+        pass  # nobody holds it any more
 
 
 def test_two_processes_see_the_losses_of_one(tmp_path):
@@ -223,8 +225,8 @@ fit(Task(), TrainConfig(steps=1_000_000, batch=4, save_every=1_000_000), Path({s
     finally:
         process.kill()
         process.wait()
-    with run_lock(tmp_path / "shared"):
-        pass  # the killed owner's lock is stale
+    with folder_lock(tmp_path / "shared"):
+        pass  # the lock fell with its owner
 
 
 def test_nan_stops_before_the_optimiser_moves(tmp_path):
@@ -273,4 +275,29 @@ def test_minutes_end_a_run_in_time(tmp_path):
 def test_read_only_place_says_what_was_needed(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(TrainingError, match="1 bytes needed"):
-        _store(tmp_path / "file" / "below", b"x")
+        save_bytes(tmp_path / "file" / "below", b"x")
+
+
+def test_a_run_from_before_a_setting_existed_goes_on(tmp_path):
+    """A checkpoint of an older version lacks newer settings: they had their defaults."""
+    run = fit(make_task(), replace(CONFIG, steps=4), tmp_path, device="cpu", progress=False)
+    state = run.state()
+    del state["config"]["until"], state["config"]["weight_decay"]
+    Run(make_task(), CONFIG, tmp_path, "cpu").restore(state)
+    with pytest.raises(TrainingError, match="weight_decay: 0.0001 then, 0.1 now"):
+        Run(make_task(), replace(CONFIG, weight_decay=0.1), tmp_path, "cpu").restore(state)
+
+
+def test_a_settled_loss_ends_a_run_at_the_same_step_in_one_go_or_in_two(tmp_path):
+    config = replace(CONFIG, steps=2000, until=4.0, save_every=1000)
+    whole = fit(make_task(), config, tmp_path / "whole", device="cpu", progress=False)
+    assert config.until_steps <= whole.step < 2000
+    for _ in range(2):
+        fit(make_task(), config, tmp_path / "parts", device="cpu", progress=False,
+            callback=lambda run, terms: run.step == 30 and os.kill(os.getpid(), signal.SIGINT))
+    parts = fit(make_task(), config, tmp_path / "parts", device="cpu", progress=False)   # nothing is left to do
+    assert parts.step == whole.step and digest(parts) == digest(whole)
+
+
+def test_the_machine_is_named():
+    assert describe_machine().endswith(f"torch {torch.__version__}") and "thread" in describe_machine()

@@ -28,7 +28,8 @@ from latentspeech.reverse_diffusion import draw_noise, sample
 from latentspeech.synthesis import LatentSpeech
 from latentspeech.text import to_phones
 from latentspeech.table import record
-from latentspeech.tasks import AutoencoderTask, CropDataset, VoiceTask, fit_latent_statistics, machine, voice_example
+from latentspeech.tasks import AutoencoderTask, CropDataset, VoiceTask, fit_latent_statistics, voice_example
+from latentspeech.training import describe_machine
 from latentspeech.training import fit
 from latentspeech.weights import weights_hash
 
@@ -392,7 +393,7 @@ def measure(bench: Bench, ablation: Ablation, rows: dict) -> dict:
         facts["sound"] = f"{path.parent.name}/{path.name}"
     return dict(row=ablation.row, part=ablation.part, meaning=ablation.meaning, **facts,
                 seconds=round(time.process_time() - start, 1), command=command(o, [ablation]),
-                machine=machine(o.device), date=str(date.today()),
+                machine=describe_machine(o.device), date=str(date.today()),
                 marks={metric: figure(values, against.get(metric)) for metric, values in found.items()})
 
 

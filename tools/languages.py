@@ -32,7 +32,7 @@ from latentspeech.corpora import Corpus, CorpusError, Utterance, espeak, frame_d
 from latentspeech.distances import f0_metrics, mel_cepstral_distortion, world, world_copy
 from latentspeech.encoder import TextEncoder
 from latentspeech.evaluation import by_speaker, recordings
-from latentspeech.judge import Judge, JudgeTask, _audible
+from latentspeech.judge import Judge, JudgeTask, is_audible
 from latentspeech.latents import cache_latents
 from latentspeech.metrics import Rate, align, paired_interval, syllable_error_rate
 from latentspeech.table import measured, record
@@ -294,7 +294,7 @@ class PhoneJudge(Judge):
     @torch.no_grad()
     def transcribe(self, audio: Tensor, sample_rate: int = SAMPLE_RATE) -> list:
         "Hear phones in sound [T]; silent, empty or non-finite sound gives []."
-        if not _audible(audio):
+        if not is_audible(audio):
             return []
         features = self.eval().features(audio.float(), sample_rate)[None]
         best = self(features, torch.tensor([features.shape[-1]]))[0][0].argmax(-1).unique_consecutive()

@@ -18,7 +18,7 @@ from latentspeech.metrics import bootstrap_interval, syllable_error_rate, tone_e
 from latentspeech.reverse_diffusion import SAMPLERS
 from latentspeech.synthesis import LatentSpeech
 from latentspeech.table import record
-from latentspeech.tasks import machine
+from latentspeech.training import describe_machine
 
 STEPS = (1, 2, 4, 8, 16, 50)
 
@@ -122,7 +122,7 @@ def described(args, tts, judge, corpus, utterances) -> dict:
     hashes = dict(voice=tts.card["sha256"], autoencoder=tts.autoencoder.card["sha256"], judge=judge.card["sha256"])
     return dict(seed=args.seed, split_sha256=corpus.split_sha256(args.split), weights_sha256=hashes,
                 voice=f"{tts.preset.name} ({Path(args.voice).name})",
-                corpus=corpus.name, split=args.split, sentences=len(utterances), device=machine(args.device))
+                corpus=corpus.name, split=args.split, sentences=len(utterances), device=describe_machine(args.device))
 
 
 def add_controls(rows, tts, judge, corpus, utterances):
