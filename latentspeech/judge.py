@@ -96,7 +96,7 @@ class JudgeFeatures(nn.Module):
         x = torch.cat([_less_level(p, (-2, -1), 1e-6) for p in (mel, pitch)], -2)
         return (x - x.mean(-1, keepdim=True)) / (x.std(-1, unbiased=False, keepdim=True) + 1e-2)
 
-# %% ../nbs/53_judge.ipynb #228008fb
+# %% ../nbs/53_judge.ipynb #c861a02c
 @patch
 def power(self: JudgeFeatures, audio: Tensor,  # [..., T]
           window: Tensor) -> Tensor:           # [..., bins, frames]
@@ -142,7 +142,7 @@ def _stripes(size, ends, widest, n_masks, generator):  # ends [B] -> [B, size] b
     grid = torch.arange(size, device=ends.device)
     return ((grid >= start) & (grid < start + width)).any(1)
 
-# %% ../nbs/53_judge.ipynb #5cffdd4f
+# %% ../nbs/53_judge.ipynb #be2f09da
 def mask_features(features: Tensor,  # [B, F, frames], standardised
                   lengths: Tensor,   # [B], on the same device
                   generator: torch.Generator | None = None,
@@ -159,7 +159,7 @@ def _one_way(layer, direction, x):  # a bidirectional GRU, 0 or 1, [B, L, D] -> 
     weights, zero = list(layer.parameters())[4 * direction:][:4], x.new_zeros(1, len(x), layer.hidden_size)
     return torch.gru(x, zero, weights, True, 1, 0.0, layer.training, False, True)[0]
 
-# %% ../nbs/53_judge.ipynb #c28fb2a8
+# %% ../nbs/53_judge.ipynb #85bedf9e
 def _turned(x, lengths):  # [B, L, D], [B] -> each utterance from its own end, its padding still behind it
     from_end = (lengths.to(x.device)[:, None] - 1 - torch.arange(x.shape[1], device=x.device)).clamp_min(0)
     return x.gather(1, from_end[..., None].expand_as(x))
@@ -229,7 +229,7 @@ def is_audible(audio: Tensor) -> bool:
         return False
     return float(audio.abs().max()) > 1e-4
 
-# %% ../nbs/53_judge.ipynb #ad351998
+# %% ../nbs/53_judge.ipynb #eac60b9c
 def _takes(judge, sounds, speed):
     "Return the log-probabilities of each sound, heard at one speed."
     rate = judge.config.sample_rate
@@ -272,7 +272,7 @@ class Judge(JudgeNetwork):
         scores, lengths = self(features, batch.lengths)
         return F.ctc_loss(scores.transpose(0, 1), batch.tokens, lengths, batch.token_lengths, zero_infinity=True)
 
-# %% ../nbs/53_judge.ipynb #5da5a7da
+# %% ../nbs/53_judge.ipynb #3436b8f5
 @patch
 def transcribe_batch(self: Judge, audios: Sequence[Tensor],  # each [T]
                      sample_rate: int = SAMPLE_RATE,         # of all, hertz
@@ -332,7 +332,7 @@ def _smear(audio, generator, config):
     phase = phase * torch.randn(x.shape, generator=generator)
     return torch.istft(x * torch.polar(torch.exp(loudness), phase), **stft, length=audio.shape[1])
 
-# %% ../nbs/53_judge.ipynb #afc059fb
+# %% ../nbs/53_judge.ipynb #f6e94466
 def augment(audio: Tensor,  # [B, T] at the judge's rate
             generator: torch.Generator, config: AugmentConfig = AugmentConfig()) -> Tensor:
     "Smear, tilt and hiss each sound by random amounts, as coders, rooms and microphones do."
@@ -377,7 +377,7 @@ class JudgeTask(nn.Module):
         batch = JudgeBatch(pad_sequence(features, batch_first=True).mT, lengths, b["tokens"], b["token_lengths"])
         return self.judge.loss(batch), {}
 
-# %% ../nbs/53_judge.ipynb #7289d870
+# %% ../nbs/53_judge.ipynb #decf7032
 @patch
 def batch(self: JudgeTask, generator: torch.Generator, size: int) -> dict:
     "Draw `size` sounds of like length, perturbed; by chance damaged, and by chance joined in pairs."
@@ -409,7 +409,7 @@ def train_judge(preset: Preset | str = "mini",
     task.judge.save_pretrained(folder, preset.name, run_card(run, corpus, before))
     return run
 
-# %% ../nbs/53_judge.ipynb #9953857b
+# %% ../nbs/53_judge.ipynb #9ab41523
 def _load_known(judge, weights, name):
     "Load weights into a judge and return their card; raises `PretrainedError` where they don't fit."
     state, card = load_weights(weights, "judge")
@@ -448,7 +448,7 @@ class Calibration:
     measured: list[Rate]
     slope: float          # 1 = each planted error is found
 
-# %% ../nbs/53_judge.ipynb #6d667b0b
+# %% ../nbs/53_judge.ipynb #fa45e6e1
 def calibrate(references: Sequence[Sequence[str]],   # what was said in each utterance
               hypotheses: Sequence[Sequence[str]],   # what the judge heard
               kind: str = "syllables",               # or "tones"

@@ -131,7 +131,7 @@ class AdversarialTask(AutoencoderTask):
                 + self.config.reconstruction * distance)
         return loss, {**terms, **{k: v.detach() for k, v in parts.items()}}
 
-# %% ../nbs/41_tasks.ipynb #0daa2100
+# %% ../nbs/41_tasks.ipynb #e9e487f6
 @patch
 def verdicts(self: AdversarialTask, audio: Tensor,  # [B, 1, T]
              learn: bool                            # False: hold the discriminators still, they only pass it on
@@ -188,7 +188,7 @@ def length_bucket(weights: Tensor,  # chance of each example, in order of length
     drawn = torch.multinomial(weights[first:first + window], min(size, window), generator=generator)
     return [first + i for i in drawn.tolist()]
 
-# %% ../nbs/41_tasks.ipynb #c4455bb7
+# %% ../nbs/41_tasks.ipynb #fddb423a
 def pad_examples(examples: list,           # from `voice_example`
                  n: int, length: int       # phones and frames wanted
                  ) -> dict:                # tensors [B, ...]
@@ -253,7 +253,7 @@ def shorten_history(history: list,    # `Run.history`
     return [dict(step=p[-1]["step"], seconds=round(p[-1]["seconds"]),
                  **{k: mean(p, k) for k in p[-1] if k not in ("step", "seconds")}) for p in parts]
 
-# %% ../nbs/41_tasks.ipynb #39fe431e
+# %% ../nbs/41_tasks.ipynb #9f6b1c13
 LICENCES = {"embedded": "Apache-2.0: made by espeak-ng from texts written for this project",
             "audio-cmn": "CC BY-SA: recordings by Yue Tan and Chen Wang, project audio-cmn by Hugo Lopez",
             "magicdata-cs": "Magic Data open-source licence 1.0, research use: "
@@ -341,7 +341,7 @@ def speakers_by_duration(utterances: list) -> list:
               for s in sorted({u.speaker for u in utterances})}
     return sorted(spoken, key=lambda s: -round(math.log2(spoken[s])))
 
-# %% ../nbs/41_tasks.ipynb #a25e5cfc
+# %% ../nbs/41_tasks.ipynb #38db3012
 def load_voice_state(weights: str | Path,  # a name or a folder
                      speakers: list        # names, in the order of the corpus to come
                      ) -> dict:            # a state for `VoiceTask`
@@ -374,7 +374,7 @@ def train_voice(preset: Preset | str = "mini",
     run = fit(task, config, folder, minutes, device, progress, callback, f"voice ({preset.name})")
     return keep_voice(run, corpus, before, speakers, weights_hash(network.encoder))
 
-# %% ../nbs/41_tasks.ipynb #4225124b
+# %% ../nbs/41_tasks.ipynb #09299fd8
 def keep_voice(run: Run, corpus: Corpus, before: dict | None,  # the card of the weights it went on from
                speakers: list, latent_hash: str                # of the encoder that made the latents
                ) -> Run:
