@@ -264,14 +264,14 @@ def stages(voice,            # a `LatentSpeech`
     import torch
     from latentspeech.audio import vowel
     from latentspeech.pqmf import strided_copy
-    from latentspeech.synthesis import Plan, _whole
+    from latentspeech.synthesis import Plan, whole_frames
     text = ("今天天气很好，我们一起去公园散步，" * (1 + int(seconds)))[:max(1, round(4.5 * seconds))]
     def plan():
-        rows = list(voice._rows(text))
+        rows = list(voice.read(text))
         length = math.log1p(seconds * FRAME_RATE / sum(len(p) for _, p, _ in rows))
         return Plan(text, [(s, p, torch.full((len(p),), length)) for s, p, _ in rows])
     _, phones, lengths = zip(*plan().rows)
-    encode_text = lambda: voice.encode(phones, [0] * len(phones), [_whole(x, 1.0) for x in lengths])
+    encode_text = lambda: voice.encode(phones, [0] * len(phones), [whole_frames(x) for x in lengths])
     sound, known, ae = vowel("a", seconds=seconds).to(voice.device)[None, None], encode_text(), voice.autoencoder
     z, t = ae.encode(sound), torch.ones(1, device=voice.device)
     return {"text to sound": lambda: voice.speak(plan(), n_steps),
@@ -291,14 +291,14 @@ def time_interleaved(work: dict,               # name -> function
     "Time functions in turn, round after round, each once more before its first lap."
     from tqdm import tqdm
     from latentspeech.files import write_atomically
-    from latentspeech.gpu_sampling import _seconds
+    from latentspeech.gpu_sampling import seconds_of
     laps, cold = json.loads(keep.read_text()) if keep and keep.exists() else [], set(work)
     for i in tqdm(range(len(laps), repeats * len(work)), desc="timing", leave=False, disable=None):
         name = list(work)[i % len(work)]
         if name in cold:
             cold.remove(name)
             work[name]()
-        laps.append(lap(work[name]) if lap else _seconds(work[name], "cpu"))
+        laps.append(lap(work[name]) if lap else seconds_of(work[name], "cpu"))
         if keep:
             write_atomically(keep, json.dumps(laps).encode())
     return {name: laps[k::len(work)] for k, name in enumerate(work)}
@@ -316,7 +316,7 @@ def bench(*, preset: str = "mini",     # tiny, mini, base or paper
     if min(seconds, repeats, threads, n_steps) <= 0:
         raise ValueError("seconds, n_steps, repeats and threads must be above 0")
     import torch
-    from latentspeech.gpu_sampling import _seconds
+    from latentspeech.gpu_sampling import seconds_of
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     with torch.no_grad():
@@ -325,7 +325,7 @@ def bench(*, preset: str = "mini",     # tiny, mini, base or paper
                 for stage, run in stages(voice, seconds, n_steps if name == preset else None).items()
                 if voice.receptive_field[0] < 1000 or "first" not in stage}
         took = {name: statistics.median(laps) for name,
-                laps in time_interleaved(work, repeats, lambda run: _seconds(run, device)).items()}
+                laps in time_interleaved(work, repeats, lambda run: seconds_of(run, device)).items()}
     torch.set_num_threads(before)
     return dict(preset=preset, against=against, seconds=seconds, device=device, threads=threads,
                 torch=torch.__version__,

@@ -224,7 +224,8 @@ def test_laps_are_taken_in_turn_and_a_run_that_broke_off_goes_on(tmp_path):
 
 def test_bench_measures_every_stage_beside_another_preset(monkeypatch, capsys):
     from latentspeech.synthesis import LatentSpeech
-    monkeypatch.setattr(LatentSpeech, "sight", property(lambda self: (10**5 if self.preset.name == "mini" else 7, 12)))
+    monkeypatch.setattr(LatentSpeech, "receptive_field",
+                        property(lambda self: (10**5 if self.preset.name == "mini" else 7, 12)))
     words = ["bench", "--preset", "tiny", "--against", "mini", "--seconds", "0.5", "--repeats", "1", "--threads",
              "1", "--n-steps", "2", "--json"]
     assert main(words) == 0

@@ -16,7 +16,7 @@ import torch
 from latentspeech.weights import PretrainedError, load_weights
 from latentspeech.files import MissingExtra, write_atomically
 from latentspeech.autoencoder import Autoencoder
-from latentspeech.baselines import MelRepresentation, Voice, cost, load_vocoder, train_baseline, untrained
+from latentspeech.baselines import MelRepresentation, Voice, cost, load_baseline, load_vocoder, train_baseline, untrained
 from latentspeech.config import PRESETS, Preset, from_dict
 from latentspeech.corpora import Corpus, make_embedded_corpus
 from latentspeech.distances import MCD_CAPTION, mel_cepstral_distortion, world
@@ -138,7 +138,7 @@ def copies(network, corpus, utterances):
 def systems(corpus, utterances, folder, weights):
     "Name every row and the function that makes its sounds."
     mels = MelRepresentation()
-    voice = lambda name, vocoder=None: Voice.from_pretrained(name, folder / name, vocoder)
+    voice = lambda name, vocoder=None: load_baseline(name, folder / name, vocoder)
     rows = {"natural": lambda: [corpus.audio(u) for u in utterances],
             "mels, Griffin-Lim": lambda: (fit_latent_statistics(mels, corpus), copies(mels, corpus, utterances))[1],
             "mels, neural decoder": lambda: copies(load_vocoder(folder / "mel_vocoder"), corpus, utterances),

@@ -28,7 +28,7 @@ def encoded(tts, utterances, size=8) -> list:
     batches = []
     for speaker, some in by_speaker(utterances, size):
         phones, who = [tts.phones(utterances[i].text)
-                       for i in some], tts._number(speaker if speaker in tts.speakers else None)
+                       for i in some], tts.speaker_number(speaker if speaker in tts.speakers else None)
         batches.append((some, tts.encode(phones, [who] * len(phones))))
     return batches
 
@@ -38,7 +38,7 @@ def walked(tts, batches, diffusion, seed=0) -> tuple:  # latents [16, L] in the 
     latents, clock = {}, time.process_time if tts.device.type == "cpu" else time.perf_counter
     started = clock()
     for some, out in batches:
-        latents |= {i: z.cpu() for i, z in zip(some, tts._walk(out, [seed] * len(some), diffusion))}
+        latents |= {i: z.cpu() for i, z in zip(some, tts.walk(out, [seed] * len(some), diffusion))}
     return [latents[i] for i in sorted(latents)], clock() - started
 
 
