@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
-from baselines import kept
+from latentspeech.experiments.harness import kept
 from latentspeech.baselines import BandRepresentation, Voice, baseline_example, untrained
 from latentspeech.cli import time_interleaved
 from latentspeech.config import FRAME, FRAME_RATE, PRESETS, SAMPLE_RATE, Preset
