@@ -202,6 +202,15 @@ EXPERIMENTS = {  # command -> module of this package that has a function of the 
     "paper-table": ("paper_table", "every system of lesson 61, trained for the same seconds"),
     "scaling": ("paper_table", "the same voice on more and more sentences"),
     "judges": ("judges", "two judges on the same sounds"),
+    "ablations": ("ablations", "the system with one part after another taken away"),
+    "efficiency": ("efficiency", "what four systems cost: work, time, memory, training"),
+    "gpu-sampling": ("efficiency", "sampling on a GPU, step by step and as one graph"),
+    "languages": ("languages", "Mandarin, Cantonese and English, with and without tone or stress"),
+    "downstream": ("downstream", "what a line and a small network read from latents and mels"),
+    "real-time": ("real_time", "latency, streams, and how many listeners a machine serves"),
+    "aligner": ("aligner", "the aligner's boundary errors on whole corpora"),
+    "compactness": ("latents", "how dense latents and mels of the same sentences are"),
+    "latent-sizes": ("latents", "a small autoencoder for each size of latent"),
     "verdicts": ("verdicts", "the paper's claims against the records"),
 }
 
