@@ -17,11 +17,11 @@ from torch.profiler import ProfilerActivity, profile
 # %% auto #0
 __all__ = ['OURS', 'SYSTEMS', 'FOLDS', 'STEPS', 'LENGTHS', 'TEN', 'PARTS', 'PIECES', 'USUAL', 'COLOURS', 'folded_bands', 'build',
            'sentence', 'speaking', 'training_task', 'training', 'layer_macs', 'counted', 'work', 'weights', 'numbers',
-           'count', 'resident', 'forget_peak', 'tensor_peak', 'held', 'learned_corpus', 'held_alone', 'lap', 'timed',
-           'short', 'ends', 'time_rows', 'exponent', 'exponents', 'fit_time', 'predict_time', 'systems', 'part_counts',
-           'part_steps', 'part_lengths', 'part_folds', 'part_training', 'part_memory', 'part_tensors', 'efficiency',
-           'check_options', 'measure_pieces', 'write_record', 'gpu_sampling', 'chosen', 'show_parts', 'plain_log_axis',
-           'show_curves', 'show_folds', 'Ratios']
+           'count', 'resident', 'forget_peak', 'silenced', 'tensor_peak', 'held', 'learned_corpus', 'held_alone', 'lap',
+           'timed', 'short', 'ends', 'time_rows', 'exponent', 'exponents', 'fit_time', 'predict_time', 'systems',
+           'part_counts', 'part_steps', 'part_lengths', 'part_folds', 'part_training', 'part_memory', 'part_tensors',
+           'efficiency', 'check_options', 'measure_pieces', 'write_record', 'gpu_sampling', 'chosen', 'show_parts',
+           'plain_log_axis', 'show_curves', 'show_folds', 'Ratios']
 
 # %% ../../nbs/74_efficiency.ipynb #8274f8a0
 from ..config import FRAME, FRAME_RATE, PRESETS, SAMPLE_RATE, Preset, preset as get_preset
@@ -48,13 +48,14 @@ FOLDS = (16, 32, 64)                        # "band diffusion" itself folds 8 ne
 STEPS, LENGTHS, TEN = (1, 2, 4, 8, 16, 50), (1, 2, 5, 10, 20, 40), 10.0
 PARTS = {"encoder": "text encoder", "denoiser": "denoiser", "autoencoder": "decoder"}
 
-# %% ../../nbs/74_efficiency.ipynb #ac2e8960
+# %% ../../nbs/74_efficiency.ipynb #0ab32c32
 def folded_bands(fold: int, preset: Preset) -> Voice:
     "Build band diffusion with so many neighbours in a column."
     bands, speakers = BandRepresentation(fold), ("female", "male")
     encoder = TextEncoder(preset.encoder, len(SYMBOLS), n_speakers=len(speakers), channels=bands.channels)
     return Voice(preset, bands, encoder, Denoiser(preset.denoiser, preset.encoder.width, bands.channels), speakers)
 
+# %% ../../nbs/74_efficiency.ipynb #dda76fae
 def build(name: str,               # one of `SYSTEMS`, or "bands x 32": 32 neighbours in a column
           preset: Preset = PRESETS["mini"], seed: int = 0) -> Voice:
     "Build a system with first weights."
@@ -69,13 +70,14 @@ def build(name: str,               # one of `SYSTEMS`, or "bands x 32": 32 neigh
         voice.autoencoder.fuse()
     return voice
 
-# %% ../../nbs/74_efficiency.ipynb #9066a403
+# %% ../../nbs/74_efficiency.ipynb #448ffcf2
 def sentence(seconds: float) -> tuple:  # Phones, [N] durations in latent frames
     "Return what is said in so many seconds."
     text = ("今天天气很好，我们一起去公园散步，" * (1 + int(seconds)))[:max(1, round(4.5 * seconds))]
     phones = front_end(text)
     return phones, torch.linspace(0, round(seconds * FRAME_RATE), len(phones) + 1).round().long().diff()
 
+# %% ../../nbs/74_efficiency.ipynb #704e664f
 def speaking(voice: Voice, seconds: float, n_steps: int = 8, batch: int = 1):  # returns a function: () -> [B, 1, T]
     "Set up the way from phones to sound, and return the function that goes it: text encoder, sampler, decoder."
     d, (phones, durations), hop = voice.preset.diffusion, sentence(seconds), voice.autoencoder.hop
@@ -94,7 +96,7 @@ def speaking(voice: Voice, seconds: float, n_steps: int = 8, batch: int = 1):  #
         return voice.autoencoder.decode(z)
     return speak
 
-# %% ../../nbs/74_efficiency.ipynb #a5404efe
+# %% ../../nbs/74_efficiency.ipynb #53436d00
 @torch.no_grad()
 def training_task(voice: Voice, corpus, n: int) -> VoiceTask:
     "Build the task of a system on `n` sentences of the corpus; what it sees is made white."
@@ -107,6 +109,7 @@ def training_task(voice: Voice, corpus, n: int) -> VoiceTask:
     task.encoder, task.denoiser = voice.encoder, voice.denoiser
     return task.to(voice.device).train()
 
+# %% ../../nbs/74_efficiency.ipynb #c38c13d2
 def training(voice: Voice, corpus, n: int = 4) -> tuple:  # function, seconds of sound that it learns from
     "Set up one step of training on `n` sentences of the corpus, and return the function that takes it."
     task = training_task(voice, corpus, n)
@@ -132,7 +135,7 @@ def layer_macs(layer: nn.Module, inputs: tuple, output: Tensor) -> int:
         return 2 * output.numel() * output.shape[1]   # each position asks every other, and mixes every other
     return 0
 
-# %% ../../nbs/74_efficiency.ipynb #6634e3c1
+# %% ../../nbs/74_efficiency.ipynb #f8303415
 def _counting_inverse(bank, counts, part):
     inverse = bank.inverse
     def joined(bands):
@@ -140,6 +143,7 @@ def _counting_inverse(bank, counts, part):
         return inverse(bands)
     return joined
 
+# %% ../../nbs/74_efficiency.ipynb #612fc2f6
 @contextmanager
 def counted(network: nn.Module):  # yields part -> multiply-accumulates
     "Count the multiply-accumulates of all that runs inside, for each part of the network."
@@ -159,7 +163,7 @@ def counted(network: nn.Module):  # yields part -> multiply-accumulates
         for bank in banks:
             del bank.inverse
 
-# %% ../../nbs/74_efficiency.ipynb #12987301
+# %% ../../nbs/74_efficiency.ipynb #bb5c2404
 def work(voice: Voice,
          seconds: float = TEN) -> dict:  # part -> (once, each step), multiply-accumulates a second of sound
     "Count what speaking takes: what is done once, and what every step of the sampler adds."
@@ -172,6 +176,7 @@ def work(voice: Voice,
     return {name: ((2 * one[part] - two[part]) / length, (two[part] - one[part]) / length)
             for part, name in PARTS.items()}
 
+# %% ../../nbs/74_efficiency.ipynb #ca0dc5e5
 def weights(voice: Voice) -> dict:  # part -> weights
     "Count the weights that are needed to speak."
     decoder = getattr(voice.autoencoder, "decoder", None)
@@ -211,10 +216,23 @@ def forget_peak():
     except OSError:
         pass
 
-# %% ../../nbs/74_efficiency.ipynb #361e47db
+# %% ../../nbs/74_efficiency.ipynb #4ee7d1c9
+@contextmanager
+def silenced():
+    "Keep what C++ writes to the terminal's error stream off it."
+    kept_stream, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept_stream, 2)
+        os.close(kept_stream)
+        os.close(nowhere)
+
+# %% ../../nbs/74_efficiency.ipynb #bc9ec596
 def tensor_peak(function) -> int:  # bytes
     "Return the most bytes of tensors alive at once while `function` runs, beyond those that were there before."
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+    with silenced(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
         function()
     alive = peak = 0
     events = (e for e in seen.profiler.kineto_results.events() if e.name() == "[memory]")
@@ -332,7 +350,7 @@ def part_counts(options) -> list:
     ours = {row["what"]: row["value"] for row in rows if row["system"] == OURS}
     return [dict(row, ratio=short(row["value"] / ours[row["what"]])) for row in rows]
 
-# %% ../../nbs/74_efficiency.ipynb #e0fcb185
+# %% ../../nbs/74_efficiency.ipynb #fc14f42c
 def _jobs(voices, lengths, steps, batch):
     return {(name, s, n): speaking(voice, s, n, batch) for s in lengths for n in steps
             for name, voice in voices.items()}
@@ -342,6 +360,7 @@ def part_steps(options) -> list:
     jobs = _jobs(systems(options), [options.seconds], STEPS, options.batch)
     return time_rows("speaking", timed("steps", jobs, options), batch=options.batch)
 
+# %% ../../nbs/74_efficiency.ipynb #5889d952
 def part_lengths(options) -> list:
     "Time every system at several lengths, and fit exponents."
     voices, k = systems(options), options.n_steps
@@ -356,7 +375,7 @@ def part_folds(options) -> list:
     times = timed("folds", _jobs(voices, [TEN], [8], options.batch), options)
     return time_rows("speaking, 8 steps", times, batch=options.batch)
 
-# %% ../../nbs/74_efficiency.ipynb #db38ef3d
+# %% ../../nbs/74_efficiency.ipynb #b82ff7d3
 def part_training(options) -> list:
     "Time a step of training."
     corpus, jobs = learned_corpus(options.corpus), {}
@@ -366,6 +385,7 @@ def part_training(options) -> list:
     return time_rows("training", timed("training", jobs, options), "s of sound learned from a second",
                      lambda key, t: key[1] / t, batch=options.train_batch)
 
+# %% ../../nbs/74_efficiency.ipynb #47976db5
 def part_memory(options) -> list:
     "Let processes of their own say what speaking and training hold."
     rows, o = [], options
@@ -377,12 +397,13 @@ def part_memory(options) -> list:
                  for name, m in found.items()]
     return rows
 
+# %% ../../nbs/74_efficiency.ipynb #a279b566
 def part_tensors(options) -> list:
     "Count the tensors alive at once, at several lengths; more steps need no more memory."
     voices = {name: build(name, get_preset(options.preset)) for name in SYSTEMS}
     peaks = {(name, s): tensor_peak(speaking(voice, s, 1)) for s in LENGTHS[1:] for name, voice in voices.items()}
-    fits = [dict(what="exponent of tensors", system=name, unit="",
-                 value=short(exponent(LENGTHS[1:], [peaks[name, s] for s in LENGTHS[1:]]))) for name in voices]
+    grows = {name: exponent(LENGTHS[1:], [peaks[name, s] for s in LENGTHS[1:]]) for name in voices}
+    fits = [dict(what="exponent of tensors", system=name, value=short(x), unit="") for name, x in grows.items()]
     return [dict(what="tensors alive", system=name, seconds=s, n_steps=1, ratio=short(p / peaks[OURS, s]),
                  value=short(p / 1e6), unit="MB") for (name, s), p in peaks.items()] + fits
 
@@ -390,10 +411,11 @@ def part_tensors(options) -> list:
 PIECES = {"counts": part_counts, "steps": part_steps, "lengths": part_lengths, "folds": part_folds,
           "training": part_training, "memory": part_memory, "tensors": part_tensors}
 
-# %% ../../nbs/74_efficiency.ipynb #abf697c5
+# %% ../../nbs/74_efficiency.ipynb #957817a7
 USUAL = {"cpu": dict(seconds=2.0, n_steps=2, batch=1, train_batch=4, corpus="tiny"),
          "cuda": dict(seconds=10.0, n_steps=8, batch=64, train_batch=128, corpus="mini")}
 
+# %% ../../nbs/74_efficiency.ipynb #e5501655
 def efficiency(*, device: str = "cpu",   # or cuda
                threads: int = 2,         # of the processor
                preset: str = "mini",     # whose sizes all but the paper's have
@@ -418,7 +440,7 @@ def efficiency(*, device: str = "cpu",   # or cuda
                               folder=folder)
     return measure_pieces(options, only, words, note, Path(out or results("74_efficiency")))
 
-# %% ../../nbs/74_efficiency.ipynb #9ebfe3f3
+# %% ../../nbs/74_efficiency.ipynb #5d3f294c
 def check_options(options):
     "Raise `ValueError` where the folder holds parts of other options, or the processor's clock can't count."
     if options.clock == "processor" and (options.threads > 1 or options.device != "cpu"):
@@ -427,6 +449,7 @@ def check_options(options):
     if kept(Path(options.folder) / "options.json", lambda: asked) != asked:
         raise ValueError(f"{options.folder} was measured with other options: choose another --folder, or delete it")
 
+# %% ../../nbs/74_efficiency.ipynb #317998c9
 def measure_pieces(options, only: list, words: str, note: str, out: Path) -> dict:
     "Measure parts that are not there yet, and write the record when all are."
     check_options(options)
@@ -521,6 +544,9 @@ def show_folds(rows: list, claim: float, title: str):
     plain_log_axis(ax, [8, 16, 32, 64])
     ax.set(xlabel="band samples in a column", ylabel="of mel diffusion", ylim=(0, None), title=title)
     ax.legend(fontsize=7)
+
+# %% ../../nbs/74_efficiency.ipynb #2e7ced51
+#| export
 
 # %% ../../nbs/74_efficiency.ipynb #295dc6bb
 class Ratios:
