@@ -546,7 +546,7 @@ def measure(bench: LanguageBench) -> dict:
                 split=bench.corpus.split_sha256("test"),
                 weights={part: weights_hash(network) for part, network in networks.items()})
 
-# %% ../../nbs/75_languages.ipynb #aab97889
+# %% ../../nbs/75_languages.ipynb #5cf094eb
 def languages(*, steps: int = 1000,       # of each voice
               judge_steps: int = 0,       # of each judge; 0 = as many as a voice's
               batch: int = 8,             # sentences a step
@@ -562,8 +562,9 @@ def languages(*, steps: int = 1000,       # of each voice
     torch.set_num_threads(1)
     sizes, autoencoder = budget(preset, steps, judge_steps, batch, seed), Autoencoder.from_pretrained("mini")
     work, found = Path(work or "out/languages"), {}
+    settings = f"{preset}-{steps}-{judge_steps or steps}-{batch}-{seed}"
     for name in LANGUAGES:
-        folder = work / f"{preset}-{steps}-{judge_steps or steps}-{batch}-{seed}" / name
+        folder = work / settings / name
         file = folder / f"measured-{limit or 'all'}.json"
         if name in only and not file.exists():
             corpus = make_corpus(name, work / f"corpus-{seed}" / name, seed=seed)
@@ -618,9 +619,9 @@ def show_melodies(panels: dict, title: str):  # panel -> {name: hertz each 10 ms
     fig.suptitle(title, y=1.1)
     return axes
 
-# %% ../../nbs/75_languages.ipynb #94036afa
+# %% ../../nbs/75_languages.ipynb #b515d12b
 def side_by_side(sounds: dict, title: str) -> Player:  # language -> {way: sound [T]}
-    "Draw a column for each language and a row for each way it is heard; return players at equal level, up to 12 kHz."
+    "Draw a column for each language and a row for each way it is heard; return players at equal level, up to 8 kHz."
     ways, lighter = list(next(iter(sounds.values()))), {}
     level = next(iter(next(iter(sounds.values())).values()))
     fig, axes = plt.subplots(len(ways), len(sounds), figsize=(2.6 * len(sounds), 1.5 * len(ways)), sharex=True,
@@ -628,10 +629,10 @@ def side_by_side(sounds: dict, title: str) -> Player:  # language -> {way: sound
     for column, (language, some) in enumerate(sounds.items()):
         for row, way in enumerate(ways):
             title_here, ax = f"{language}, {way}", axes[row, column]
-            show_spectrogram(some[way], title=title_here, ax=ax, f_max=12_000).label_outer()
-            lighter[title_here] = resample(match_level(some[way], level), SAMPLE_RATE, 24_000)
+            show_spectrogram(some[way], title=title_here, ax=ax, f_max=8_000).label_outer()
+            lighter[title_here] = resample(match_level(some[way], level), SAMPLE_RATE, 16_000)
     fig.suptitle(title, y=1.05)
-    return Player(lighter, 24_000)
+    return Player(lighter, 16_000)
 
 # %% ../../nbs/75_languages.ipynb #423cde0b
 def show_errors(rows: list, title: str):
