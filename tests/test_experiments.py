@@ -9,10 +9,9 @@ matplotlib.use("Agg")
 from latentspeech.autoencoder import Autoencoder
 from latentspeech.config import preset
 from latentspeech.corpora import make_embedded_corpus, speak_espeak
-from latentspeech.experiments.downstream import probe_errors, see_corpus, witnesses
+from latentspeech.experiments.downstream import compactness_rows, probe_errors, see_corpus, witnesses
 from latentspeech.experiments.harness import EXPERIMENTS, build_experiment_parser, command, experiments
 from latentspeech.experiments.harness import find_experiment, main, results
-from latentspeech.experiments.latents import compactness_rows
 from latentspeech.synthesis import LatentSpeech
 from latentspeech.table import recorded
 from latentspeech.weights import load_weights

@@ -5,7 +5,7 @@ import pytest, torch
 from hypothesis import given, settings, strategies
 from latentspeech.autoencoder import Autoencoder
 from latentspeech.config import FRAME, AutoencoderConfig
-from latentspeech.experiments import latents as sweep
+from latentspeech.experiments import downstream as sweep
 from latentspeech.latents import (
     LatentError,
     cache_latents,

@@ -24,7 +24,7 @@ __all__ = ['FRAME', 'PAPER_END', 'SAMPLING', 'PAIR_TARGETS', 'PAIR_SCHEDULES', '
            'is_done', 'wanted', 'row_options', 'ablations', 'measure_all', 'verdict', 'shown', 'table', 'who_pays',
            'forest', 'grid']
 
-# %% ../../nbs/73_ablations.ipynb #a465e776
+# %% ../../nbs/73_ablations.ipynb #63f4b684
 from ..config import SAMPLE_RATE, AutoencoderConfig, CorpusConfig, Preset, TrainConfig
 from ..config import preset as get_preset
 from ..audio import match_level, resample, save
@@ -36,7 +36,7 @@ from ..text import to_phones
 from ..corpora import Corpus, Utterance, make_embedded_corpus, plan_corpus
 from ..encoder import EncoderOutput
 from ..forward_diffusion import Schedule, linear_alpha_bar
-from ..reverse_diffusion import draw_noise, sample
+from ..reverse_diffusion import GuidedDenoiser, draw_noise, sample
 from ..training import fit
 from ..tasks import AutoencoderTask, CropDataset, VoiceTask, fit_latent_statistics, voice_example
 from ..tasks import machine
@@ -86,11 +86,11 @@ def level_with(alpha_bar: float  # share of the power that is signal
 
 PAPER_END = level_with(float(linear_alpha_bar()[-1]))
 
-# %% ../../nbs/73_ablations.ipynb #b754d233
+# %% ../../nbs/73_ablations.ipynb #77e0c264
 _START = _rows(
     "sampling",
     ("uniform start", "The paper's start: numbers between 0 and 1 instead of Gaussian noise.",
-     dict(start="uniform")),
+     dict(initial_noise="uniform")),
     ("a start that pretends", "Pure noise, handed over as noise with signal in it, as the paper's schedule does.",
      dict(start_time=PAPER_END)))
 _STEPS = _rows(
@@ -219,7 +219,7 @@ def borrowed(out: EncoderOutput, other: EncoderOutput) -> EncoderOutput:
     hidden = other.hidden.gather(2, index[:, None].expand(-1, out.hidden.shape[1], -1))
     return out._replace(hidden=hidden * out.frame_mask)
 
-# %% ../../nbs/73_ablations.ipynb #72fdf915
+# %% ../../nbs/73_ablations.ipynb #c81f3140
 def encode_batch(voice: LatentSpeech, utterances: list, speaker: str) -> EncoderOutput:
     "Encode the phones of utterances; the voice decides how long each lasts."
     number = voice.speakers.index(speaker)
@@ -229,13 +229,11 @@ def denoise_batch(voice: LatentSpeech, out: EncoderOutput, diffusion, schedule: 
                   seed: int = 0) -> Tensor:  # [B, 16, L]
     "Turn noise into latents, each sentence's from the same seed."
     d, seeds, mask = diffusion, [seed] * len(out.hidden), out.frame_mask
-    known, unknown = voice.denoiser.prepare(out.hidden), voice.denoiser.prepare(None)
-    def denoise(z, t, conditional=True):
-        return voice.denoiser(z, t, mask=mask, prepared=known if conditional else unknown)
+    denoise = GuidedDenoiser(voice.denoiser, out.hidden, mask)
     size = torch.hypot(*schedule.alpha_sigma(torch.tensor(schedule.first))).item()   # of noisy latents there
     noise = size * draw_noise(seeds, out.frame_lengths.tolist()).to(voice.device)
-    return sample(denoise, noise, schedule, d.target, d.n_steps, d.sampler, d.guidance, start=d.start, mask=mask,
-                  seeds=seeds)
+    return sample(denoise, noise, schedule, d.target, d.n_steps, d.sampler, d.guidance,
+                  initial_noise=d.initial_noise, mask=mask, seeds=seeds)
 
 # %% ../../nbs/73_ablations.ipynb #a2115ef4
 @torch.no_grad()
@@ -310,10 +308,10 @@ def voice_task(preset: Preset, examples: list, n_speakers: int, change: dict) ->
         setattr(task.encoder, name, STAND_INS[name](getattr(task.encoder, name)))
     return task
 
-# %% ../../nbs/73_ablations.ipynb #17fcd979
+# %% ../../nbs/73_ablations.ipynb #a0237e75
 def autoencoder_preset(preset: Preset, change: dict,   # of an `Ablation` of part "autoencoder"
                        steps: int, seed: int) -> Preset:
-    "Return the preset of a variant of the autoencoder: the small network of lesson 79."
+    "Return the preset of a variant of the autoencoder: the small network of lesson 76."
     network = AutoencoderConfig(channels=(32, 64, 128, 256), **change.get("network", {}))
     training = TrainConfig(batch=4, seconds=0.34, learning_rate=2e-3, ema=0.99, seed=seed, **short_run(steps))
     return replace(preset, autoencoder=network, train_autoencoder=training)
@@ -514,7 +512,7 @@ def row_options(options, *some: Ablation) -> dict:
         (), tuple(dict.fromkeys(a.part for a in some)))
     return vars(options) | dict(rows=rows, parts=parts, minutes=0.0, quiet=False, out="", work="")
 
-# %% ../../nbs/73_ablations.ipynb #de579e01
+# %% ../../nbs/73_ablations.ipynb #b8d6f2ac
 def ablations(*, parts: tuple = ("frame", "sampling"),  # frame, sampling, voice, autoencoder
               rows: tuple = (),       # these alone, by name; a part's first row comes with them
               steps: int = 400,       # of each voice that is trained
@@ -533,7 +531,7 @@ def ablations(*, parts: tuple = ("frame", "sampling"),  # frame, sampling, voice
     options = SimpleNamespace(**locals())
     options.work = work or "out/ablations"
     torch.set_num_threads(1)
-    return measure_all(Bench(options), Path(out or results("73_ablations")))
+    return measure_all(Bench(options), results("73_ablations", out))
 
 # %% ../../nbs/73_ablations.ipynb #bc3313ce
 def measure_all(bench: Bench, out: Path) -> dict:

@@ -23,7 +23,7 @@ __all__ = ['OURS', 'SYSTEMS', 'FOLDS', 'STEPS', 'LENGTHS', 'TEN', 'PARTS', 'PIEC
            'efficiency', 'check_options', 'measure_pieces', 'write_record', 'gpu_sampling', 'chosen', 'show_parts',
            'plain_log_axis', 'show_curves', 'show_folds', 'Ratios']
 
-# %% ../../nbs/74_efficiency.ipynb #8274f8a0
+# %% ../../nbs/74_efficiency.ipynb #829bfde4
 from ..config import FRAME, FRAME_RATE, PRESETS, SAMPLE_RATE, Preset, preset as get_preset
 from ..files import write_atomically
 from ..pqmf import PQMF
@@ -32,12 +32,13 @@ from ..text import SYMBOLS, front_end
 from ..corpora import make_embedded_corpus
 from ..encoder import Attention, TextEncoder
 from ..denoiser import Denoiser
-from ..reverse_diffusion import draw_noise, sample
-from ..gpu_sampling import _seconds, benchmark
+from ..reverse_diffusion import GuidedDenoiser, draw_noise, sample
+from ..gpu_sampling import benchmark, seconds_of
 from ..training import step_generator
 from ..tasks import VoiceTask
 from ..table import record
-from ..baselines import BandRepresentation, Voice, baseline_example, untrained
+from ..synthesis import Voice
+from ..baselines import BandRepresentation, baseline_example, untrained
 from ..cli import time_interleaved
 from .harness import command, kept, results
 
@@ -77,7 +78,7 @@ def sentence(seconds: float) -> tuple:  # Phones, [N] durations in latent frames
     phones = front_end(text)
     return phones, torch.linspace(0, round(seconds * FRAME_RATE), len(phones) + 1).round().long().diff()
 
-# %% ../../nbs/74_efficiency.ipynb #704e664f
+# %% ../../nbs/74_efficiency.ipynb #23f16232
 def speaking(voice: Voice, seconds: float, n_steps: int = 8, batch: int = 1):  # returns a function: () -> [B, 1, T]
     "Set up the way from phones to sound, and return the function that goes it: text encoder, sampler, decoder."
     d, (phones, durations), hop = voice.preset.diffusion, sentence(seconds), voice.autoencoder.hop
@@ -89,10 +90,9 @@ def speaking(voice: Voice, seconds: float, n_steps: int = 8, batch: int = 1):  #
     @torch.no_grad()
     def speak():
         out = voice.encoder(ids, tones, speakers, lengths, frames)
-        known = voice.denoiser.prepare(out.hidden)
-        def predict(z, t):
-            return voice.denoiser(z, t, mask=out.frame_mask, prepared=known)
-        z = sample(predict, noise, voice.schedule, d.target, n_steps, d.sampler, start=d.start, mask=out.frame_mask)
+        denoise = GuidedDenoiser(voice.denoiser, out.hidden, out.frame_mask)
+        z = sample(denoise, noise, voice.schedule, d.target, n_steps, d.sampler, initial_noise=d.initial_noise,
+                   mask=out.frame_mask)
         return voice.autoencoder.decode(z)
     return speak
 
@@ -280,11 +280,11 @@ def held_alone(name: str, piece: str, options) -> dict:  # as from `held`
         raise RuntimeError(f"{name}, {piece}: {done.stderr[-500:]}")
     return json.loads(done.stdout.splitlines()[-1])
 
-# %% ../../nbs/74_efficiency.ipynb #56b55b1e
+# %% ../../nbs/74_efficiency.ipynb #ec3360cb
 def lap(run, device: str = "cpu", clock: str = "wall") -> float:  # clock: "wall" or "processor"
     "Take the seconds of one call; on a GPU with CUDA events."
     if clock == "wall":
-        return _seconds(run, device)
+        return seconds_of(run, device)
     start = time.process_time()
     run()
     return time.process_time() - start
@@ -415,7 +415,7 @@ PIECES = {"counts": part_counts, "steps": part_steps, "lengths": part_lengths, "
 USUAL = {"cpu": dict(seconds=2.0, n_steps=2, batch=1, train_batch=4, corpus="tiny"),
          "cuda": dict(seconds=10.0, n_steps=8, batch=64, train_batch=128, corpus="mini")}
 
-# %% ../../nbs/74_efficiency.ipynb #e5501655
+# %% ../../nbs/74_efficiency.ipynb #429e703a
 def efficiency(*, device: str = "cpu",   # or cuda
                threads: int = 2,         # of the processor
                preset: str = "mini",     # whose sizes all but the paper's have
@@ -438,7 +438,7 @@ def efficiency(*, device: str = "cpu",   # or cuda
     folder = folder or f"out/efficiency/{device}-{threads}"
     options = SimpleNamespace(**asked, device=device, threads=threads, preset=preset, clock=clock, repeats=repeats,
                               folder=folder)
-    return measure_pieces(options, only, words, note, Path(out or results("74_efficiency")))
+    return measure_pieces(options, only, words, note, results("74_efficiency", out))
 
 # %% ../../nbs/74_efficiency.ipynb #5d3f294c
 def check_options(options):
@@ -474,7 +474,7 @@ def write_record(options, words: str, note: str, out: Path) -> Path:
     return record(out, rows, words, 0, learned_corpus(o.corpus).split_sha256("train"), hashes, device=o.device,
                   threads=o.threads, preset=o.preset, repeats=o.repeats, clock=o.clock, load=load, note=note)
 
-# %% ../../nbs/74_efficiency.ipynb #1a49831c
+# %% ../../nbs/74_efficiency.ipynb #c7adc71b
 def gpu_sampling(*, device: str = "",      # none = cuda where there is one
                  seconds: float = 10.0,    # of speech a sentence
                  repeats: int = 7,         # odd
@@ -485,7 +485,7 @@ def gpu_sampling(*, device: str = "",      # none = cuda where there is one
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     torch.backends.cudnn.benchmark = True
     found = benchmark(device, seconds, repeats, words)
-    write_atomically(Path(out or results("33_gpu_sampling")), (json.dumps(found, indent=1) + "\n").encode())
+    write_atomically(results("33_gpu_sampling", out), (json.dumps(found, indent=1) + "\n").encode())
     return found
 
 # %% ../../nbs/74_efficiency.ipynb #11cc4bb1

@@ -208,9 +208,9 @@ EXPERIMENTS = {  # command -> module of this package that has a function of the 
     "languages": ("languages", "Mandarin, Cantonese and English, with and without tone or stress"),
     "downstream": ("downstream", "what a line and a small network read from latents and mels"),
     "real-time": ("real_time", "latency, streams, and how many listeners a machine serves"),
-    "aligner": ("aligner", "the aligner's boundary errors on whole corpora"),
-    "compactness": ("latents", "how dense latents and mels of the same sentences are"),
-    "latent-sizes": ("latents", "a small autoencoder for each size of latent"),
+    "aligner": ("boundaries", "the aligner's boundary errors on whole corpora"),
+    "compactness": ("downstream", "how dense latents and mels of the same sentences are"),
+    "latent-sizes": ("downstream", "a small autoencoder for each size of latent"),
     "verdicts": ("verdicts", "the paper's claims against the records"),
 }
 

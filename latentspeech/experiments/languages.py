@@ -24,7 +24,7 @@ __all__ = ['LANGUAGES', 'SPEAKERS', 'SIZES', 'SHORTEST', 'LONGEST', 'RATE', 'PAU
            'flattened', 'score_row', 'distances', 'melody', 'contours', 'LanguageBench', 'measure', 'languages',
            'write_languages', 'told', 'show_melodies', 'side_by_side', 'show_errors']
 
-# %% ../../nbs/75_languages.ipynb #dd37ba05
+# %% ../../nbs/75_languages.ipynb #0adadb27
 from ..config import SAMPLE_RATE, DenoiserConfig, EncoderConfig, JudgeConfig, Preset, TrainConfig
 from ..config import preset as get_preset
 from ..files import MissingExtra, write_atomically
@@ -40,9 +40,9 @@ from ..distances import f0_metrics, mel_cepstral_distortion, world, world_copy
 from ..metrics import Rate, align, paired_interval, syllable_error_rate
 from ..table import measured, record
 from ..judge import Judge, JudgeTask, _audible
-from ..baselines import Voice
-from ..evaluation import recordings
-from .harness import command, kept, results, say
+from ..synthesis import Voice
+from ..evaluation import recordings, say
+from .harness import command, kept, results
 
 # %% ../../nbs/75_languages.ipynb #856dfd73
 @dataclass(frozen=True)
@@ -305,12 +305,13 @@ def train_voice(corpus: Corpus, latents: dict, preset: Preset, autoencoder: Auto
     task.load_state_dict(run.average.values)
     return Voice(preset, autoencoder, task.encoder, task.denoiser, SPEAKERS)
 
-# %% ../../nbs/75_languages.ipynb #226b0f2c
+# %% ../../nbs/75_languages.ipynb #b76dcd6b
 @dataclass
 class NumberedPhones:
     "Hold one sentence as `Voice.speak_phones` reads it."
     ids: Tensor
     tone_ids: Tensor
+    pinyin, syllable, warnings = (), (), ()   # nobody asks when a syllable is said
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -546,7 +547,7 @@ def measure(bench: LanguageBench) -> dict:
                 split=bench.corpus.split_sha256("test"),
                 weights={part: weights_hash(network) for part, network in networks.items()})
 
-# %% ../../nbs/75_languages.ipynb #5cf094eb
+# %% ../../nbs/75_languages.ipynb #1b25ed03
 def languages(*, steps: int = 1000,       # of each voice
               judge_steps: int = 0,       # of each judge; 0 = as many as a voice's
               batch: int = 8,             # sentences a step
@@ -572,7 +573,7 @@ def languages(*, steps: int = 1000,       # of each voice
         if file.exists():
             found[name] = json.loads(file.read_text("utf8"))
             print(*told(dict(rows=found[name]["rows"])), sep="\n", flush=True)
-            write_languages(Path(out or results("75_languages")), found, words, sizes, autoencoder, limit)
+            write_languages(results("75_languages", out), found, words, sizes, autoencoder, limit)
     return dict(measured=list(found))
 
 # %% ../../nbs/75_languages.ipynb #8b390cd4
