@@ -65,7 +65,7 @@ def entropy(values: Tensor,    # [C, L]
             step: float = 0.1  # resolution, in standard deviations of a channel
             ) -> float:        # bits a number
     "Count the bits a number needs once its channel is white; a Gaussian needs 2.05 - log2(step), nothing needs more."
-    white, bits = whiten(values, values.mean(-1), values.std(-1, unbiased=False).clamp(min=1e-8)), []
+    bits, white = [], whiten(values, values.mean(-1), values.std(-1, unbiased=False).clamp(min=1e-8))
     for channel in white:
         share = torch.unique((channel / step).round(), return_counts=True)[1] / channel.numel()
         bits.append(-(share * share.log2()).sum())

@@ -1,30 +1,14 @@
-"""What each part is worth: the record repeats, its figures follow from its counts, and each switch turns what it says, and nothing else."""
-import json, shlex, sys
-from pathlib import Path
+"""What each part is worth: the record repeats, its figures follow from its counts, each switch turns what it says."""
+import json, shlex
 
 import pytest
 import torch
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tools"))
-import ablations
-from ablations import (
-    ABLATIONS,
-    PARTS,
-    REFERENCE,
-    Late,
-    borrowed,
-    counts,
-    donors,
-    figure,
-    from_raw,
-    say,
-    to_raw,
-    verdict,
-    voice_preset,
-    voice_task,
-    written,
-)
+from latentspeech.experiments.ablations import (ABLATIONS, PAPER_END, PARTS, REFERENCE, VOICE, LateSchedule, ablated,
+                                                ablations, borrowed, counts, donors, figure, from_raw,
+                                                planned_corpus, say, table, to_raw, verdict, voice_preset,
+                                                voice_task, who_pays)
+from latentspeech.experiments.harness import build_experiment_parser, results
 from latentspeech.weights import load_weights
 from latentspeech.config import PRESETS
 from latentspeech.encoder import EncoderOutput
@@ -33,14 +17,15 @@ from latentspeech.forward_diffusion import Schedule
 from latentspeech.judge import Judge
 from latentspeech.metrics import Rate, bootstrap_interval, paired_interval, syllable_error_rate
 from latentspeech.synthesis import LatentSpeech
-from latentspeech.table import recorded
+from latentspeech.table import RecordError, recorded
 
+RECORD = results("73_ablations")
 MARKS = ("n", "value", "low", "high", "difference", "difference_low", "difference_high", "errors", "totals")
 
 
 @pytest.fixture(scope="module")
 def kept():
-    return recorded(ablations.RECORD)
+    return recorded(RECORD)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +40,7 @@ def voice():
 
 @pytest.fixture(scope="module")
 def corpus():
-    return written(PRESETS["mini"].corpus)
+    return planned_corpus(PRESETS["mini"].corpus)
 
 
 def test_the_record_says_how_it_was_made(kept, rows):
@@ -74,7 +59,7 @@ def test_the_record_says_how_it_was_made(kept, rows):
             assert row["steps"] > 0
             assert row["batch"] > 0
             assert len(row["weights"]) == 16
-            assert (ablations.RECORD.parent / row["sound"]).exists()
+            assert (RECORD.parent / row["sound"]).exists()
 
 
 def test_rows_that_were_trained_got_the_same_budget(rows):
@@ -83,10 +68,11 @@ def test_rows_that_were_trained_got_the_same_budget(rows):
 
 
 def test_the_commands_of_the_record_are_understood(kept, rows):
+    parser = build_experiment_parser(ablations)
     for row in rows.values():
-        asked = ablations.options(shlex.split(row["command"])[2:])
-        assert asked.rows == [row["row"]] and asked.sentences == 60 and asked.out == ablations.RECORD
-    asked = ablations.options(shlex.split(kept["command"])[2:])
+        asked = parser.parse_args(shlex.split(row["command"])[3:])
+        assert asked.rows == [row["row"]] and asked.sentences == 60 and not asked.out
+    asked = parser.parse_args(shlex.split(kept["command"])[3:])
     assert set(asked.parts) == {r["part"] for r in rows.values()}
 
 
@@ -118,7 +104,7 @@ def test_the_record_is_of_these_sentences(kept, corpus, rows):
 
 def test_a_row_repeats(voice, corpus, rows):
     some = corpus.utterances[:6]
-    sounds, _ = ablations.ablated(voice, corpus, some, ABLATIONS["guidance 0.5"].change)
+    sounds, _ = ablated(voice, corpus, some, ABLATIONS["guidance 0.5"].change)
     again = syllable_error_rate([u.pinyin for u in some],
                                 Judge.from_pretrained("mini").transcribe_batch(sounds)).per_utterance
     errors, full = (counts(rows[name]["marks"]["SER (in-house)"])[0, :6] for name in ("guidance 0.5", "full system"))
@@ -155,15 +141,14 @@ def test_raw_latents_are_what_the_last_convolution_gives(voice):
 
 
 def test_the_pretended_start_has_the_papers_signal():
-    alpha, sigma = Schedule("flow").alpha_sigma(torch.tensor(ablations.PAPER_END))
+    alpha, sigma = Schedule("flow").alpha_sigma(torch.tensor(PAPER_END))
     paper = Schedule("linear", 50).alpha_sigma(torch.tensor(1.0))
     assert float(alpha / sigma) == pytest.approx(float(paper[0] / paper[1]), rel=1e-4)
-    late = Late("zero_terminal_snr", 50)
-    late.start = 0.98
+    late = LateSchedule("zero_terminal_snr", 50, first=0.98)
     assert late.times(8)[0] == pytest.approx(0.98)
     assert late.times(8)[-1] == 0
     assert float(late.alpha_sigma(late.times(8))[0][0]) > 0
-    assert torch.equal(Late("flow").times(8), Schedule("flow").times(8))
+    assert torch.equal(LateSchedule("flow").times(8), Schedule("flow").times(8))
 
 
 def tiny_task(change):
@@ -201,7 +186,7 @@ def test_without_the_prior_loss_all_else_learns_as_if_it_were_not_there():
         torch.testing.assert_close(mine[name], by_hand[name], atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("row", [a for a in ablations.VOICE if "diffusion" in a.change], ids=lambda a: a.row)
+@pytest.mark.parametrize("row", [a for a in VOICE if "diffusion" in a.change], ids=lambda a: a.row)
 def test_every_target_and_schedule_can_learn_and_speak(row, voice, corpus):
     made = voice_preset(PRESETS["tiny"], row.change, 2, 2, 0)
     task = tiny_task(row.change)
@@ -223,23 +208,22 @@ def test_a_figure_knows_when_nothing_can_be_said():
     assert nothing["value"] is None and nothing["difference"] is None and json.dumps(nothing, allow_nan=False)
 
 
-def small(tmp_path, *more):
-    return ablations.main(["--preset", "tiny", "--sentences", "2", "--steps", "2", "--batch", "2",
-                           "--autoencoder-steps", "1", "--quiet", "--out", str(tmp_path / "r.json"),
-                           "--work", str(tmp_path / "work"), *more])
+def small(tmp_path, *rows, **more):
+    return ablations(rows=rows, preset="tiny", sentences=2, steps=2, batch=2, autoencoder_steps=1, quiet=True,
+                     out=str(tmp_path / "r.json"), work=str(tmp_path / "work"), **more)
 
 
 def test_the_command_goes_on_where_it_stopped(tmp_path, capsys):
-    assert small(tmp_path, "--rows", "trained: no prior loss", "--minutes", "0") == 0
+    small(tmp_path, "trained: no prior loss", minutes=1e-9)
     assert "time is up" in capsys.readouterr().out
     assert not (tmp_path / "r.json").exists()
-    assert small(tmp_path, "--rows", "trained: no prior loss") == 0
+    assert small(tmp_path, "trained: no prior loss")["rows_there"] == 2
     first = recorded(tmp_path / "r.json")
     assert [r["row"] for r in first["rows"]] == ["trained: full system", "trained: no prior loss"]
     assert "--sentences 2" in first["command"]
     assert all(r["steps"] == 2 and (tmp_path / r["sound"]).exists() for r in first["rows"])
     assert first["rows"][1]["marks"]["spread"]["difference"] is not None
-    assert small(tmp_path, "--rows", "trained: latents not whitened", "autoencoder: no mel") == 0
+    assert small(tmp_path, "trained: latents not whitened", "autoencoder: no mel")["rows_there"] == 5
     both = recorded(tmp_path / "r.json")["rows"]
     assert both[:2] == first["rows"]
     assert [r["row"] for r in both[2:]] == ["trained: latents not whitened", "autoencoder: all terms",
@@ -247,15 +231,16 @@ def test_the_command_goes_on_where_it_stopped(tmp_path, capsys):
     assert "mel distance, latent disturbed" in both[-1]["marks"]
 
 
-def test_a_record_of_something_else_is_left_alone(tmp_path, capsys):
+def test_a_record_of_something_else_is_left_alone(tmp_path):
     (tmp_path / "r.json").write_text(before := json.dumps(dict(seed=7, rows=[])))
-    assert small(tmp_path, "--rows", "natural") == 1 and "another seed" in capsys.readouterr().out
+    with pytest.raises(RecordError, match="another seed"):
+        small(tmp_path, "natural")
     assert (tmp_path / "r.json").read_text() == before
 
 
 def test_what_is_missing_is_said_in_tables(rows):
     few = {k: rows[k] for k in ("full system", "no condition")}
-    text = ablations.table(few, "sampling").data
+    text = table(few, "sampling").data
     assert "no condition" in text and "Not measured yet:** another seed" in text and "worse" in text
-    assert "Not measured yet" in ablations.table({}, "voice").data and "|" not in ablations.table({}, "voice").data
-    assert "yet" in ablations.payers({}).data
+    assert "Not measured yet" in table({}, "voice").data and "|" not in table({}, "voice").data
+    assert "yet" in who_pays({}).data

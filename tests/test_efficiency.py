@@ -1,7 +1,6 @@
-"""What the notebook of experiment 5 can't show: its counter against torch's own, its clock and its memory against known work, its record against a recount."""
-import sys, time
+"""Experiment 5: its counter against torch's own, clock and memory against known work, its record against a recount."""
+import time
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -10,19 +9,19 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT / "tools"))
-import efficiency
-from efficiency import (FOLDS, OURS, PIECES, STEPS, SYSTEMS, build, count, counted, exponent, fit_time, layer_macs,
-                        numbers, predict_time, resident,
-                        sentence, speaking, tensor_peak, time_rows, timed, training, weights, work)
+from latentspeech.experiments import efficiency as module
+from latentspeech.experiments.efficiency import (FOLDS, OURS, PIECES, STEPS, SYSTEMS, build, count, counted,
+                                                 efficiency, exponent, fit_time, held_alone, lap, layer_macs, numbers,
+                                                 predict_time, resident, sentence, speaking, tensor_peak, time_rows,
+                                                 timed, training, weights, work)
+from latentspeech.experiments.harness import results
 from latentspeech.baselines import cost, untrained
 from latentspeech.config import PRESETS
 from latentspeech.corpora import make_embedded_corpus
 from latentspeech.encoder import Attention
 from latentspeech.table import recorded
 
-RECORD = ROOT / "data" / "results" / "74_efficiency.json"
+RECORD = results("74_efficiency")
 TINY = PRESETS["tiny"]
 SMALL_PAPER = replace(PRESETS["paper"], encoder=replace(PRESETS["paper"].encoder, width=32, expansion=2),
                       denoiser=replace(PRESETS["paper"].denoiser, layers=3, width=16),
@@ -111,7 +110,7 @@ def test_a_step_of_training_learns():
 def test_times_are_taken_in_turn_and_compared_in_the_same_round(monkeypatch, tmp_path):
     order, clock, args = [], iter([1.0, 2.0, 10.0, 30.0, 1.0, 4.0]), SimpleNamespace(device="cpu", clock="wall",
                                                                                      repeats=3, folder=tmp_path)
-    monkeypatch.setattr(efficiency, "_seconds", lambda run, device: (run(), next(clock))[1])
+    monkeypatch.setattr(module, "_seconds", lambda run, device: (run(), next(clock))[1])
     jobs = {(OURS, 4, 1): lambda: order.append("a"), ("mel diffusion", 4, 1): lambda: order.append("b")}
     times = timed("some", jobs, args)
     assert "".join(order) == "aabbabab" and times[OURS, 4, 1] == [1.0, 10.0, 1.0]   # each once more, to warm up
@@ -121,7 +120,7 @@ def test_times_are_taken_in_turn_and_compared_in_the_same_round(monkeypatch, tmp
 
 
 def test_the_processors_clock_does_not_count_waiting():
-    assert efficiency.lap(lambda: time.sleep(0.2), clock="processor") < 0.1 < efficiency.lap(lambda: time.sleep(0.2))
+    assert lap(lambda: time.sleep(0.2), clock="processor") < 0.1 < lap(lambda: time.sleep(0.2))
 
 
 def test_fits_find_what_was_planted():
@@ -142,12 +141,12 @@ def test_memory_is_counted_to_the_byte():
     assert 0 < resident() <= resident(peak=True)
 
 
-@pytest.mark.skipif(not RECORD.exists(), reason="no record yet: tools/efficiency.py makes it")
+@pytest.mark.skipif(not RECORD.exists(), reason="no record yet: latentspeech experiment efficiency makes it")
 def test_the_record_is_whole_and_its_counts_can_be_repeated():
     record = recorded(RECORD)
     assert len(record["split_sha256"]) == 64
     assert set(record["weights_sha256"]) == set(SYSTEMS)
-    assert record["command"].startswith("python tools/efficiency.py")
+    assert record["command"].startswith("latentspeech experiment efficiency")
     rows = {(r["what"], r["system"], r.get("seconds"), r.get("n_steps")): r for r in record["rows"]}
     for name in SYSTEMS:
         assert all(any(r["system"] == name and r["what"].startswith(what) for r in record["rows"])
@@ -164,30 +163,25 @@ def test_the_record_is_whole_and_its_counts_can_be_repeated():
             assert all(kept[k] == (v if isinstance(v, str) else pytest.approx(v, rel=1e-12)) for k, v in again.items())
 
 
-def run(monkeypatch, capsys, *options):
-    "Run the command in this process, at the smallest scale, and return what it printed."
+@pytest.fixture
+def small(monkeypatch):
+    "Run the experiment at the smallest scale."
     for name, value in dict(STEPS=(1, 2), LENGTHS=(0.5, 1, 2), TEN=1.0, FOLDS=(), SYSTEMS=SYSTEMS[:2]).items():
-        monkeypatch.setattr(efficiency, name, value)
-    monkeypatch.setattr(efficiency, "held_alone", lambda name, what, args: dict(whole=3e8, added=1e8))
-    monkeypatch.setattr(sys, "argv", ["efficiency.py", "--preset", "tiny", "--threads", "1", "--seconds", "0.5",
-                                      "--repeats", "1", *options])
+        monkeypatch.setattr(module, name, value)
+    monkeypatch.setattr(module, "held_alone", lambda name, piece, options: dict(whole=3e8, added=1e8))
     threads = torch.get_num_threads()
-    try:
-        efficiency.main()
-    finally:
-        torch.set_num_threads(threads)
-    return capsys.readouterr().out
+    yield lambda **options: efficiency(**dict(preset="tiny", threads=1, seconds=0.5, repeats=1) | options)
+    torch.set_num_threads(threads)
 
 
-def test_the_command_makes_a_record_in_pieces(monkeypatch, capsys, tmp_path):
+def test_the_command_makes_a_record_in_pieces(small, tmp_path):
     parts, table = tmp_path / "parts", tmp_path / "table.json"
-    assert "still to be measured: counts, folds, training, memory, tensors" in run(monkeypatch, capsys, "--folder",
-                                                                                   str(parts), "--only", "steps",
-                                                                                   "lengths")
+    left = small(folder=str(parts), only=("steps", "lengths"))
+    assert left == dict(still_to_be_measured=["counts", "folds", "training", "memory", "tensors"])
     first = (parts / "steps.json").read_bytes()
-    with pytest.raises(SystemExit, match="other options"):
-        run(monkeypatch, capsys, "--folder", str(parts), "--seconds", "0.4")
-    assert str(table) in run(monkeypatch, capsys, "--folder", str(parts), "--out", str(table))
+    with pytest.raises(ValueError, match="other options"):
+        small(folder=str(parts), seconds=0.4)
+    assert small(folder=str(parts), out=str(table)) == dict(record=str(table))
     assert set(PIECES) == {p.stem for p in parts.glob("*.json")} - {"options"}
     assert first == (parts / "steps.json").read_bytes()
     rows = recorded(table)["rows"]
@@ -197,8 +191,8 @@ def test_the_command_makes_a_record_in_pieces(monkeypatch, capsys, tmp_path):
 
 
 def test_memory_is_that_of_a_process_of_its_own():
-    args = SimpleNamespace(device="cpu", threads=1, preset="tiny", batch=1, train_batch=2, corpus="tiny")
-    found = efficiency.held_alone("mel diffusion", "speak", args)
+    options = SimpleNamespace(device="cpu", threads=1, preset="tiny", batch=1, train_batch=2, corpus="tiny")
+    found = held_alone("mel diffusion", "speak", options)
     assert found["whole"] > found["added"] > 10 * 15_000 * 4     # at least what it says
     with pytest.raises(RuntimeError, match="no such"):
-        efficiency.held_alone("no such", "speak", args)
+        held_alone("no such", "speak", options)

@@ -1,55 +1,49 @@
 "Experiments whose records are committed: rows of each are made again, at small scale and from the experiment's own code."
-import json, sys, time
+import json, shlex, time
 from pathlib import Path
 from statistics import median
-import matplotlib, nbformat, pytest, torch
+from types import SimpleNamespace
+import matplotlib, pytest, torch
 
 matplotlib.use("Agg")
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tools"))
-from latentspeech.weights import load_weights
+from latentspeech.autoencoder import Autoencoder
 from latentspeech.config import preset
 from latentspeech.corpora import make_embedded_corpus, speak_espeak
+from latentspeech.experiments.downstream import compactness_rows, probe_errors, see_corpus, witnesses
+from latentspeech.experiments.harness import EXPERIMENTS, build_experiment_parser, command, experiments
+from latentspeech.experiments.harness import find_experiment, main, results
 from latentspeech.synthesis import LatentSpeech
 from latentspeech.table import recorded
+from latentspeech.weights import load_weights
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def record(name):
-    return recorded(ROOT / "data/results" / f"{name}.json")
-
-
-def code_of(notebook, *marks):
-    "Return what the experiment's own cells define: the first cell with each mark, run in order."
-    cells = [c.source for c in nbformat.read(ROOT / "nbs" / f"{notebook}.ipynb", 4).cells if c.cell_type == "code"]
-    return "\n".join(next(c for c in cells if mark in c) for mark in marks)
+    return recorded(results(name))
 
 
 @pytest.fixture(scope="module")
-def probes():
-    """Cells of experiment 7, from the three witnesses to the linear probe, with the tiny corpus."""
-    space = dict(__name__="experiment", preset=preset("tiny"),
-                 corpus=make_embedded_corpus(config=preset("tiny").corpus, progress=False))
-    space |= dict(train=space["corpus"].split("train"), test=space["corpus"].split("test"))
-    exec(code_of("76_downstream", "from latentspeech.audio import"), space)
-    space["autoencoder"] = space["Autoencoder"].from_pretrained("mini")
-    exec(code_of("76_downstream", "def latent(", "def principal(", "views = {", "def labels(",
-                 "def with_neighbours(", "def probe(", "def probe_errors("), space)
-    return space
+def seen():
+    "Let the three witnesses of experiment 7 look at the tiny corpus."
+    corpus = make_embedded_corpus(config=preset("tiny").corpus, progress=False)
+    views = see_corpus(corpus, witnesses(corpus, Autoencoder.from_pretrained("mini")))
+    return SimpleNamespace(views=views, train=corpus.split("train"), test=corpus.split("test"))
 
 
-def test_experiment_7_a_line_reads_phones_from_a_mel_more_easily_than_from_a_latent(probes):
+def test_experiment_7_a_line_reads_phones_from_a_mel_more_easily_than_from_a_latent(seen):
     rows = {r["view"]: r for r in record("76_downstream")["rows"] if r["task"] == "phone of a frame, wrong"}
-    now = {name: probes["probe_errors"](probes["views"][name], 0) for name in rows}
+    now = {name: probe_errors(seen.views[name], seen.train, seen.test, 0) for name in rows}
     order = lambda values: sorted(values, key=values.get)
     assert order({k: float(v) for k, v in now.items()})[-1] == order({k: r["value"] for k,
                                                                       r in rows.items()})[-1] == "latent"
     # a small corpus teaches less: no better than the record, and far from chance
     for name, rate in now.items():
-        assert rows[name]["low"] <= float(rate) < 0.9 and rate.n == len(probes["test"])
+        assert rows[name]["low"] <= float(rate) < 0.9 and rate.n == len(seen.test)
 
 
-def test_experiment_7_witnesses_have_the_sizes_that_it_says(probes):
-    sizes = {name: next(iter(view.values())).shape[0] for name, view in probes["views"].items()}
+def test_experiment_7_witnesses_have_the_sizes_that_it_says(seen):
+    sizes = {name: next(iter(view.values())).shape[0] for name, view in seen.views.items()}
     assert sizes == {"latent": 16, "mel": 80, "mel, 16 axes": 16}
 
 
@@ -88,11 +82,9 @@ def test_experiment_8_the_text_takes_next_to_nothing_beside_steps_and_decoder(tt
 
 
 def test_latents_are_denser_than_mels_as_recorded():
-    import compactness
-    from latentspeech.autoencoder import Autoencoder
     kept = {(r["row"], r["metric"]): r for r in record("14_compactness")["rows"]}
-    rows = {(r["row"], r["metric"]): r for r in compactness.rows_of(Autoencoder.from_pretrained("mini"),
-                                                                    [speak_espeak("jin1 tian1 tian1 qi4".split())[0]])}
+    sound = speak_espeak("jin1 tian1 tian1 qi4".split())[0]
+    rows = {(r["row"], r["metric"]): r for r in compactness_rows(Autoencoder.from_pretrained("mini"), [sound])}
     assert rows["latent", "sparsity"]["value"] < rows["mel", "sparsity"]["value"]
     assert kept["latent", "sparsity"]["high"] < kept["mel", "sparsity"]["low"]
     for key, row in rows.items():
@@ -109,3 +101,45 @@ def test_records_that_keep_sentences_add_up():
                 sum(errors) / sum(totals) == pytest.approx(row["value"], rel=1e-3, abs=1e-6)
                 and len(errors) == len(totals) == row["n"]
             ), (path.name, row["row"])
+
+
+def words_of(command):
+    "Split a command into words, without what is set for it in the environment."
+    words = shlex.split(command)
+    while words and "=" in words[0]:
+        words.pop(0)
+    return words
+
+
+RECORDS = sorted((ROOT / "data/results").glob("*.json"))
+
+
+@pytest.mark.parametrize("path", RECORDS, ids=lambda p: p.stem)
+def test_the_command_of_a_record_runs_today(path):
+    """Its words are read by the very parser that would run them; nothing is run."""
+    kept = json.loads(path.read_text("utf8"))
+    words = words_of(kept.get("command") or ("make demo" if path.stem.startswith("demo") else ""))
+    if words[:2] == ["latentspeech", "experiment"]:
+        experiment = find_experiment(words[2])
+        options = vars(build_experiment_parser(experiment).parse_args(words[3:]))
+        asked = {k: v for k, v in options.items() if k not in ("function", "json")}
+        again = vars(build_experiment_parser(experiment).parse_args(words_of(command(experiment, asked))[3:]))
+        assert again == options and options["function"] is experiment
+    elif words[:2] == ["python", "tests/run_notebooks.py"]:
+        assert words[-1].startswith("nbs/") and (ROOT / words[-1]).is_file()
+    else:
+        assert words == ["make", "demo"], f"{path.name} does not say what makes it: {words}"
+
+
+def test_every_experiment_is_a_function_with_help(capsys):
+    assert set(experiments()) == set(EXPERIMENTS)
+    for name in EXPERIMENTS:
+        with pytest.raises(SystemExit) as done:
+            main([name, "--help"])
+        assert done.value.code == 0 and f"latentspeech experiment {name}" in capsys.readouterr().out
+
+
+def test_an_experiment_that_is_not_there_is_refused(capsys):
+    with pytest.raises(SystemExit) as done:
+        main(["dowsing"])
+    assert done.value.code == 2 and "verdicts" in capsys.readouterr().err

@@ -1,33 +1,25 @@
-"Experiment 6: the corpora of three languages, what is read from espeak's events, the errors that are counted, and the record."
-import json, math, random, re, sys
+"Experiment 6: the corpora of three languages, what is read from espeak's events, errors, and the record."
+import json, math, random, re
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tools"))
-import languages
-from languages import (
-    LANGUAGES,
-    PAUSES,
-    candidates,
-    make_corpus,
-    plan,
-    read_events,
-    swapped,
-    symbol_table,
-    tokens,
-    withheld,
-)
+from latentspeech.experiments import languages as module
+from latentspeech.experiments.harness import results
+from latentspeech.experiments.languages import (LANGUAGES, LEAST, LONGEST, PAUSES, SHORTEST, SPEAKERS, LanguageBench,
+                                                PhoneJudge, budget, candidates, example, guess,
+                                                make_corpus, measure, n_syllables, phone_error_rate, plan,
+                                                read_events, say_language, style_error_rate, swapped, symbol_table,
+                                                told, tokens, train_judge, train_voice, withheld, word_lists)
 from latentspeech.autoencoder import Autoencoder
 from latentspeech.corpora import CorpusError, espeak, frame_durations
 from latentspeech.judge import JudgeConfig
+from latentspeech.latents import cache_latents
 from latentspeech.table import FIELDS, recorded
 
-SIZES, RECORD = dict(train=8, valid=2, test=4), ROOT / "data/results/75_languages.json"
+SIZES, RECORD = dict(train=8, valid=2, test=4), results("75_languages")
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +39,7 @@ def test_corpora_are_made_again_bit_for_bit(corpora, tmp_path):
 
 
 def test_a_whole_corpus_is_only_opened(corpora, monkeypatch):
-    monkeypatch.setattr(languages, "speak", lambda *a, **k: pytest.fail("spoke again"))
+    monkeypatch.setattr(module, "speak", lambda *a, **k: pytest.fail("spoke again"))
     assert len(make_corpus("Cantonese", corpora["Cantonese"].folder, SIZES)) == 14
 
 
@@ -62,7 +54,7 @@ def test_starts_ascend_and_every_phone_is_known(corpora):
             assert "sil" not in u.symbols[1:-1]
             assert all(0 <= s <= LANGUAGES[name].n_styles for s in u.tones)
             assert not any(s for p, s in zip(u.symbols, u.tones) if p in PAUSES)
-            assert languages.SHORTEST <= languages.n_syllables(u.tones) <= languages.LONGEST
+            assert SHORTEST <= n_syllables(u.tones) <= LONGEST
             assert sum(frame_durations(u.starts, u.seconds)) == math.ceil(round(u.seconds * 48_000) / 1024)
 
 
@@ -80,7 +72,7 @@ def test_splits_share_no_text_and_voices_are_balanced(corpora):
         texts = [{u.text for u in corpus.split(s)} for s in ("train", "valid", "test")]
         assert [len(t) for t in texts] == [8, 2, 4]
         assert not (texts[0] & texts[1] or texts[0] & texts[2] or texts[1] & texts[2])
-        assert [sum(u.speaker == s for u in corpus.split("test")) for s in languages.SPEAKERS] == [2, 2]
+        assert [sum(u.speaker == s for u in corpus.split("test")) for s in SPEAKERS] == [2, 2]
 
 
 def test_the_manner_is_the_same_in_every_language():
@@ -102,7 +94,7 @@ def test_events_become_phones():
               ("_", 1500), ("m", 2000), ("_|", 2600), ("_:", 2600), ("_", 2700)]
     phones, tones, starts, end = read_events(events, [3, 6, 4])
     assert phones == ["n", "i", "h", "a", "k", "sp", "m"] and tones == [0, 3, 0, 6, 0, 0, 4] and end == 2600
-    assert starts == [0, 100, 310, 400, 900 - languages.LEAST, 900, 2000]
+    assert starts == [0, 100, 310, 400, 900 - LEAST, 900, 2000]
     phones, stress, starts, end = read_events([("s", 0), (",E", 10), ("k", 20), ("@2", 30), ("'aI", 40), ("_:", 90),
                                                ("_", 95)], None)
     assert (phones, stress, end) == (["s", "E", "k", "@2", "aI"], [0, 2, 0, 1, 3], 90)
@@ -118,14 +110,14 @@ def test_events_that_do_not_fit_are_refused(events, tones, message):
 
 
 def test_word_lists_are_sound():
-    for name, lists in list(languages.word_lists().items())[1:]:
+    for name, lists in list(word_lists().items())[1:]:
         slots = {s for t in lists["templates"] for s in re.findall(r"{(\w+)}", t)}
         assert slots == set(lists["words"]) and len(set(lists["templates"])) == len(lists["templates"])
         for slot, words in lists["words"].items():
             assert len(words.split()) == len(set(words.split())) >= 6, slot
             if name == "english":
                 assert words.isascii()
-    cantonese = languages.word_lists()["cantonese"]
+    cantonese = word_lists()["cantonese"]
     pairs = [w for words in [*cantonese["words"].values(), *cantonese["templates"]] for w in words.split() if "/" in w]
     for w in pairs:
         characters, reading = w.split("/")
@@ -162,18 +154,18 @@ def test_withheld_hides_and_swapped_changes(corpora):
             changed += sum(a != b for a, b in zip(u.tones, other.tones))
         assert changed > 0
         z, table, u = torch.zeros(16, 1), symbol_table(corpus), corpus[0]
-        hidden = languages.example(replace(u, tones=swapped(u, names).tones), z, table, hide=True)
+        hidden = example(replace(u, tones=swapped(u, names).tones), z, table, hide=True)
         # nothing of the tones is left
-        assert torch.equal(hidden["tones"], languages.example(u, z, table, hide=True)["tones"])
+        assert torch.equal(hidden["tones"], example(u, z, table, hide=True)["tones"])
 
 
 def test_errors_against_counts_by_hand():
     said = [["a1", "b0", "c2", "d3"], ["a1"]]
-    assert languages.style_error_rate(said, [["a1", "b0", "c3", "e3"],
+    assert style_error_rate(said, [["a1", "b0", "c3", "e3"],
                                              ["a2"]]).per_utterance.tolist() == [[1, 1], [2, 1]]
-    assert languages.phone_error_rate(said, [["a1", "b0", "c3", "e3"],
+    assert phone_error_rate(said, [["a1", "b0", "c3", "e3"],
                                              ["a2"]]).per_utterance.tolist() == [[1, 0], [4, 1]]
-    assert languages.style_error_rate(said, [[], None]).value == 1 and languages.phone_error_rate(said, said).value == 0
+    assert style_error_rate(said, [[], None]).value == 1 and phone_error_rate(said, said).value == 0
 
 
 def test_a_guess_knows_what_phones_give_away():
@@ -182,12 +174,12 @@ def test_a_guess_knows_what_phones_give_away():
                                                        zip(*[("abcd"[i], tone(i))
                                                              for i in (draw.randrange(4) for _ in range(20))]))))
     fixed, free = (lambda i: i + 1), (lambda i: draw.randrange(1, 5))
-    assert languages.guess([sentence(fixed) for _ in range(30)], [sentence(fixed) for _ in range(5)]).value == 0
-    assert languages.guess([sentence(free) for _ in range(30)], [sentence(free) for _ in range(5)]).value > 0.6
+    assert guess([sentence(fixed) for _ in range(30)], [sentence(fixed) for _ in range(5)]).value == 0
+    assert guess([sentence(free) for _ in range(30)], [sentence(free) for _ in range(5)]).value > 0.6
 
 
 def test_judge_answers_every_20_ms_and_hears_nothing_in_silence():
-    judge = languages.PhoneJudge(JudgeConfig(n_mels=40, width=16, layers=1), ["a1", "b0"]).eval()
+    judge = PhoneJudge(JudgeConfig(n_mels=40, width=16, layers=1), ["a1", "b0"]).eval()
     features = judge.features(torch.randn(16_000), 16_000)[None]
     scores, lengths = judge(features, torch.tensor([features.shape[-1]]))
     assert scores.shape == (1, 51, 3) and lengths.tolist() == [51]
@@ -198,43 +190,42 @@ def test_judge_answers_every_20_ms_and_hears_nothing_in_silence():
 
 def test_one_row_again(corpora, tmp_path):
     corpus, autoencoder = corpora["Cantonese"], Autoencoder.from_pretrained("mini")
-    preset = languages.settled("tiny", steps=3, batch=2)
-    found = languages.measure(corpus, preset, autoencoder, tmp_path, n_seeds=2, n_distance=1, progress=False)
+    preset = budget("tiny", steps=3, batch=2)
+    found = measure(LanguageBench(corpus, preset, autoencoder, tmp_path, n_seeds=2, n_distance=1, progress=False))
     rows = {(r["row"], r["metric"]): r for r in found["rows"]}
     assert {r["language"] for r in found["rows"]} == {"Cantonese"} and all(r["n"] in (1, 4) for r in found["rows"])
     # only read: it has finished
-    test, judge = corpus.split("test"), languages.train_judge(corpus, preset, tmp_path / "judge", progress=False)
-    rate = languages.phone_error_rate([tokens(u) for u in test],
+    test, judge = corpus.split("test"), train_judge(corpus, preset, tmp_path / "judge", progress=False)
+    rate = phone_error_rate([tokens(u) for u in test],
                                       judge.transcribe_batch([corpus.audio(u) for u in test]))
     assert rows["natural", "phone error"]["value"] == pytest.approx(rate.value)
     less = [rows[name, "phone error"]["value"] for name in ("TTS, tone withheld", "TTS")]
     assert rows["withheld less given", "phone error"]["value"] == pytest.approx(less[0] - less[1])
     assert rows["guess from the phones around, no sound",
-                "tone error"]["value"] == pytest.approx(languages.guess(corpus.split("train"), test).value)
-    voice = languages.train_voice(corpus, languages.cache_latents(autoencoder, corpus, tmp_path / "latents",
-                                                                  progress=False), preset, autoencoder,
-                                  tmp_path / "voice", progress=False)
-    first, again = (languages.say(voice, test, symbol_table(corpus), seed=1) for _ in range(2))
+                "tone error"]["value"] == pytest.approx(guess(corpus.split("train"), test).value)
+    latents = cache_latents(autoencoder, corpus, tmp_path / "latents", progress=False)
+    voice = train_voice(corpus, latents, preset, autoencoder, tmp_path / "voice", progress=False)
+    first, again = (say_language(voice, test, symbol_table(corpus), seed=1) for _ in range(2))
     assert all(torch.equal(a, b) and torch.isfinite(a).all() and len(a) % 1024 == 0 for a, b in zip(first, again))
     json.dumps(found, allow_nan=False)
 
 
 def test_what_is_not_measured_is_said():
-    assert languages.told(None) == [f"{name}: not measured yet" for name in LANGUAGES]
+    assert told(None) == [f"{name}: not measured yet" for name in LANGUAGES]
     row = dict(language="English", row="withheld less given", metric="stress error", value=0.02, low=-0.01,
                high=0.05, n=60)
-    lines = languages.told(dict(rows=[row]))
+    lines = told(dict(rows=[row]))
     assert lines[:2] == ["Mandarin: not measured yet", "Cantonese: not measured yet"]
     assert "no difference" in lines[2]
     assert "n = 60" in lines[2]
-    assert "more wrong" in languages.told(dict(rows=[row | dict(low=0.01)]))[2]
+    assert "more wrong" in told(dict(rows=[row | dict(low=0.01)]))[2]
 
 
 @pytest.mark.skipif(not RECORD.exists(), reason="experiment 6 has not been recorded yet")
 def test_the_record():
     kept = recorded(RECORD)
     assert set(FIELDS) <= kept.keys()
-    assert kept["command"].startswith("python tools/languages.py")
+    assert kept["command"].startswith("latentspeech experiment languages")
     assert set(kept["languages"]) <= set(LANGUAGES)
     assert all(re.fullmatch("[0-9a-f]{64}", kept["splits"][name]) and kept["corpora"][name]["unseen_triples"] < 0.5
                for name in kept["languages"])

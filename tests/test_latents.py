@@ -1,10 +1,11 @@
 """Latent measures against closed forms; a cache that is never stale, never damaged."""
-import math
+import json, math
 from types import SimpleNamespace
 import pytest, torch
 from hypothesis import given, settings, strategies
 from latentspeech.autoencoder import Autoencoder
 from latentspeech.config import FRAME, AutoencoderConfig
+from latentspeech.experiments import downstream as sweep
 from latentspeech.latents import (
     LatentError,
     cache_latents,
@@ -141,23 +142,18 @@ def test_training_mode_is_not_left_changed(tmp_path):
 
 def test_the_sweep_goes_on_where_it_stopped(tmp_path, monkeypatch):
     "Two sizes are trained for two steps each; the second call finds both rows; other settings begin anew."
-    import json, sys
-    from pathlib import Path
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "tools"))
-    import sweep_latents
-    monkeypatch.setattr(sweep_latents, "VARIANTS", [(4, 1024), (16, 2048)])
-    def sweep(*more):
-        arguments = ["--preset", "tiny", "--limit", "2", "--widths", *"8 8 8 8".split(), "--out",
-                     str(tmp_path / "sweep.json"), "--work", str(tmp_path), *more]
-        monkeypatch.setattr(sys, "argv", ["sweep_latents.py", *arguments])
-        assert sweep_latents.main() == 0
-        return json.loads((tmp_path / "sweep.json").read_text())
-    result = sweep("--steps", "2")
+    monkeypatch.setattr(sweep, "SIZES", [(4, 1024), (16, 2048)])
+    file = tmp_path / "sweep.json"
+    def run():
+        sweep.latent_sizes(preset="tiny", limit=2, widths=(8, 8, 8, 8), steps=2, work=str(tmp_path), out=str(file))
+        return json.loads(file.read_text())
+    result = run()
     assert [r["name"] for r in result["rows"]] == ["natural", "4x1024", "16x2048"]
+    assert result["command"] == "latentspeech experiment latent-sizes --preset tiny --widths 8 8 8 8 --steps 2 --limit 2"
     assert result["split"] == "valid"
     assert len(result["split_sha256"]) == 64
     assert [r["numbers_a_second"] for r in result["rows"][1:]] == [187.5, 375]
     assert all(r["mel_distance"] > 0.5 and r["n"] == 2 for r in result["rows"][1:])
     trained = []
-    monkeypatch.setattr(sweep_latents, "train", lambda *a: trained.append(a))
-    assert sweep("--steps", "2")["rows"] == result["rows"] and not trained
+    monkeypatch.setattr(sweep, "train_size", lambda *a: trained.append(a))
+    assert run()["rows"] == result["rows"] and not trained

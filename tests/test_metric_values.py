@@ -1,11 +1,8 @@
-"Known damages, known figures: what each measure must hear, must not hear, and heard when tests/data/metric_values.json was made."
-import importlib.util, json, math, sys, warnings
-from pathlib import Path
+"Known damages, known figures: what each measure must hear, must not hear, and heard when its file was made."
+import importlib.util, json, math, warnings
 import numpy as np, pytest
 from latentspeech import distances as d
 from latentspeech.corpora import speak_espeak
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 import metric_values as tool
 
 pytest.importorskip("pyworld", reason="eval extra")

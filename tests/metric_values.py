@@ -1,19 +1,16 @@
-#!/usr/bin/env python3
-"""Damage a sentence in known ways and write what each measure makes of it: `tools/metric_values.py` writes tests/data/metric_values.json.
+"""Damage a sentence in known ways: `python tests/metric_values.py` writes what each measure makes of it.
 
-Tests compare every machine with this file. Make it again only when a measure is meant to change, and say so.
+Tests compare every machine with tests/data/metric_values.json. Make it again only when a measure is meant to change, and say so.
 """
-import json, math, sys, warnings
+import json, math, warnings
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
 import torch
 from latentspeech import distances as d
 from latentspeech.audio import vowel
 from latentspeech.files import MissingExtra
 
-FILE = ROOT / "tests/data/metric_values.json"
+FILE = Path(__file__).parent / "data/metric_values.json"
 RATE, SILENCE = 48_000, 9600                          # 200 ms
 WORDS = (("a", 1), ("i", 4), ("u", 2), ("e", 3))
 
