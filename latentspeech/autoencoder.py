@@ -4,6 +4,7 @@
 
 # %% ../nbs/12_autoencoder.ipynb #a81a11c0
 from __future__ import annotations
+import math
 from pathlib import Path
 import torch, torch.nn.functional as F
 from fastcore.basics import patch
@@ -81,8 +82,8 @@ class RunningNorm(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:  # [B, channels, frames]
         if self.training:
-            flat, share = hidden.detach().transpose(0, 1).flatten(1).float(), (1 / (self.n_batches
-                                                                                    + 1)).clamp(min=1 - self.memory)
+            flat = hidden.detach().transpose(0, 1).flatten(1).float()
+            share = (1 / (self.n_batches + 1)).clamp(min=1 - self.memory)
             self.mean.lerp_(flat.mean(1), share)     # a plain average at first, then an exponential one
             self.std.lerp_(flat.std(1, unbiased=False).clamp(min=1e-4), share)
             self.n_batches += 1
@@ -144,9 +145,16 @@ class PaperDecoder(nn.Sequential):
 class AutoencoderError(ValueError):
     "Report audio or latents that an autoencoder cannot take."
 
+def _check_config(config):
+    if config.kind not in ("base", "paper"):
+        raise AutoencoderError(f"no kind {config.kind!r}; there are: base, paper")
+    if any(s % 2 for s in config.strides):
+        raise AutoencoderError(f"strides must be even, not {config.strides}")
+
 # %% ../nbs/12_autoencoder.ipynb #95bf8234
 def _reach(config, edge):  # edge: band frames that the filter bank looks beyond a frame
-    units, fine, total = sum(3 ** i for i in range(config.residual_units)), 1, edge + 3
+    units = sum(3 ** i for i in range(config.residual_units))
+    fine, total = 1, edge + 3
     for stride in config.strides:
         total, fine = total + fine * (units + max(stride, 4)), fine * stride
     return -(-(total + (units + 3) * fine) // fine)
@@ -158,14 +166,9 @@ class Autoencoder(nn.Module):
                  fused: bool = False  # True: ready for use, without what only helps training
                  ):
         super().__init__()
-        if config.kind not in ("base", "paper"):
-            raise AutoencoderError(f"no kind {config.kind!r}; there are: base, paper")
-        if any(s % 2 for s in config.strides):
-            raise AutoencoderError(f"strides must be even, not {config.strides}")
+        _check_config(config)
         self.config, self.bfloat16, paper = config, False, config.kind == "paper"
-        self.hop = config.n_bands
-        for stride in config.strides:
-            self.hop *= stride
+        self.hop = config.n_bands * math.prod(config.strides)
         self.pqmf = PQMF(config.n_bands, design="kaiser" if paper else "least_squares")
         self.context = _reach(config, self.pqmf.overlap)
         self.encoder = (paper_encoder if paper else base_encoder)(config)
@@ -175,10 +178,10 @@ class Autoencoder(nn.Module):
         self.register_buffer("latent_mean", torch.zeros(config.latent_channels))
         self.register_buffer("latent_std", torch.ones(config.latent_channels))
 
-    def forward(
-        self, audio: Tensor
-    ) -> Tensor:  # [B, 1, T] -> [B, 1, T]; outside training of any length, and within [-1, 1]
-        return self.reconstruct(audio)[0] if self.training else self.decode(self.encode(audio))[..., :audio.shape[2]]
+    def forward(self, audio: Tensor) -> Tensor:  # [B, 1, T], both; outside training within [-1, 1]
+        if self.training:
+            return self.reconstruct(audio)[0]
+        return self.decode(self.encode(audio))[..., :audio.shape[2]]
 
 # %% ../nbs/12_autoencoder.ipynb #d40129a0
 def _through(layers, signal, bfloat16):
@@ -254,8 +257,8 @@ def decode(self: Autoencoder, latents: Tensor,  # [B, C, L], whitened
     if latents.dim() != 3 or latents.shape[1] != self.config.latent_channels or not latents.shape[2]:
         raise AutoencoderError(f"expected latents [B, {self.config.latent_channels}, L] with L >= 1, not "
                                f"{list(latents.shape)}")
-    safe = (lambda audio: audio) if self.training else (lambda audio: audio.clamp(-1, 1))
-    return self._in_chunks(lambda z: safe(self.pqmf.inverse(self.decode_bands(z))), latents, 1, self.hop, chunk)
+    audio = self._in_chunks(lambda z: self.pqmf.inverse(self.decode_bands(z)), latents, 1, self.hop, chunk)
+    return audio if self.training else audio.clamp(-1, 1)
 
 # %% ../nbs/12_autoencoder.ipynb #406e8e9b
 @patch
@@ -267,6 +270,22 @@ def fit_statistics(self: Autoencoder, latents: list  # tensors [C, L] or [B, C, 
     self.latent_mean.copy_(raw.mean(1))
     self.latent_std.copy_(raw.std(1, unbiased=False).clamp(min=1e-4))
     return self
+
+# %% ../nbs/12_autoencoder.ipynb #599c5494
+@patch(cls_method=True)
+def from_pretrained(cls: Autoencoder, name_or_path  # "tiny", "mini", "base", a folder, a file, or a hub id
+                    ) -> Autoencoder:
+    "Load an autoencoder, fused and in evaluation mode; its card is in `.card`. Raises `PretrainedError`."
+    state, card = load_weights(name_or_path, "autoencoder")
+    try:
+        with torch.inference_mode(False):
+            model = cls(from_dict(AutoencoderConfig, card["config"]), fused=True)
+            model.load_state_dict(state)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise PretrainedError(f"the autoencoder weights {str(name_or_path)!r} don't fit their config: "
+                              f"{error}") from error
+    model.card = card
+    return model.eval()
 
 # %% ../nbs/12_autoencoder.ipynb #2ccf0f30
 @patch(as_prop=True)
@@ -303,16 +322,17 @@ def unfuse(self: Autoencoder) -> Autoencoder:
             _normalise(self)
     return self
 
+# %% ../nbs/12_autoencoder.ipynb #1f0a1e57
+def _plain_state(model):
+    "List the weights of a model as `fuse` would leave them."
+    plain = {k: v for k, v in model.state_dict().items() if "parametrizations" not in k}
+    return plain | {f"{k}.weight": m.weight for k, m in model.named_modules() if parametrize.is_parametrized(m)}
+
 # %% ../nbs/12_autoencoder.ipynb #3eb5ab7e
 def _corner(new, old, out_axis):
     "Copy `old` into the first places of `new`; what reads a new channel into an old one becomes zero."
     new.narrow(out_axis, 0, old.shape[out_axis]).zero_()
     new[tuple(slice(n) for n in old.shape)] = old
-
-def _plain_state(model):
-    "List the weights of a model as `fuse` would leave them."
-    return ({k: v for k, v in model.state_dict().items() if "parametrizations" not in k}
-            | {f"{k}.weight": m.weight for k, m in model.named_modules() if parametrize.is_parametrized(m)})
 
 @patch
 def grow(self: Autoencoder, config: AutoencoderConfig  # at least as wide in every layer, and otherwise alike
@@ -324,36 +344,21 @@ def grow(self: Autoencoder, config: AutoencoderConfig  # at least as wide in eve
         for name, new in larger.state_dict().items():
             if name not in states or any(a < b for a, b in zip(new.shape, states[name].shape)):
                 raise AutoencoderError(f"{name} has no room for that of the smaller network; only widths may grow")
-            _corner(new, states[name], int(name in transposed)) if new.dim() else new.copy_(states[name])
+            if new.dim():
+                _corner(new, states[name], int(name in transposed))
+            else:
+                new.copy_(states[name])
     return larger.eval()
 
 # %% ../nbs/12_autoencoder.ipynb #21b32585
 @patch
-def save_pretrained(
-    self: Autoencoder,
-    folder,  # created where absent
-    name: str = "",  # the file is "<name>-autoencoder.safetensors", or without a name "autoencoder.safetensors"
-    card: dict = None,  # what else to say
-) -> Path:
+def save_pretrained(self: Autoencoder,
+                    folder,             # created where absent
+                    name: str = "",     # the file is "<name>-autoencoder.safetensors"; none = "autoencoder.safetensors"
+                    card: dict = None   # what else to say
+                    ) -> Path:
     "Store fused weights and their card."
     path = Path(folder) / f"{name}{'-' if name else ''}autoencoder.safetensors"
     twin = type(self)(self.config, fused=True)
     twin.load_state_dict(_plain_state(self))
     return save_weights(path, twin, self.config, card)
-
-# %% ../nbs/12_autoencoder.ipynb #599c5494
-@patch(cls_method=True)
-def from_pretrained(cls: Autoencoder, name_or_path  # "tiny", "mini", "base", a folder, a file, or a hub id
-                    ) -> Autoencoder:
-    "Load an autoencoder, fused and in evaluation mode; its card is in `.card`. Raises `PretrainedError`."
-    state, card = load_weights(name_or_path, "autoencoder")
-    try:
-        with torch.inference_mode(False):
-            model = cls(from_dict(AutoencoderConfig, card["config"]), fused=True)
-            model.load_state_dict(state)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise PretrainedError(
-            f"the autoencoder weights {str(name_or_path)!r} don't fit their config: {error}"
-        ) from error
-    model.card = card
-    return model.eval()

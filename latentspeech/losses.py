@@ -33,7 +33,6 @@ def _window(n, device):
     with torch.inference_mode(False):
         return torch.hann_window(n, device=device)  # else no backward pass could ever use it
 
-
 # %% ../nbs/13_losses.ipynb #2fb56d89
 def magnitude(audio: Tensor,  # [..., T]
               n: int          # window, samples; the hop is a quarter of it
@@ -86,9 +85,10 @@ def stft_distance(prediction: Tensor, target: Tensor,  # [..., T]
                   ) -> Tensor:
     "Average over windows the L1 distance of log magnitudes plus the spectral convergence (Yamamoto et al. 2020)."
     prediction, target = _pair(prediction, target)
-    log = lambda x, n: magnitude(x, n).clamp(min=FLOOR).log()
-    return torch.stack([F.l1_loss(log(prediction, n), log(target, n))
-                        for n in windows]).mean() + spectral_convergence(prediction, target, windows)
+    def log(x, n):
+        return magnitude(x, n).clamp(min=FLOOR).log()
+    distance = torch.stack([F.l1_loss(log(prediction, n), log(target, n)) for n in windows]).mean()
+    return distance + spectral_convergence(prediction, target, windows)
 
 # %% ../nbs/13_losses.ipynb #f71327d7
 def band_distance(prediction: Tensor, target: Tensor  # [B, n_bands, frames]
@@ -118,10 +118,10 @@ class ReconstructionLoss(nn.Module):
 
     def forward(self,
                 prediction: Tensor, target: Tensor,          # [B, 1, T]
-                bands: Tensor = None,
-                true_bands: Tensor = None  # [B, n_bands, frames]; without them that term is left out
+                bands: Tensor = None, true_bands: Tensor = None  # [B, n_bands, frames]; none = without that term
                 ) -> tuple:                                  # loss, dict of its terms, detached
-        (prediction, target), mel, convergence = _pair(prediction, target), [], []
+        prediction, target = _pair(prediction, target)
+        mel, convergence = [], []
         for n in self.windows:
             mine, true = magnitude(prediction, n), magnitude(target, n)
             mel.append(F.l1_loss(_log_mel(mine, n, SAMPLE_RATE), _log_mel(true, n, SAMPLE_RATE)))
@@ -129,7 +129,8 @@ class ReconstructionLoss(nn.Module):
         terms = dict(mel=torch.stack(mel).mean(), convergence=torch.stack(convergence).mean())
         if bands is not None:
             terms["band"] = band_distance(bands, true_bands)
-        return sum(self.weights[k] * v for k, v in terms.items()), {k: v.detach() for k, v in terms.items()}
+        loss = sum(self.weights[k] * v for k, v in terms.items())
+        return loss, {k: v.detach() for k, v in terms.items()}
 
 # %% ../nbs/13_losses.ipynb #54f7f782
 def _layer(in_channels, out_channels, kernel, stride, padding):
@@ -160,7 +161,8 @@ class MultiPeriodDiscriminator(nn.Module):
                                                          for _ in periods)
 
     def forward(self, audio: Tensor) -> list:  # [B, 1, T] -> for each period (scores, list of features)
-        fold = lambda p: F.pad(audio, (0, -audio.shape[-1] % p)).unflatten(-1, (-1, p))
+        def fold(p):
+            return F.pad(audio, (0, -audio.shape[-1] % p)).unflatten(-1, (-1, p))
         return [_score(net, fold(p)) for p, net in zip(self.periods, self.nets)]
 
 # %% ../nbs/13_losses.ipynb #8a7830f7
@@ -191,14 +193,13 @@ def discriminator_loss(real: list, fake: list  # what a discriminator returned f
     "Push scores of true sound to 1 and of decoded sound to 0 (least squares; Mao et al. 2017)."
     return sum(((1 - r) ** 2).mean() + (f ** 2).mean() for (r, _), (f, _) in zip(real, fake)) / len(real)
 
-def adversarial_loss(fake: list  # what a discriminator returned for decoded sound
-                     ) -> Tensor:
+def adversarial_loss(fake: list) -> Tensor:  # what a discriminator returned for decoded sound
     "Push scores of decoded sound to 1: the decoder's side of the game."
     return sum(((1 - f) ** 2).mean() for f, _ in fake) / len(fake)
 
 # %% ../nbs/13_losses.ipynb #b47739af
 def feature_matching_loss(real: list, fake: list  # what a discriminator returned for true and for decoded sound
                           ) -> Tensor:
-    "Compare what a discriminator saw inside, layer by layer, relative to its size: steadier than its verdict."
+    "Compare what a discriminator saw inside, layer by layer, relative to its size: steadier than its score."
     pairs = [(a.detach(), b) for (_, r), (_, f) in zip(real, fake) for a, b in zip(r, f)]
     return sum(F.l1_loss(b, a) / a.abs().mean().clamp(min=1e-5) for a, b in pairs) / len(pairs)

@@ -267,7 +267,7 @@ def ablated(voice: LatentSpeech, corpus: Corpus, utterances: list,
     change = {k: v for k, v in change.items() if k != "swap"}
     return say(voice, utterances, donors(corpus, utterances) if swap else None, **change)
 
-# %% ../../nbs/73_ablations.ipynb #bd825978
+# %% ../../nbs/73_ablations.ipynb #4c0790fd
 class PhonesOnly(nn.Module):
     "Stand in for the fusion of phones and style, and drop the style."
     def __init__(self, fusion: nn.Module):  # what it replaces
@@ -281,6 +281,11 @@ class NoGradient(nn.Module):
     def __init__(self, layer: nn.Module):
         super().__init__()
         self.layer = layer
+
+    @property
+    def weight(self) -> Tensor:
+        "Show the layer's weight, by which a voice finds its device."
+        return self.layer.weight
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layer(x).detach()

@@ -415,7 +415,7 @@ PIECES = {"counts": part_counts, "steps": part_steps, "lengths": part_lengths, "
 USUAL = {"cpu": dict(seconds=2.0, n_steps=2, batch=1, train_batch=4, corpus="tiny"),
          "cuda": dict(seconds=10.0, n_steps=8, batch=64, train_batch=128, corpus="mini")}
 
-# %% ../../nbs/74_efficiency.ipynb #429e703a
+# %% ../../nbs/74_efficiency.ipynb #3696a21c
 def efficiency(*, device: str = "cpu",   # or cuda
                threads: int = 2,         # of the processor
                preset: str = "mini",     # whose sizes all but the paper's have
@@ -432,7 +432,7 @@ def efficiency(*, device: str = "cpu",   # or cuda
                out: str = ""             # JSON file; none = data/results/74_efficiency.json
                ) -> dict:
     "Measure what LatentSpeech, mel diffusion, band diffusion and the paper's configuration cost."
-    words = command(efficiency, locals())
+    words = command(efficiency, locals() | dict(only=tuple(PIECES), folder="", out=""))
     asked = dict(seconds=seconds, n_steps=n_steps, batch=batch, train_batch=train_batch, corpus=corpus)
     asked = USUAL[device] | {k: v for k, v in asked.items() if v}
     folder = folder or f"out/efficiency/{device}-{threads}"
@@ -474,14 +474,14 @@ def write_record(options, words: str, note: str, out: Path) -> Path:
     return record(out, rows, words, 0, learned_corpus(o.corpus).split_sha256("train"), hashes, device=o.device,
                   threads=o.threads, preset=o.preset, repeats=o.repeats, clock=o.clock, load=load, note=note)
 
-# %% ../../nbs/74_efficiency.ipynb #c7adc71b
+# %% ../../nbs/74_efficiency.ipynb #0419d695
 def gpu_sampling(*, device: str = "",      # none = cuda where there is one
                  seconds: float = 10.0,    # of speech a sentence
                  repeats: int = 7,         # odd
                  out: str = ""             # JSON file; none = data/results/33_gpu_sampling.json
                  ) -> dict:
     "Measure sampling on this machine's GPU, or its processor: every sampler, precision and batch."
-    words = command(gpu_sampling, locals())
+    words = command(gpu_sampling, locals() | dict(out=""))
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     torch.backends.cudnn.benchmark = True
     found = benchmark(device, seconds, repeats, words)

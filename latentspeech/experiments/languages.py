@@ -620,12 +620,12 @@ def show_melodies(panels: dict, title: str):  # panel -> {name: hertz each 10 ms
     fig.suptitle(title, y=1.1)
     return axes
 
-# %% ../../nbs/75_languages.ipynb #b515d12b
+# %% ../../nbs/75_languages.ipynb #cc96199a
 def side_by_side(sounds: dict, title: str) -> Player:  # language -> {way: sound [T]}
     "Draw a column for each language and a row for each way it is heard; return players at equal level, up to 8 kHz."
     ways, lighter = list(next(iter(sounds.values()))), {}
     level = next(iter(next(iter(sounds.values())).values()))
-    fig, axes = plt.subplots(len(ways), len(sounds), figsize=(2.6 * len(sounds), 1.5 * len(ways)), sharex=True,
+    fig, axes = plt.subplots(len(ways), len(sounds), figsize=(2.4 * len(sounds), 1.3 * len(ways)), sharex=True,
                              sharey=True, squeeze=False)
     for column, (language, some) in enumerate(sounds.items()):
         for row, way in enumerate(ways):
