@@ -4,12 +4,12 @@
 
 # %% ../nbs/10_audio.ipynb #39407615
 from __future__ import annotations
-import base64, html, io, math, os
+import base64, html, io, math
 from functools import lru_cache
 from pathlib import Path
 import numpy as np, torch
-from .files import write_atomically
 from .config import SAMPLE_RATE
+from .files import write_atomically
 
 # %% auto #0
 __all__ = ['level', 'AudioError', 'Player', 'play', 'has_cjk_font', 'setup_plots', 'show_waveform', 'fade', 'signal_to_noise',
@@ -51,27 +51,29 @@ def _mono(audio, name="this audio") -> np.ndarray:
 # %% ../nbs/10_audio.ipynb #0fba4e75
 class Player:
     "Show audio players in a notebook: MP3 inside the page, level untouched."
-    def __init__(self, sounds: dict,       # title -> samples [T]
-                 sample_rate: int = SAMPLE_RATE):
-        self.sounds, self.sample_rate = {k: _mono(v, k) for k, v in sounds.items()}, sample_rate
+    def __init__(self, sounds: dict,                # title -> samples [T]
+                 sample_rate: int = SAMPLE_RATE):   # Hz
+        self.sounds = {title: _mono(audio, title) for title, audio in sounds.items()}
+        self.sample_rate = sample_rate
     def __repr__(self):
-        return "\n".join(f"[sound] {k}: {len(v) / self.sample_rate:.2f} s, {level(v):.1f} dB" for k,
-                         v in self.sounds.items())
+        return "\n".join(f"[sound] {title}: {len(audio) / self.sample_rate:.2f} s, {level(audio):.1f} dB"
+                         for title, audio in self.sounds.items())
     def _repr_html_(self):
-        return "".join(f'<figure style="display:inline-block;margin:4px"><figcaption>{html.escape(k)}</figcaption>'
-                       f'<audio controls src="{_data_uri(v, self.sample_rate)}"></audio></figure>' for k,
-                       v in self.sounds.items())
+        return "".join(f'<figure style="display:inline-block;margin:4px"><figcaption>{html.escape(title)}</figcaption>'
+                       f'<audio controls src="{_data_uri(audio, self.sample_rate)}"></audio></figure>'
+                       for title, audio in self.sounds.items())
 
 # %% ../nbs/10_audio.ipynb #98765e64
 _CODECS = {"MP3": ("MPEG_LAYER_III", "audio/mpeg"), "OGG": ("VORBIS", "audio/ogg"), "WAV": ("PCM_16", "audio/wav")}
+_BROWSER_RATES = (16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 def _data_uri(samples: np.ndarray, sample_rate: int) -> str:
     "Encode samples for a web page: MP3, or what this libsndfile can write instead."
     import soundfile
-    if sample_rate not in (16_000, 22_050, 24_000, 32_000, 44_100, 48_000):
-        samples, sample_rate = resample(torch.as_tensor(samples), sample_rate, SAMPLE_RATE).numpy(), SAMPLE_RATE
-    codec, mime = _CODECS[kind := next(k for k, (codec, _) in _CODECS.items()
-                                       if codec in soundfile.available_subtypes(k))]
-    file = io.BytesIO()
+    if sample_rate not in _BROWSER_RATES:
+        samples = resample(torch.as_tensor(samples), sample_rate, SAMPLE_RATE).numpy()
+        sample_rate = SAMPLE_RATE
+    kind = next(kind for kind, (codec, _) in _CODECS.items() if codec in soundfile.available_subtypes(kind))
+    (codec, mime), file = _CODECS[kind], io.BytesIO()
     soundfile.write(file, samples, sample_rate, format=kind, subtype=codec)
     return f"data:{mime};base64,{base64.b64encode(file.getvalue()).decode()}"
 
@@ -85,9 +87,8 @@ def play(audio,                           # one sound, [T] or [1, T], full scale
 
 # %% ../nbs/10_audio.ipynb #3d017172
 _CJK = ("Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei",
-        "WenQuanYi Micro Hei",
-        "PingFang SC", "Hiragino Sans GB", "Heiti SC", "Microsoft YaHei", "SimHei", "Droid Sans Fallback",
-        "Arial Unicode MS")
+        "WenQuanYi Micro Hei", "PingFang SC", "Hiragino Sans GB", "Heiti SC", "Microsoft YaHei", "SimHei",
+        "Droid Sans Fallback", "Arial Unicode MS")
 def _cjk_font() -> str | None:
     "Return the name of an installed font with Chinese glyphs, or None."
     from matplotlib.font_manager import fontManager
@@ -105,10 +106,8 @@ def setup_plots(dpi: int = 72  # dots an inch; small pictures keep notebooks lig
     import matplotlib.pyplot as plt
     fonts = ["DejaVu Sans"] + ([_cjk_font()] if has_cjk_font() else [])
     plt.rcParams.update({"figure.figsize": (6, 2.4), "figure.dpi": dpi, "figure.constrained_layout.use": True,
-                         "font.size": 9,
-                         "font.family": fonts, "axes.titlesize": 10, "axes.spines.top": False,
-                         "axes.spines.right": False,
-                         "image.cmap": "magma", "lines.linewidth": 1.2})
+                         "font.size": 9, "font.family": fonts, "axes.titlesize": 10, "axes.spines.top": False,
+                         "axes.spines.right": False, "image.cmap": "magma", "lines.linewidth": 1.2})
     return has_cjk_font()
 
 # %% ../nbs/10_audio.ipynb #eaff9184
@@ -119,7 +118,8 @@ def show_waveform(audio,                           # one sound, [T]
                   **line):                         # passed to matplotlib's `plot`
     "Draw pressure against time; returns the axes."
     import matplotlib.pyplot as plt
-    ax, samples = ax or plt.subplots()[1], torch.as_tensor(audio).detach().cpu().reshape(-1)
+    ax = ax or plt.subplots()[1]
+    samples = torch.as_tensor(audio).detach().cpu().reshape(-1)
     ax.plot(np.arange(len(samples)) / sample_rate, samples, **line)
     ax.set(title=title, xlabel="seconds", ylabel="amplitude")
     return ax
@@ -133,7 +133,8 @@ def fade(audio: torch.Tensor,             # [..., T]
     n = min(round(seconds * sample_rate), audio.shape[-1] // 2)
     ramp = torch.sin(torch.linspace(0, math.pi / 2, n, device=audio.device, dtype=audio.dtype)) ** 2
     gain = torch.ones(audio.shape[-1], device=audio.device, dtype=audio.dtype)
-    gain[:n], gain[len(gain) - n:] = ramp, ramp.flip(0)
+    gain[:n] = ramp
+    gain[len(gain) - n:] = ramp.flip(0)
     return audio * gain
 
 # %% ../nbs/10_audio.ipynb #a292daec
@@ -226,11 +227,12 @@ def show_spectrogram(audio,                           # one sound, [T]
                      floor: float = -90.0):           # dB shown as black
     "Draw frequency against time, brightness in dB; returns the axes."
     import matplotlib.pyplot as plt
-    ax, samples = ax or plt.subplots()[1], torch.as_tensor(audio).detach().cpu().float().reshape(-1)
-    picture = spectrogram(samples, n_fft, hop, floor)
-    ax.imshow(picture, origin="lower", aspect="auto", vmin=floor, vmax=0, cmap=plt.get_cmap("magma", 16),
-              interpolation="nearest",
-              extent=(0, len(samples) / sample_rate, 0, sample_rate / 2000))  # few colours: small files
+    ax = ax or plt.subplots()[1]
+    samples = torch.as_tensor(audio).detach().cpu().float().reshape(-1)
+    few_colours = plt.get_cmap("magma", 16)   # small files
+    ax.imshow(spectrogram(samples, n_fft, hop, floor), origin="lower", aspect="auto", vmin=floor, vmax=0,
+              cmap=few_colours, interpolation="nearest",
+              extent=(0, len(samples) / sample_rate, 0, sample_rate / 2000))
     ax.set(title=title, xlabel="seconds", ylabel="kHz", ylim=(0, (f_max or sample_rate / 2) / 1000))
     return ax
 
@@ -299,6 +301,11 @@ def _ends_early(path: Path, head: bytes) -> bool:
     return False
 
 # %% ../nbs/10_audio.ipynb #59a63286
+def _seen(head: bytes) -> str:
+    "Say what a file looks like from its first bytes."
+    if b"<html" in head[:1024].lower():
+        return "a web page"
+    return f"it starts with {head[:8]!r}" if head else "it is empty"
 def _read(path: Path) -> tuple[np.ndarray, int]:
     "Read all of a file [T, channels] and its rate, or say what is wrong with it."
     import soundfile
@@ -313,14 +320,8 @@ def _read(path: Path) -> tuple[np.ndarray, int]:
     except PermissionError as error:
         raise AudioError(f"{path} may not be read; change its permissions") from error
     except (OSError, RuntimeError) as error:
-        seen = (
-            "a web page"
-            if b"<html" in head[:1024].lower()
-            else f"it starts with {head[:8]!r}"
-            if head
-            else "it is empty"
-        )
-        raise AudioError(f"{path} is no audio that can be read ({seen}); download or convert it again") from error
+        problem = f"is no audio that can be read ({_seen(head)}); download or convert it again"
+        raise AudioError(f"{path} {problem}") from error
     if len(samples) < promised or _ends_early(path, head):
         raise AudioError(f"{path} is cut short: its header promises more than is there; copy it again")
     return samples, rate

@@ -54,8 +54,10 @@ def kaiser_prototype(n_bands: int = N_BANDS,      # M
                      ) -> np.ndarray:             # [n_taps], read-only
     "Design the authors' prototype: a Kaiser window, its cutoff tuned until its overlaps nearly vanish."
     # Kaiser's own rule for the shape
-    design = lambda cutoff: low_pass(n_taps, cutoff / n_bands, 0.1102 * (attenuation - 8.7))
-    leak = lambda cutoff: abs(overlaps(design(cutoff), n_bands)[1:]).max(initial=0)
+    def design(cutoff):
+        return low_pass(n_taps, cutoff / n_bands, 0.1102 * (attenuation - 8.7))
+    def leak(cutoff):
+        return abs(overlaps(design(cutoff), n_bands)[1:]).max(initial=0)
     best, reach = 0.55, 0.2
     for _ in range(10):  # look at 21 cutoffs, then ten times closer around the best
         best, reach = min(np.linspace(best - reach, best + reach, 21), key=leak), reach / 10
@@ -121,6 +123,8 @@ def _continuations(filters: np.ndarray  # [M, N]
 
 # %% ../nbs/11_pqmf.ipynb #92ac255b
 DESIGNS = {"least_squares": least_squares_prototype, "kaiser": kaiser_prototype}
+
+# %% ../nbs/11_pqmf.ipynb #331fc052
 @lru_cache(32)
 def _bank(n_bands: int, n_taps: int, design: str) -> tuple[np.ndarray, np.ndarray]:
     "Return polyphase filters [band, phase, block] and the continuations; raises `PQMFError`."
@@ -138,8 +142,8 @@ def _bank(n_bands: int, n_taps: int, design: str) -> tuple[np.ndarray, np.ndarra
 def _exact(tensor: torch.Tensor):
     "Keep mixed precision and TensorFloat-32 away from filters whose errors must cancel."
     kept = dict(enabled=cudnn.enabled, benchmark=cudnn.benchmark, deterministic=cudnn.deterministic)
-    with torch.autocast(tensor.device.type, enabled=False), cudnn.flags(allow_tf32=False,
-                                                                        **kept) if tensor.is_cuda else nullcontext():
+    no_tf32 = cudnn.flags(allow_tf32=False, **kept) if tensor.is_cuda else nullcontext()
+    with torch.autocast(tensor.device.type, enabled=False), no_tf32:
         yield
 
 # %% ../nbs/11_pqmf.ipynb #1aa58adc
@@ -160,7 +164,9 @@ class PQMF(nn.Module):
         "Analyse: audio to bands."
         sound = _to_sound(self, audio)
         sound = F.pad(sound, (0, -sound.shape[1] % self.n_bands))
-        return _analyse_short(self, sound) if 2 * sound.shape[1] < self.n_taps else _analyse(self, _extend(self, sound))
+        if 2 * sound.shape[1] < self.n_taps:
+            return _analyse_short(self, sound)
+        return _analyse(self, _extend(self, sound))
     def inverse(self,
                 bands: torch.Tensor  # [B, n_bands, frames]
                 ) -> torch.Tensor:   # [B, 1, n_bands * frames]
@@ -173,10 +179,15 @@ def _to_sound(pqmf: PQMF, audio: torch.Tensor) -> torch.Tensor:
     if audio.ndim != 3 or audio.shape[1] != 1 or not audio.numel():
         raise PQMFError(f"audio has shape {list(audio.shape)}, not [batch, 1, samples]; send channels as a batch")
     return audio[:, 0].to(pqmf.weight.dtype)
+
+# %% ../nbs/11_pqmf.ipynb #52a61f94
 def _analyse(pqmf: PQMF, sound: torch.Tensor) -> torch.Tensor:
     "Turn [B, T], `overlap` blocks longer at both ends, into bands."
     with _exact(sound):
-        return F.conv1d(sound.unflatten(1, (-1, pqmf.n_bands)).transpose(1, 2), pqmf.weight)
+        blocks = sound.unflatten(1, (-1, pqmf.n_bands)).transpose(1, 2)
+        return F.conv1d(blocks, pqmf.weight)
+
+# %% ../nbs/11_pqmf.ipynb #4dac79b1
 def _synthesise(pqmf: PQMF, bands: torch.Tensor, skip: int) -> torch.Tensor:
     "Turn bands into [B, 1, T], leaving out `skip` blocks at both ends."
     if bands.ndim != 3 or bands.shape[1] != pqmf.n_bands or not bands.numel():
@@ -199,8 +210,9 @@ def _analyse_short(pqmf: PQMF, sound: torch.Tensor) -> torch.Tensor:
     "Find the bands of [B, T], T < N / 2, by solving for them."
     shape, precise = (pqmf.n_bands, sound.shape[1] // pqmf.n_bands), torch.promote_types(sound.dtype, torch.float32)
     units = torch.eye(sound.shape[1], dtype=sound.dtype, device=sound.device).unflatten(1, shape)
-    return torch.linalg.solve(pqmf.inverse(units)[:, 0].to(precise), sound.to(precise),
-                              left=False).to(sound.dtype).unflatten(1, shape)
+    waves = pqmf.inverse(units)[:, 0].to(precise)   # what each number of the bands sounds like
+    found = torch.linalg.solve(waves, sound.to(precise), left=False)
+    return found.to(sound.dtype).unflatten(1, shape)
 
 # %% ../nbs/11_pqmf.ipynb #54a68ef8
 def strided_copy(pqmf: PQMF,
@@ -210,8 +222,8 @@ def strided_copy(pqmf: PQMF,
     m, padding = pqmf.n_bands, (pqmf.n_taps - pqmf.n_bands) // 2
     filters = pqmf.weight.transpose(1, 2).flatten(1)[:, None, (m + 1) // 2:pqmf.n_taps + (m + 1) // 2]
     with _exact(audio):
-        return F.conv_transpose1d(F.conv1d(audio, filters, stride=m, padding=padding), m * filters, stride=m,
-                                  padding=padding)
+        bands = F.conv1d(audio, filters, stride=m, padding=padding)
+        return F.conv_transpose1d(bands, m * filters, stride=m, padding=padding)
 
 # %% ../nbs/11_pqmf.ipynb #6089da7d
 def stream_bands(pqmf: PQMF,

@@ -8,7 +8,8 @@ import matplotlib, pytest, torch
 matplotlib.use("Agg")
 from latentspeech.autoencoder import Autoencoder
 from latentspeech.config import preset
-from latentspeech.corpora import make_embedded_corpus, speak_espeak
+from latentspeech.corpora import make_embedded_corpus
+from latentspeech.espeak import speak_espeak
 from latentspeech.experiments.downstream import compactness_rows, probe_errors, see_corpus, witnesses
 from latentspeech.experiments.harness import EXPERIMENTS, build_experiment_parser, command, experiments
 from latentspeech.experiments.harness import find_experiment, main, results

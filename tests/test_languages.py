@@ -14,7 +14,8 @@ from latentspeech.experiments.languages import (LANGUAGES, LEAST, LONGEST, PAUSE
                                                 read_events, say_language, style_error_rate, swapped, symbol_table,
                                                 told, tokens, train_judge, train_voice, withheld, word_lists)
 from latentspeech.autoencoder import Autoencoder
-from latentspeech.corpora import CorpusError, espeak, frame_durations
+from latentspeech.corpora import CorpusError, frame_durations
+from latentspeech.espeak import espeak
 from latentspeech.judge import JudgeConfig
 from latentspeech.latents import cache_latents
 from latentspeech.table import FIELDS, recorded

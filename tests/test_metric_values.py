@@ -2,7 +2,7 @@
 import importlib.util, json, math, warnings
 import numpy as np, pytest
 from latentspeech import distances as d
-from latentspeech.corpora import speak_espeak
+from latentspeech.espeak import speak_espeak
 import metric_values as tool
 
 pytest.importorskip("pyworld", reason="eval extra")
