@@ -15,6 +15,8 @@ from latentspeech.baselines import (BASELINES, BandRepresentation, BaselineError
                                     vocoder_config)
 from latentspeech.config import PRESETS
 from latentspeech.corpora import frame_durations, make_embedded_corpus
+from latentspeech.experiments import paper_table as tool
+from latentspeech.experiments.harness import spread
 from latentspeech.judge import Judge
 from latentspeech.losses import FLOOR
 from latentspeech.metrics import syllable_error_rate
@@ -27,9 +29,8 @@ from latentspeech.training import step_generator
 ROOT = Path(__file__).parent.parent
 RECORD, PEOPLE = (ROOT / "data" / "results" / f"{name}.json" for name in ("61_baselines", "72_paper_table"))
 RECORDINGS = ROOT.parent / "shared" / "data" / "audio-cmn"
-sys.path.insert(0, str(ROOT / "tools"))
-import baselines as tool
 TINY = PRESETS["tiny"]
+COMMAND = [sys.executable, "-m", "latentspeech.experiments.paper_table", "paper-table"]
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,7 @@ def mels(corpus):
 def made(tmp_path_factory):
     """Run the command that made the recorded table, at small scale: its folder holds weights of everything."""
     folder = tmp_path_factory.mktemp("made")
-    command = [sys.executable, "tools/baselines.py", "--preset", "tiny", "--seconds", "0.1", "--limit", "1",
+    command = [*COMMAND, "--preset", "tiny", "--seconds", "0.1", "--limit", "1",
                "--n-distance", "0",
                "--folder", str(folder), "--out", str(folder / "table.json")]
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True,
@@ -273,7 +274,7 @@ def test_the_table_of_a_person_s_words_has_every_row():
     record = recorded(PEOPLE)
     assert record["split"] == "test" and record["speakers"] == ["tan"] and set(record["steps"]) == set(tool.PARTS)
     found = {(r["row"], r["metric"]): r for r in record["rows"]}
-    for row in tool.systems(None, [], None, None):
+    for row in tool.systems(None, [], Path(), "mini"):
         assert found[row, "SER (in-house)"]["n"] == record["sentences"] >= 100, row
         assert row == "natural" or found[row, "MCD"]["n"] >= 24, row
     assert found["natural", "SER (in-house)"]["value"] < 0.1 < 0.9 < found["control: another text",
@@ -283,7 +284,7 @@ def test_the_table_of_a_person_s_words_has_every_row():
 @pytest.mark.skipif(not RECORDINGS.exists(), reason="the recordings are not part of this repository")
 def test_a_person_s_words_are_heard_as_recorded(tmp_path):
     """Rows that need no training, made again from two of the recordings, agree with the record word by word."""
-    command = [sys.executable, "tools/baselines.py", "--corpus", str(RECORDINGS), "--speakers", "tan", "--split",
+    command = [*COMMAND, "--corpus", str(RECORDINGS), "--speakers", "tan", "--split",
                "test", "--weights", "base", "--limit", "2",
                "--n-distance", "0", "--folder", str(tmp_path), "--parts"]
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True,
@@ -307,13 +308,13 @@ def test_sentences_are_taken_from_everywhere(corpus):
         return [u.id for u in some]
 
     valid = corpus.split("valid")
-    assert names(tool.spread(valid[::-1], len(valid))) == names(tool.spread(valid, 100)) == sorted(names(valid))
-    assert names(tool.spread(valid, 2)) == [sorted(names(valid))[i] for i in (0, len(valid) // 2)]
-    assert len(tool.spread(valid, 5)) == 5
+    assert names(spread(valid[::-1], len(valid))) == names(spread(valid, 100)) == sorted(names(valid))
+    assert names(spread(valid, 2)) == [sorted(names(valid))[i] for i in (0, len(valid) // 2)]
+    assert len(spread(valid, 5)) == 5
 
 
 def test_an_unknown_speaker_is_refused(tmp_path):
-    done = subprocess.run([sys.executable, "tools/baselines.py", "--preset", "tiny", "--speakers", "nobody",
+    done = subprocess.run([*COMMAND, "--preset", "tiny", "--speakers", "nobody",
                            "--folder", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode != 0 and "nobody" in done.stderr and "female, male" in done.stderr
 

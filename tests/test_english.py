@@ -1,10 +1,12 @@
 "English: espeak's names against ARPAbet, a dictionary, its own sound, and an aligner that times it."
 import random
+from dataclasses import replace
 from pathlib import Path
 import pytest, torch
 from hypothesis import given, settings, strategies as st
 from latentspeech.aligner import measure_aligner, train_aligner
 from latentspeech.audio import resample, save
+from latentspeech.config import AlignerConfig
 from latentspeech.corpora import Corpus, Utterance
 from latentspeech.english import ARPABET, arpabet, english_phones
 from latentspeech.espeak import espeak
@@ -90,6 +92,8 @@ def test_english_phones_are_those_that_espeak_says(english):
 
 @pytest.mark.slow
 def test_aligns_english(english):
-    errors = measure_aligner(train_aligner(english, ctc_steps=250, rounds=3, round_steps=40, batch=6, width=64,
-                                           progress=False), english, "train")
+    c = AlignerConfig()
+    config = replace(c, rounds=3, width=64, recogniser=replace(c.recogniser, steps=250, batch=6),
+                     classifier=replace(c.classifier, steps=40, batch=24))
+    errors = measure_aligner(train_aligner(english, config=config, progress=False), english, "train")
     assert errors["median_ms"] < 15, errors
