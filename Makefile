@@ -63,8 +63,8 @@ export TEXT
 export: $(READY)  ## notebooks -> latentspeech/, cleaned
 	@"$(abspath $(VENV))/bin/nbdev_export" && "$(abspath $(VENV))/bin/nbdev_clean"
 
-readme: $(READY)  ## README.md from nbs/index.ipynb
-	@"$(RUN)" -m tools.readme
+readme: $(READY)  ## README.md from nbs/index.ipynb, and the pictures
+	@"$(RUN)" -m tools.diagram && "$(RUN)" -m tools.readme
 
 clean:  ## remove what was built, but for .venv, corpora and weights
 	rm -rf out _docs _proc build dist *.egg-info .pytest_cache

@@ -66,7 +66,8 @@ def stages(voice,                      # a `LatentSpeech`
            ) -> dict:                  # name -> function to time
     "Set up the work of a voice on speech of that length: the whole of it, and its parts."
     text = ("今天天气很好，我们一起去公园散步，" * (1 + int(seconds)))[:max(1, round(4.5 * seconds))]
-    plan = lambda: even_plan(voice, text, seconds)
+    def plan():
+        return even_plan(voice, text, seconds)
     whole = {"text to sound": lambda: voice.speak(plan(), n_steps),
              "first sound of a stream": lambda: next(voice.stream(plan(), n_steps))}
     return whole | network_stages(voice, plan()) | sound_stages(voice, seconds)
@@ -80,7 +81,8 @@ def network_stages(voice,     # a `LatentSpeech`
     from latentspeech.encoder import round_durations
     _, phones, lengths = zip(*plan.rows)
     whole_frames = [round_durations(x[None], torch.ones(1, len(x), dtype=torch.bool))[0] for x in lengths]
-    encode_text = lambda: voice.encode(phones, [0] * len(phones), whole_frames)
+    def encode_text():
+        return voice.encode(phones, [0] * len(phones), whole_frames)
     known, t = encode_text(), torch.ones(1, device=voice.device)
     return {"text encoder": encode_text,
             "denoiser, one call": lambda: voice.denoiser(known.prior, t, known.hidden, known.frame_mask)}
@@ -131,8 +133,8 @@ def describe_bench(voices: dict,   # name -> `LatentSpeech`
                    ) -> dict:
     "Describe a finished benchmark: torch, load, sizes, and a row a stage."
     import torch
-    size = lambda voice: sum(x.numel() for part in (voice.encoder, voice.denoiser, voice.autoencoder)
-                             for x in part.parameters())
+    def size(voice):
+        return sum(x.numel() for part in (voice.encoder, voice.denoiser, voice.autoencoder) for x in part.parameters())
     rows = []
     for stage in dict.fromkeys(stage for _, stage in took):
         times = [took.get((name, stage), took[name, "text to sound"]) for name in voices]

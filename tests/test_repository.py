@@ -147,7 +147,12 @@ def test_ruff_finds_nothing():
 
 
 def test_the_readme_says_what_the_front_page_says():
-    assert (result := run(sys.executable, "-m", "tools.readme", "--check")).returncode == 0, result.stdout + result.stderr
+    result = run(sys.executable, "-m", "tools.readme", "--check")
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_the_pictures_show_the_house_as_it_is():
+    assert (result := run(sys.executable, "-m", "tools.diagram", "--check")).returncode == 0, result.stderr
 
 
 def test_the_card_of_the_weights_shows_the_records():

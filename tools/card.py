@@ -10,11 +10,8 @@ ROOT = Path(__file__).resolve().parents[1]
 from latentspeech.files import write_atomically
 from latentspeech.table import ResultsTable, recorded
 
-CARD, BEGIN, END = (
-    ROOT / "latentspeech/pretrained/README.md",
-    "<!-- figures: made by tools/card.py -->",
-    "<!-- end of figures -->",
-)
+CARD = ROOT / "latentspeech/pretrained/README.md"
+BEGIN, END = "<!-- figures: made by tools/card.py -->", "<!-- end of figures -->"
 SETS = {"tan": "words by `tan`", "magic": "sentences by `magic`"}
 RECORDS = {"Autoencoders": ("70_train_autoencoder", ("SER (in-house)", "tone error", "PESQ-wb", "STOI", "MCD")),
            "Voice": ("71_train_latentspeech", ("SER (in-house)", "tone error", "MCD", "F0 correlation"))}
@@ -34,6 +31,7 @@ def figures() -> str:
 
 
 def main() -> int:
+    "Write the card, or say whether it is up to date."
     text = CARD.read_text("utf8")
     before, after = text.split(BEGIN)[0], text.split(END)[1]
     made = f"{before}{BEGIN}\n\n{figures()}\n\n{END}{after}"

@@ -1,8 +1,9 @@
 """Run notebooks whole, each on a fresh kernel and as a copy, and believe nothing that was not seen to run.
 
-`python -m tools.run_notebooks [notebook ...]` runs every notebook of nbs/ (or those named), two at a time, and ends with
-`N passed, M failed`. A notebook fails if a cell raises, runs into the time limit, was skipped, or hides an error: a traceback
-on any stream, an exception in a widget callback or in a thread, a `!command` that failed. nbclient passes all of those.
+`python -m tools.run_notebooks [notebook ...]` runs every notebook of nbs/ (or those named), two at a time, and ends
+with `N passed, M failed`. A notebook fails if a cell raises, runs into the time limit, was skipped, or hides an error:
+a traceback on any stream, an exception in a widget callback or in a thread, a `!command` that failed. nbclient passes all
+of those.
 """
 from __future__ import annotations
 import argparse, concurrent.futures, json, os, re, shutil, sys, tempfile, time
@@ -16,11 +17,11 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 
 ROOT = Path(__file__).resolve().parent.parent
 CELL_SECONDS = 180
+NEIGHBOURS = ("data", "demo", "latentspeech", "tests", "tools", "settings.ini", "pyproject.toml")   # of nbs/
 TRACEBACK = re.compile(r"^Traceback \(most recent call last\)|^-{30,}\n\w+ +Traceback", re.M)
 SHELL_LINE = re.compile(r"^\s*[\w, ]+=\s*!", re.M)
 
-# Runs in the kernel before the first cell: notes what nbclient does not see, with the number of the cell it
-# happened in.
+# Runs in the kernel before the first cell: notes what nbclient does not see, with the number of the cell that did it.
 WATCH = """
 def _watch():
     import sys, threading, traceback
@@ -58,6 +59,7 @@ class Result:
 
     @property
     def passed(self) -> bool:
+        "Say whether nothing went wrong."
         return not self.problems
 
 
@@ -128,13 +130,13 @@ def _manager() -> AsyncKernelManager:
 
 
 def run_notebook(
-    path,  # the notebook; read, never written
-    save_to=None,  # where the notebook as run is written, outputs, errors and all
-    timeout=CELL_SECONDS,  # most seconds for one cell; None = no limit
-    env=None,  # more environment variables for the kernel
-    folder=None,  # where it runs; default: a copy of its own folder, thrown away afterwards
-    on_cell=None,  # called as on_cell(index, n_cells, name, seconds_so_far) when a code cell starts
-    listen=None,  # called as listen(cell_index, message) with each message of the kernel
+    path,                    # the notebook; read, never written
+    save_to=None,            # where the notebook as run is written, outputs, errors and all
+    timeout=CELL_SECONDS,    # most seconds for one cell; None = no limit
+    env=None,                # more environment variables for the kernel
+    folder=None,             # where it runs; default: a copy of its own folder, thrown away afterwards
+    on_cell=None,            # called as on_cell(index, n_cells, name, seconds_so_far) when a code cell starts
+    listen=None,             # called as listen(cell_index, message) with each message of the kernel
 ) -> Result:
     "Run one notebook on a fresh kernel; return how it went."
     path, started = Path(path), time.time()
@@ -150,7 +152,7 @@ def run_notebook(
             shutil.copytree(path.resolve().parent, folder,
                             ignore=shutil.ignore_patterns(".ipynb_checkpoints", "__pycache__"))
             for neighbour in path.resolve().parent.parent.iterdir():
-                if neighbour.name in ("data", "demo", "latentspeech", "tests", "tools", "settings.ini", "pyproject.toml"):
+                if neighbour.name in NEIGHBOURS:
                     (Path(scratch) / neighbour.name).symlink_to(neighbour)
         client = Client(notebook, km=_manager(), timeout=timeout, resources={"metadata": {"path": str(folder)}},
                         allow_errors=False)
