@@ -1,4 +1,4 @@
-"""Follow every internal link of a site from its front page on, as if somebody clicked it: `python -m tools.links _docs`.
+"""Follow every internal link of a site from its front page on, as if somebody clicked: `python -m tools.links _docs`.
 
 A link is alive if its file is there and, where it names a place on the page, an element of that name. Links to other
 hosts are not followed: nothing here wants a network. The last line is `N links, M dead`.

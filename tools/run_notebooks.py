@@ -2,8 +2,8 @@
 
 `python -m tools.run_notebooks [notebook ...]` runs every notebook of nbs/ (or those named), two at a time, and ends
 with `N passed, M failed`. A notebook fails if a cell raises, runs into the time limit, was skipped, or hides an error:
-a traceback on any stream, an exception in a widget callback or in a thread, a `!command` that failed. nbclient passes all
-of those.
+a traceback on any stream, an exception in a widget callback or in a thread, a `!command` that failed. nbclient passes
+all of those.
 """
 from __future__ import annotations
 import argparse, concurrent.futures, json, os, re, shutil, sys, tempfile, time
