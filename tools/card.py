@@ -1,10 +1,12 @@
-#!/usr/bin/env python3
-"""Put the figures of the shipped weights into their card: `tools/card.py` rewrites what stands between the marks in latentspeech/pretrained/README.md; `--check` only says whether it is up to date."""
+"""Put the figures of the shipped weights into their card.
+
+`python -m tools.card` rewrites what stands between the marks in latentspeech/pretrained/README.md; `--check` only says
+whether that is up to date.
+"""
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
 from latentspeech.files import write_atomically
 from latentspeech.table import ResultsTable, recorded
 
@@ -37,7 +39,7 @@ def main() -> int:
     made = f"{before}{BEGIN}\n\n{figures()}\n\n{END}{after}"
     if "--check" in sys.argv:
         if made != text:
-            print(f"{CARD.relative_to(ROOT)} is not up to date: run python tools/card.py", file=sys.stderr)
+            print(f"{CARD.relative_to(ROOT)} is not up to date: run python -m tools.card", file=sys.stderr)
         return int(made != text)
     write_atomically(CARD, made.encode())
     return 0

@@ -1,4 +1,4 @@
-"""Draw nbs/images/system.svg, the picture of the whole system: `python tools/diagram.py`."""
+"""Draw nbs/images/system.svg, the picture of the whole system: `python -m tools.diagram`."""
 from pathlib import Path
 
 OUT = Path(__file__).resolve().parent.parent / "nbs" / "images" / "system.svg"
