@@ -255,6 +255,7 @@ class Line:
     "Hold one sentence as `Voice.speak_phones` reads it."
     ids: Tensor
     tone_ids: Tensor
+    pinyin, syllable, warnings = (), (), ()
     def __len__(self):
         return len(self.ids)
 
