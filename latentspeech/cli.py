@@ -447,8 +447,8 @@ def _soundfile():
 
 # %% ../nbs/64_cli.ipynb #3be56713
 def _espeak():
-    from latentspeech.corpora import _espeak_library
-    return "espeak-ng", "ok", str(_espeak_library()[0]), ""
+    from latentspeech.espeak import espeak_library
+    return "espeak-ng", "ok", str(espeak_library()[0]), ""
 
 def _weights():
     files = sorted(_folder("latentspeech").glob("pretrained/*.safetensors"))
