@@ -9,7 +9,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tools"))
 from latentspeech.weights import load_weights
 from latentspeech.config import preset
-from latentspeech.corpora import make_embedded_corpus, speak_espeak
+from latentspeech.corpora import make_embedded_corpus
+from latentspeech.espeak import speak_espeak
 from latentspeech.experiments.harness import EXPERIMENTS, build_experiment_parser, command, experiments, find_experiment, main
 from latentspeech.synthesis import LatentSpeech
 from latentspeech.table import recorded
