@@ -4,7 +4,7 @@
 
 # %% ../nbs/42_aligner.ipynb #06e67bea
 from __future__ import annotations
-import ctypes, re, warnings
+import warnings
 from dataclasses import replace
 from typing import NamedTuple
 import numpy as np
@@ -15,14 +15,15 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 from .audio import log_mel, play, show_spectrogram, show_waveform
 from .config import FRAME, SAMPLE_RATE
-from .corpora import _LOCK, Corpus, Espeak, sampling_weights, frame_durations
-from .text import PAUSES, SYMBOLS, Phones, TextError
+from .corpora import Corpus, sampling_weights, frame_durations
+from .english import ARPABET
+from .text import PAUSES, SYMBOLS
 
 # %% auto #0
-__all__ = ['HOP', 'BANDS', 'ARPABET', 'LEASH', 'AlignerError', 'moves', 'viterbi', 'ctc_states', 'forward_score', 'mel_features',
+__all__ = ['HOP', 'BANDS', 'LEASH', 'AlignerError', 'moves', 'viterbi', 'ctc_states', 'forward_score', 'mel_features',
            'class_ids', 'Aligner', 'ctc_step', 'phone_starts', 'add_closures', 'realign', 'near_step', 'spread',
            'Alignment', 'boundary_errors', 'show_alignment', 'browse_alignments', 'syllable_starts', 'train_aligner',
-           'align_corpus', 'measure_aligner', 'arpabet', 'english_phones']
+           'align_corpus', 'measure_aligner']
 
 # %% ../nbs/42_aligner.ipynb #807fce3c
 class AlignerError(ValueError):
@@ -93,7 +94,6 @@ def mel_features(audio: Tensor  # [T], 48 kHz
     return mel - mel.mean(-1, keepdim=True)
 
 # %% ../nbs/42_aligner.ipynb #5e289c57
-ARPABET = "AA AE AH AO AW AY B CH D DH EH ER EY F G HH IH IY JH K L M N NG OW OY P R S SH T TH UH UW V W Y Z ZH".split()
 _CLASS = {s: i for i, s in enumerate([*SYMBOLS, *ARPABET])}
 _CLASS |= {pause: _CLASS["sil"] for pause in PAUSES}
 def class_ids(symbols: list    # names from `SYMBOLS`, or English ones from `ARPABET`
@@ -434,57 +434,3 @@ def measure_aligner(aligner: Aligner, corpus: Corpus,
                 within_95_ms=float(np.quantile(size, .95)),
                 share_within_40_ms=float(np.mean(size <= 40)), late_ms=float(np.median(late)),
                 shortest_frames=min(shortest))
-
-# %% ../nbs/42_aligner.ipynb #eaa75105
-_ENGLISH = {c: c.upper() for c in "bdfgklmnprstvwz"} | dict(pair.split("=") for pair in (
-    "@=AH|@2=AH|a#=AH|V=AH|@L=AH L|n-=AH N|@-=|a=AE|aa=AE|A:=AA|A~=AA|0=AA|0#=AA|A@=AA R|aI=AY|aI@=AY "
-    "AH|aI3=AY ER|aU=AW|E=EH|e@=EH R|"
-    "eI=EY|3=ER|3:=ER|I=IH|I#=IH|I2=IH|i=IY|i:=IY|i@=IY AH|i@3=IH R|O=AO|O:=AO|O2=AO|O@=AO R|o@=AO "
-    "R|o=OW|oU=OW|OI=OY|U=UH|U@=UH R|u:=UW|"
-    "tS=CH|dZ=JH|D=DH|T=TH|S=SH|Z=ZH|N=NG|h=HH|j=Y|x=K|?=T|t#=T|t2=T|l#=L|r-=R|a:=AA|o:=OW|E:=EH|;=|=").split("|"))
-def arpabet(phonemes: str  # one word in espeak's names, joined by "_"
-            ) -> tuple:    # (phones, their stress: 1 main, 2 second, 5 none, 0 consonants)
-    "Rename espeak's English phonemes."
-    phones, stress = [], []
-    for name in filter(None, phonemes.split("_")):
-        bare = name.lstrip("',%=|:")
-        if bare not in _ENGLISH:
-            raise TextError(f"no English phone for espeak's {bare!r}")
-        for phone in _ENGLISH[bare].split():
-            if phone == "R" and phones and phones[-1] in ("R", "ER"):
-                continue   # the r that links to the next word is there already
-            phones.append(phone)
-            stress.append({"'": 1, ",": 2}.get(name[0], 5) if phone[0] in "AEIOU" else 0)
-    return phones, stress
-
-# %% ../nbs/42_aligner.ipynb #40ff29ac
-def _espeak_clauses(text, voice):
-    with _LOCK:
-        speaker, rest, clauses = Espeak(), ctypes.c_char_p(text.replace("\0", " ").encode()), []
-        try:
-            speaker.library.espeak_SetVoiceByName(voice.encode())
-            speaker.library.espeak_TextToPhonemes.restype = ctypes.c_char_p
-            while rest.value:
-                clauses.append(speaker.library.espeak_TextToPhonemes(ctypes.byref(rest), 1, ord("_") << 8).decode())
-        finally:
-            speaker.close()
-    return clauses
-
-# %% ../nbs/42_aligner.ipynb #aa272e71
-def english_phones(text: str) -> Phones:
-    "Read American English with espeak-ng; raises `TextError` for text without a word."
-    found = Phones(["sil"], [0], [-1], [])
-    for clause in _espeak_clauses(text, "en-us"):
-        words = [word for spelled in re.sub(r"\(\w+\)", "", clause).split() if (word := arpabet(spelled))[0]]
-        if words and found.pinyin:
-            found.symbols.append("sp")
-            found.tones.append(0)
-            found.syllable.append(-1)
-        for phones, stress in words:
-            found.symbols += phones
-            found.tones += stress
-            found.syllable += [len(found.pinyin)] * len(phones)
-            found.pinyin.append(" ".join(phones))
-    if not found.pinyin:
-        raise TextError(f"no English word in {text!r}")
-    return Phones([*found.symbols, "sil"], [*found.tones, 0], [*found.syllable, -1], found.pinyin)

@@ -69,7 +69,7 @@ class DiffusionConfig:
     n_steps: int = 8                     # sampling steps used by default
     guidance: float = 1.0                # classifier-free guidance scale, 1 = off
     drop_condition: float = 0.1          # share of training examples whose condition is dropped
-    start: str = "gaussian"              # "gaussian", or the paper's "uniform" in [0, 1)
+    initial_noise: str = "gaussian"      # "gaussian", or the paper's "uniform" in [0, 1)
 
 # %% ../nbs/01_notation.ipynb #c1cfd279
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ _paper = Preset(
         sampler="ancestral",
         n_steps=50,
         drop_condition=0.0,
-        start="uniform",
+        initial_noise="uniform",
     ),
     train_autoencoder=TrainConfig(
         steps=100_000,
@@ -221,10 +221,12 @@ def to_dict(config  # any dataclass of this module
 
 # %% ../nbs/01_notation.ipynb #89665ec0
 _NESTED = {f.name: f.default_factory for f in fields(Preset) if f.name != "name"}
+_RENAMED = {DiffusionConfig: {"start": "initial_noise"}}  # what older cards say
 def from_dict(cls: type,    # a dataclass of this module
               values: dict  # what `to_dict` returned, perhaps read back from JSON
               ):
     "Build a `cls` from `values`; raises `ConfigError` that lists unknown keys."
+    values = {_RENAMED.get(cls, {}).get(k, k): v for k, v in values.items()}
     unknown = set(values) - {f.name for f in fields(cls)}
     if unknown:
         raise ConfigError(f"{cls.__name__} knows no {', '.join(sorted(unknown))}; "

@@ -4,22 +4,23 @@
 
 # %% ../nbs/25_corpora.ipynb #b8ec122a
 from __future__ import annotations
-import ctypes, hashlib, io, json, math, os, random, re, shutil, subprocess, sys, tarfile, tempfile, threading
-from collections import Counter
+import io, json, math, os, random, re, shutil, subprocess, sys, tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 import numpy as np, soundfile, torch, latentspeech
-from torchaudio.transforms import Resample
+from fastcore.basics import patch
 from tqdm.auto import tqdm
-from .config import CorpusConfig, FRAME, SAMPLE_RATE
 from .audio import load, resample, show_spectrogram, show_waveform
-from .text import PAUSES, Phones, TextError, front_end, split_syllable, to_phones, to_pinyin
+from .config import CorpusConfig, FRAME, SAMPLE_RATE
+from .espeak import UNSPEAKABLE, VOICES, EspeakError, speak_espeak
+from .files import sha256
+from .text import front_end, to_phones, to_pinyin
 
 # %% auto #0
-__all__ = ['UNSPEAKABLE', 'VOICES', 'CorpusError', 'Espeak', 'espeak', 'speak_espeak', 'show_phones', 'frame_durations',
-           'make_sentences', 'common_syllables', 'coverage_phrases', 'plan_corpus', 'Utterance', 'Corpus',
+__all__ = ['SPLITS', 'CorpusError', 'Utterance', 'Corpus', 'decode_sound', 'show_phones', 'frame_durations', 'spoken_pinyin',
+           'make_sentences', 'common_syllables', 'coverage_phrases', 'plan_corpus', 'read_lines', 'damaged_line',
            'load_corpus', 'data_folder', 'make_embedded_corpus', 'sampling_weights']
 
 # %% ../nbs/25_corpora.ipynb #4a8f7ae8
@@ -27,171 +28,109 @@ _PACKAGE = Path(latentspeech.__file__).resolve().parent  # holds words.json
 class CorpusError(ValueError):
     "Report a corpus that cannot be made or read, and what to do about it."
 
-# %% ../nbs/25_corpora.ipynb #a6479b0c
-_NO_ESPEAK = ("no espeak-ng library here: `pip install espeakng-loader`, or where that has no build `apt "
-              "install espeak-ng` "
-              "(`brew install espeak-ng`), or name the library file in ESPEAK_LIBRARY")
-def _espeak_library() -> tuple:  # (library file, data folder or None)
-    "Find espeak-ng: the environment, the wheel, the system, in this order."
-    if os.environ.get("ESPEAK_LIBRARY"):
-        return os.environ["ESPEAK_LIBRARY"], os.environ.get("ESPEAK_DATA_PATH")
+# %% ../nbs/25_corpora.ipynb #073bc805
+SPLITS = ("train", "valid", "test")
+@dataclass
+class Utterance:
+    "Hold one sentence of a corpus: what is said, by whom, and when each phone starts."
+    id: str
+    text: str
+    pinyin: list              # toned pinyin, as spoken
+    speaker: str
+    split: str                # one of `SPLITS`
+    path: Path                # the sound file, or the tar archive that holds it
+    seconds: float            # its length
+    symbols: list = field(default_factory=list)  # phones and pauses, names from `text.SYMBOLS`
+    tones: list = field(default_factory=list)    # 0 on initials and pauses
+    starts: list | None = None                   # seconds at which each phone starts; None where nobody knows yet
+    sha256: str = ""                             # of the sound file
+    member: tuple | None = None                  # (first byte, number of bytes) inside a tar archive
+
+    @property
+    def end(self) -> float:
+        "Return the second at which the last phone ends."
+        return self.seconds
+
+# %% ../nbs/25_corpora.ipynb #567a5608
+@patch
+def check(self: Utterance) -> Utterance:
+    "Return the utterance itself; raise `ValueError` where it contradicts itself."
+    def refuse(problem):
+        raise ValueError(f"{self.id}: {problem}")
+    if not re.fullmatch(r"[\w-]+", self.id):
+        refuse("an id of other signs than letters, digits, - and _")
+    if self.split not in SPLITS:
+        refuse(f"split {self.split!r}")
+    if not self.seconds > 0:
+        refuse(f"{self.seconds} seconds")
+    if not len(self.symbols) == len(self.tones) == len(self.starts or self.symbols):
+        refuse("labels of different lengths")
+    times = [-1e-9, *self.starts, self.seconds] if self.starts else []
+    if not all(a < b for a, b in zip(times, times[1:])):
+        refuse("starts that go back, or beyond the end")
+    return self
+
+# %% ../nbs/25_corpora.ipynb #40fa0717
+class Corpus:
+    "Hold the utterances of one corpus; iterate, index by number or id, or take a split."
+    def __init__(self, folder, name, utterances, recipe="", report=()):
+        self.folder, self.name, self.utterances = Path(folder), name, utterances
+        self.recipe, self.report = recipe, list(report)  # what it was made from; what was left out, and why
+        self.speakers = sorted({u.speaker for u in utterances})
+        self._by_id = {u.id: u for u in utterances}
+    def split(self, name: str) -> list:
+        "Return the utterances of one split."
+        return [u for u in self.utterances if u.split == name]
+    def __len__(self):
+        return len(self.utterances)
+    def __iter__(self):
+        return iter(self.utterances)
+    def __getitem__(self, key):
+        return self._by_id[key] if isinstance(key, str) else self.utterances[key]
+    def __repr__(self):
+        sizes = ", ".join(f"{len(self.split(s))} {s}" for s in SPLITS)
+        return (f"Corpus {self.name}: {sizes}; {sum(u.seconds for u in self) / 60:.1f} minutes; speakers "
+                f"{', '.join(self.speakers)}")
+
+# %% ../nbs/25_corpora.ipynb #26797646
+def _sound_bytes(utterance):
+    "Read the sound file of an utterance, loose or inside a tar archive."
+    with open(utterance.path, "rb") as file:
+        if not utterance.member:
+            return file.read()
+        file.seek(utterance.member[0])
+        return file.read(utterance.member[1])
+
+# %% ../nbs/25_corpora.ipynb #61dc1972
+def decode_sound(data: bytes,  # a whole sound file
+                 name: str     # what to call it in an error
+                 ) -> torch.Tensor:  # [T] at 48 kHz
+    "Turn the bytes of a sound file into samples; raises `CorpusError` where they are none."
     try:
-        import espeakng_loader
-        return espeakng_loader.get_library_path(), espeakng_loader.get_data_path()
-    except Exception:
-        from ctypes.util import find_library
-        if found := find_library("espeak-ng"):
-            return found, None
-    raise CorpusError(_NO_ESPEAK)
+        samples, rate = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as e:
+        raise CorpusError(f"{name} is no sound ({e})") from None
+    if not np.isfinite(samples).all():
+        raise CorpusError(f"{name} holds NaN or infinite samples; make it again")
+    return resample(torch.from_numpy(samples.mean(1)), rate, SAMPLE_RATE).clamp(-1, 1)
 
-# %% ../nbs/25_corpora.ipynb #76bbf499
-class _Event(ctypes.Structure):
-    "Mirror `espeak_EVENT` of espeak-ng's speak_lib.h."
-    _fields_ = [("kind", ctypes.c_int), ("message", ctypes.c_uint), ("text_position", ctypes.c_int),
-                ("length", ctypes.c_int),
-                ("milliseconds", ctypes.c_int), ("sample", ctypes.c_int), ("user", ctypes.c_void_p),
-                ("name", ctypes.c_char * 8)]
-_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
-_ESPEAK_RATE = 22_050                        # Hz
-_SPEED, _PITCH, _RANGE = 1, 3, 4             # espeak_PARAMETER
-_SYNCHRONOUS, _PHONEME_EVENTS = 2, 0x8001    # output mode; phoneme events, and never exit the process
-_UTF8, _MNEMONICS = 1, 0x100                 # text is UTF-8; [[...]] holds phonemes
-_PHONEME = 7                                 # espeakEVENT_PHONEME
+# %% ../nbs/25_corpora.ipynb #c37e257a
+@patch
+def audio(self: Corpus, utterance: Utterance) -> torch.Tensor:  # [T] at 48 kHz
+    "Read the sound of an utterance; raises `ValueError` where it is missing or broken."
+    if utterance.member:
+        return decode_sound(_sound_bytes(utterance), f"{utterance.path}: {utterance.id}")
+    return load(utterance.path)
 
-# %% ../nbs/25_corpora.ipynb #7d50ba77
-def _open_library(callback):
-    "Load espeak-ng with phoneme events switched on."
-    file, data = _espeak_library()
-    try:
-        library = ctypes.CDLL(file)
-    except OSError as e:
-        raise CorpusError(f"{_NO_ESPEAK} ({e})") from None
-    if library.espeak_Initialize(_SYNCHRONOUS, 0, data.encode() if data else None, _PHONEME_EVENTS) != _ESPEAK_RATE:
-        raise CorpusError(f"espeak-ng found no data at {data}; set ESPEAK_DATA_PATH to the folder that holds "
-                          "espeak-ng-data")
-    library.espeak_SetSynthCallback(callback)
-    return library
-def _close_library(library):
-    import _ctypes
-    library.espeak_Terminate()
-    (getattr(_ctypes, "dlclose", None) or _ctypes.FreeLibrary)(library._handle)
-@lru_cache(1)
-def _upsampler():
-    "Build the filter of `audio.resample` once, not 2,000 times."
-    return Resample(_ESPEAK_RATE, SAMPLE_RATE, "sinc_interp_kaiser", lowpass_filter_width=64,
-                    rolloff=0.9475937167399596, beta=14.769656459379492)
-
-# %% ../nbs/25_corpora.ipynb #d8377531
-class Espeak:
-    "Hold one loaded copy of espeak-ng; `close` it after use."
-    def __init__(self):
-        self.callback = _CALLBACK(self._receive)  # kept here: the library only borrows it
-        self.library = _open_library(self.callback)
-    def _receive(self, samples, n, event):
-        if samples and n > 0:
-            self.chunks.append(np.ctypeslib.as_array(samples, (n,)).copy())
-        i = 0
-        while event[i].kind:
-            if event[i].kind == _PHONEME:
-                self.events.append((event[i].name.decode(), event[i].sample))
-            i += 1
-        return 0
-    def say(self, text, voice, speed=205, pitch=50, pitch_range=85):
-        self.chunks, self.events, data = [np.zeros(0, np.int16)], [], text.encode()
-        if self.library.espeak_SetVoiceByName(voice.encode()):
-            raise CorpusError(f"espeak-ng has no voice {voice!r}")
-        for parameter, value in (_SPEED, speed), (_PITCH, pitch), (_RANGE, pitch_range):
-            self.library.espeak_SetParameter(parameter, int(value), 0)
-        self.library.espeak_Synth(data, ctypes.c_size_t(len(data) + 1), 0, 1, 0, _UTF8 | _MNEMONICS, None, None)
-        return np.concatenate(self.chunks), self.events
-    def close(self):
-        _close_library(self.library)
-
-# %% ../nbs/25_corpora.ipynb #a4fe4b04
-_LOCK = threading.Lock()  # the library has one voice
-def espeak(text: str,        # what to say; for the pinyin voice "ni2 hao3"
-           voice: str,       # an espeak voice and variant: "cmn-latn-pinyin+Annie"
-           **options         # speed (80 to 450), pitch and pitch_range (0 to 99)
-           ) -> tuple:       # (int16 samples [T] at 22,050 Hz, [(phoneme, first sample), ...])
-    "Say `text` with a fresh copy of espeak-ng: what it said before must not change what it says."
-    with _LOCK:
-        copy = Espeak()
-        try:
-            return copy.say(text, voice, **options)
-        finally:
-            copy.close()
-
-# %% ../nbs/25_corpora.ipynb #c034fdda
-UNSPEAKABLE = ("hm", "hng", "m", "n", "ng", "ê")                         # interjections that espeak cannot say
-# speaker -> espeak voice, pitch range
-VOICES = {"female": ("cmn-latn-pinyin+Annie", 60), "male": ("cmn-latn-pinyin+m3", 85)}
-_INITIALS = dict(zip("b p m f d t n l g k h j q x zh ch sh r z c s".split(),
-                     "p ph m f t th n l k kh X tS; tS;h S; ts. ts.h s. z. ts tsh s".split()))
-_TONES = dict(zip("12345", ("55", "35", "214", "51", "11")))             # pitch from 1, low, to 5, high
-def _spelling(syllable):
-    "Spell a syllable for espeak; what it would read as English becomes its own phonemes."
-    base, tone = syllable[:-1], syllable[-1]
-    if base in ("jiong", "qiong", "xiong"):
-        return f"[[{_INITIALS[base[0]]}j'ong{_TONES[tone]}]]"
-    return syllable
-
-# %% ../nbs/25_corpora.ipynb #02ebc639
-def _syllable_phones(syllable, events):
-    "Return the samples where the initial, if any, and the final start; raise where espeak says something else."
-    initial, _, _ = split_syllable(syllable)
-    names = [name for name, _ in events]
-    if (any("(" in name for name in names) or len(names) < 1 + bool(initial)
-            or initial and names[0] != _INITIALS[initial]):
-        raise CorpusError(f"espeak cannot say {syllable!r}: it says {' '.join(names)}")
-    return [sample for _, sample in events[:1 + bool(initial)]]
-
-# %% ../nbs/25_corpora.ipynb #c3806e7d
-def _phone_samples(pinyin, events):
-    "Return the first sample of every phone and pause, and the end of the last one."
-    groups, starts, end, closure = [[]], [], 0, False
-    for name, sample in events:
-        if name == "_|":
-            groups[-1].append((name, sample))
-            groups.append([])
-        elif not name.startswith("_"):
-            groups[-1].append((name, sample))
-    if len(groups) - 1 != sum(p not in PAUSES for p in pinyin):
-        raise CorpusError(f"espeak said {len(groups) - 1} syllables for {pinyin}")
-    for p in pinyin:
-        if p in PAUSES:
-            starts.append(end)
-            closure = False
-            continue
-        *phonemes, (_, stop) = groups.pop(0)
-        first, *rest = _syllable_phones(p, phonemes)
-        starts += [end if closure else first, *rest]
-        end, closure = stop, True
-    return starts + [end]
-
-# %% ../nbs/25_corpora.ipynb #874a1ae4
-def speak_espeak(
-    pinyin: list,  # toned pinyin, "sp" for a pause between clauses
-    voice: str = "female",  # a key of `VOICES`
-    speed: int = 205,  # espeak's words a minute, 80 to 450
-    pitch: int = 50,  # 0 to 99
-    silence: tuple = (0.1, 0.1),  # seconds before and after
-    seed: int = 0,  # of the room's noise
-) -> tuple:  # (audio [T] at 48 kHz, seconds at which the phones of ["sil", *pinyin, "sil"] start)
-    "Say toned pinyin; raises `CorpusError` for what espeak cannot say. (Of two third tones it says the first as a second.)"
-    if voice not in VOICES:
-        raise CorpusError(f"no voice {voice!r}; there are {', '.join(VOICES)}")
-    if not pinyin or pinyin[0] in PAUSES or pinyin[-1] in PAUSES:
-        raise CorpusError("pinyin starts and ends with a syllable")
-    name, pitch_range = VOICES[voice]
-    text = " ".join("," if p in PAUSES else _spelling(p) for p in pinyin)
-    samples, events = espeak(text, name, speed=speed, pitch=pitch, pitch_range=pitch_range)
-    (first, *_, last), lead, tail = (starts := _phone_samples(pinyin, events)), *(round(s * _ESPEAK_RATE)
-                                                                                  for s in silence)
-    sound = np.pad(samples[first:last + tail] / 32768, (lead, max(0, last + tail - len(samples))))
-    sound *= 0.07 / np.sqrt(np.square(samples[first:last] / 32768).mean())  # -23 dB
-    audio = _upsampler()(torch.from_numpy(sound).float())
-    noise = torch.from_numpy(np.random.default_rng(seed).normal(0, 2e-4, len(audio))).float()
-    return (audio + noise).clamp(-1, 1), [0.0] + [(s - first + lead) / _ESPEAK_RATE for s in starts]
+# %% ../nbs/25_corpora.ipynb #41f548da
+@patch
+def verify(self: Corpus) -> list:  # of ids
+    "Return the ids of utterances whose sound file is missing or isn't the one that was made."
+    return [u.id for u in self if not u.path.is_file() or u.sha256 and sha256(_sound_bytes(u)) != u.sha256]
+@patch
+def split_sha256(self: Corpus, name: str) -> str:  # 64 hexadecimal digits
+    "Name the ids and texts of one split, in whatever order, by their SHA-256."
+    return sha256("\n".join(sorted(f"{u.id}\t{u.text}" for u in self.split(name))))
 
 # %% ../nbs/25_corpora.ipynb #148cc482
 def show_phones(audio,           # [T] at 48 kHz
@@ -232,8 +171,12 @@ def _word_lists():
     "Read the templates and word lists that were written for this project."
     data = json.loads((_PACKAGE / "words.json").read_text("utf8"))
     return data["templates"], {slot: words.split() for slot, words in data["words"].items()}
-def _tokens(text, **options):
-    "Return the toned pinyin of `text`, with \"sp\" at the pauses inside."
+
+# %% ../nbs/25_corpora.ipynb #3a9a8069
+def spoken_pinyin(text: str,   # what is said
+                  **options    # of `text.front_end`
+                  ) -> list:   # toned pinyin, "sp" at the pauses inside
+    "Read a text as toned pinyin with its pauses; raises `TextError` for what can't be said."
     phones, tokens, last = front_end(text, **options), [], -1
     for symbol, syllable in zip(phones.symbols, phones.syllable):
         if symbol == "sp":
@@ -247,50 +190,68 @@ def _tokens(text, **options):
 
 # %% ../nbs/25_corpora.ipynb #b2b74855
 def _sayable(tokens):
+    "Say whether no two third tones meet."
     return not any(a[-1] == b[-1] == "3" for a, b in zip(tokens, tokens[1:]))
-def make_sentences(count: int,                        # how many
-                   seed: int = 0, shortest: int = 5, longest: int = 13  # syllables
-                   ) -> dict:                         # sentence -> toned pinyin with "sp" at pauses
-    "Fill templates with words until there are `count` different sentences."
-    (templates, words), draw, sentences = _word_lists(), random.Random(seed), {}
+
+# %% ../nbs/25_corpora.ipynb #cdd525b2
+def _draw_sentence(draw):
+    "Fill a random template with random words; None where it uses a word twice."
+    templates, words = _word_lists()
+    template = draw.choice(templates)
+    choice = [draw.choice(words[slot]) for slot in re.findall(r"{(\w+)}", template)]
+    if len(set(choice)) < len(choice):
+        return None  # nobody first washes up, then washes up
+    return re.sub(r"{\w+}", "{}", template).format(*choice)
+
+# %% ../nbs/25_corpora.ipynb #784ac9ba
+def make_sentences(count: int,         # how many
+                   seed: int = 0,
+                   shortest: int = 5,  # syllables
+                   longest: int = 13   # syllables
+                   ) -> dict:          # sentence -> toned pinyin with "sp" at pauses
+    "Fill templates with words until there are `count` different sentences; raises `CorpusError` where they run out."
+    draw, sentences = random.Random(seed), {}
     for _ in range(60 * count + 1000):
         if len(sentences) == count:
             return sentences
-        template = draw.choice(templates)
-        choice = [draw.choice(words[slot]) for slot in re.findall(r"{(\w+)}", template)]
-        text = re.sub(r"{\w+}", "{}", template).format(*choice)
-        if len(set(choice)) < len(choice) or not (tokens := _tokens(text, rules="basic")):
-            continue  # nobody first washes up, then washes up
-        if shortest <= sum(t != "sp" for t in tokens) <= longest and _sayable(tokens):
+        text = _draw_sentence(draw)
+        tokens = spoken_pinyin(text, rules="basic") if text else []
+        if tokens and shortest <= sum(t != "sp" for t in tokens) <= longest and _sayable(tokens):
             sentences[text] = tokens
     raise CorpusError(f"the word lists gave only {len(sentences)} of {count} sentences; ask for fewer")
+
+# %% ../nbs/25_corpora.ipynb #da05ac95
+def _common_characters():
+    "Return the 3,755 characters of GB2312 level 1."
+    cells = ((row, cell) for row in range(0xB0, 0xD8) for cell in range(0xA1, 0xFA if row == 0xD7 else 0xFF))
+    return bytes(b for cell in cells for b in cell).decode("gb2312")
 
 # %% ../nbs/25_corpora.ipynb #c59062d3
 @lru_cache(1)
 def common_syllables() -> dict:  # toned pinyin -> characters that can be read so
     "List every toned syllable that pypinyin knows for the common characters, those that espeak cannot say aside."
     from pypinyin import pinyin, Style
-    cells = ((row, cell) for row in range(0xB0, 0xD8) for cell in range(0xA1, 0xFA if row == 0xD7 else 0xFF))
-    characters, table = bytes(b for cell in cells for b in cell).decode("gb2312"), {}
-    for character in characters:
+    unspeakable, table = {u + t for u in UNSPEAKABLE for t in "12345"}, {}
+    for character in _common_characters():
         for p in pinyin(character, style=Style.TONE3, heteronym=True, neutral_tone_with_five=True)[0]:
             p = p.replace("ü", "v")
             said = {p, p[:-1] + "2"} if p[-1] == "3" else {p}  # before another third tone it is said as a second
-            for form in said - {u + t for u in UNSPEAKABLE for t in "12345"}:
+            for form in said - unspeakable:
                 table.setdefault(form, []).append(character)
     return dict(sorted(table.items()))
 
 # %% ../nbs/25_corpora.ipynb #37f9974e
 @lru_cache(None)
 def _reads(text):
-    # the first rules, so that the corpus stays what it is as the front end learns
+    "Return the pinyin of a text by the first rules, so that the corpus stays what it is as the front end learns."
     return to_pinyin(text, rules="basic")
 def _spell(pinyin, draw):
     "Write characters for toned pinyin, with the reading in brackets where the front end would choose another."
     table = common_syllables()
     characters = [draw.choice([c for c in table[p] if _reads(c) == [p]] or table[p]) for p in pinyin]
     for certain in False, True:
-        text = "".join(f"{c}({p})" if certain or _reads(c) != [p] else c for c, p in zip(characters, pinyin)) + "。"
+        spelled = [f"{c}({p})" if certain or _reads(c) != [p] else c for c, p in zip(characters, pinyin)]
+        text = "".join(spelled) + "。"
         if _reads(text) == pinyin:
             return text
     raise CorpusError(f"the front end reads {text} as {' '.join(_reads(text))}, not as {' '.join(pinyin)}")
@@ -306,12 +267,13 @@ def coverage_phrases(said: dict,      # toned syllable -> how often it is said a
     wanted = [p for p in common_syllables() for _ in range(times - said.get(p, 0))]
     draw.shuffle(wanted)
     thirds, others = ([p for p in wanted if (p[-1] == "3") == third] for third in (True, False))
-    filler, count, phrases = [p for p in common_syllables() if p[-1] != "3"], math.ceil(len(wanted) / length), {}
+    filler = [p for p in common_syllables() if p[-1] != "3"]
+    count, phrases = math.ceil(len(wanted) / length), {}
     for i in range(count):
         low, high = thirds[i::count], others[i::count]
         high += draw.sample(filler, max(0, len(low) - len(high)))
         for slot in sorted(draw.sample(range(len(high)), len(low)), reverse=True):
-            high.insert(slot, low.pop())  # never two thirds in a row
+            high.insert(slot, low.pop())
         phrases[_spell(high, draw)] = high
     return phrases
 
@@ -337,6 +299,13 @@ def _fresh_test(plan, config):
         raise CorpusError(f"the word lists gave only {len(fresh)} new test sentences of {config.test}; ask for fewer")
     return [dict(text=text, tokens=tokens) for text, tokens in fresh]
 
+# %% ../nbs/25_corpora.ipynb #dc83092e
+def _job(i, split, text, tokens, speaker, draw, seed):
+    "Plan one utterance: what is said, by whom, how fast and how high."
+    return dict(id=f"{split}-{i:05d}", split=split, text=text, tokens=tokens, speaker=speaker,
+                speed=draw.randint(190, 225), pitch=draw.randint(46, 54),
+                silence=(draw.randint(5, 15) / 100, draw.randint(5, 15) / 100), seed=seed * 1_000_003 + i)
+
 # %% ../nbs/25_corpora.ipynb #8e41c904
 def plan_corpus(config: CorpusConfig  # sizes and seed
                 ) -> list:            # one dictionary an utterance
@@ -350,86 +319,38 @@ def plan_corpus(config: CorpusConfig  # sizes and seed
     rows = natural[:-train] + _cover(natural[-train:], train, config.seed)
     speakers = [list(VOICES)[i % len(VOICES)] for i in range(len(rows))]
     draw.shuffle(speakers)
-    plan = [dict(id=f"{split}-{i:05d}", split=split, text=text, tokens=tokens, speaker=speaker,
-                 speed=draw.randint(190, 225),
-                 pitch=draw.randint(46, 54), silence=(draw.randint(5, 15) / 100, draw.randint(5, 15) / 100),
-                 seed=config.seed * 1_000_003 + i)
+    plan = [_job(i, split, text, tokens, speaker, draw, config.seed)
             for i, (split, (text, tokens), speaker) in enumerate(zip(splits, rows, speakers))]
     return [job | fresh for job, fresh in zip(plan, _fresh_test(plan, config))] + plan[config.test:]
 
-# %% ../nbs/25_corpora.ipynb #073bc805
-@dataclass
-class Utterance:
-    "Hold one sentence of a corpus: what is said, by whom, and when each phone starts."
-    id: str
-    text: str
-    pinyin: list              # toned pinyin, as spoken
-    speaker: str
-    split: str                # "train", "valid" or "test"
-    path: Path                # the sound file, or the tar archive that holds it
-    seconds: float            # its length
-    symbols: list = field(default_factory=list)  # phones and pauses, names from `text.SYMBOLS`
-    tones: list = field(default_factory=list)    # 0 on initials and pauses
-    starts: list | None = None                   # seconds at which each phone starts; None where nobody knows yet
-    sha256: str = ""                             # of the sound file
-    member: tuple | None = None                  # (first byte, number of bytes) inside a tar archive
-    @property
-    def end(self):
-        return self.seconds
+# %% ../nbs/25_corpora.ipynb #7d78b949
+def read_lines(file: Path) -> list:
+    "Return the lines of a UTF-8 text, without a byte-order mark or Windows line ends; raises `CorpusError` with file and line."
+    data = file.read_bytes()
+    try:
+        return data.decode("utf-8-sig").replace("\r\n", "\n").rstrip("\n").split("\n")
+    except UnicodeDecodeError as e:
+        raise CorpusError(f"{file} line {data[:e.start].count(10) + 1} isn't UTF-8; convert it") from None
 
-# %% ../nbs/25_corpora.ipynb #40fa0717
-class Corpus:
-    "Hold the utterances of one corpus; iterate, index by number or id, or take a split."
-    def __init__(self, folder, name, utterances, recipe="", report=()):
-        self.folder, self.name, self.utterances = Path(folder), name, utterances
-        self.recipe, self.report = recipe, list(report)  # what it was made from; what was left out, and why
-        self.speakers = sorted({u.speaker for u in utterances})
-        self._by_id = {u.id: u for u in utterances}
-    def split(self, name):
-        return [u for u in self.utterances if u.split == name]
-    def audio(self, utterance):
-        return _decode(_bytes(utterance),
-                       f"{utterance.path}: {utterance.id}") if utterance.member else load(utterance.path)
-    def split_sha256(self, name):
-        return _sha256("\n".join(sorted(f"{u.id}\t{u.text}" for u in self.split(name))))
-    def verify(self):
-        "Return the ids of utterances whose sound file is missing or isn't the one that was made."
-        return [u.id for u in self if not u.path.is_file() or u.sha256 and _sha256(_bytes(u)) != u.sha256]
-    def __len__(self):
-        return len(self.utterances)
-    def __iter__(self):
-        return iter(self.utterances)
-    def __getitem__(self, key):
-        return self._by_id[key] if isinstance(key, str) else self.utterances[key]
-    def __repr__(self):
-        sizes = ", ".join(f"{len(self.split(s))} {s}" for s in ("train", "valid", "test"))
-        return (f"Corpus {self.name}: {sizes}; {sum(u.seconds for u in self) / 60:.1f} minutes; speakers "
-                f"{', '.join(self.speakers)}")
+# %% ../nbs/25_corpora.ipynb #3585b649
+def damaged_line(text: str,         # of a JSON file
+                 error: Exception,  # what went wrong with it
+                 row=None           # the part that was being read: a dictionary with an id, or a name
+                 ) -> int:          # from 1
+    "Say in which line of a JSON text an error lies: the parser knows, or the row's id is looked for."
+    if line := getattr(error, "lineno", None):
+        return line
+    name = row.get("id") if isinstance(row, dict) else row
+    return text.count("\n", 0, max(0, text.find(f'"{name}"'))) + 1
 
 # %% ../nbs/25_corpora.ipynb #83cb56b0
-def _check(u):
-    "Raise `ValueError` where an utterance contradicts itself."
-    problem = ("an id of other signs than letters, digits, - and _" if not re.fullmatch(r"[\w-]+", u.id)
-               else f"split {u.split!r}" if u.split not in ("train", "valid", "test") else
-               f"{u.seconds} seconds" if not u.seconds > 0 else "labels of different lengths"
-               if not len(u.symbols) == len(u.tones) == len(u.starts or u.symbols) else
-               "starts that go back, or beyond the end" if u.starts
-               and not all(a < b for a, b in zip([-1e-9, *u.starts], [*u.starts, u.seconds])) else "")
-    if problem:
-        raise ValueError(f"{u.id}: {problem}")
-def _line_of(text, error, row):
-    "Say in which line of a JSON text an error lies: the parser knows, or the row's id is looked for."
-    return (
-        getattr(error, "lineno", None)
-        or text.count("\n", 0, max(0, text.find(f'"{row.get("id") if isinstance(row, dict) else row}"'))) + 1
-    )
 def _load_manifest(file):
-    "Read manifest.json; paths and labels that don't fit are damage."
-    text, row, rows = "\n".join(_read_lines(file)), None, {}
+    "Read manifest.json; raise `CorpusError` with the line of what is damaged."
+    text, row, rows = "\n".join(read_lines(file)), None, {}
     try:
         manifest = json.loads(text)
         for row in manifest["utterances"]:
-            _check(u := Utterance(**row))
+            u = Utterance(**row).check()
             if not re.fullmatch(r"audio/[\w-]+\.flac", u.path):
                 raise ValueError(f"path {u.path!r}")
             if u.id in rows:
@@ -437,32 +358,34 @@ def _load_manifest(file):
             u.path, rows[u.id] = file.parent / u.path, u
         return Corpus(file.parent, manifest["name"], list(rows.values()), manifest["recipe"])
     except (ValueError, KeyError, TypeError) as e:
-        raise CorpusError(f"{file} is damaged in line {_line_of(text, e, row)} ({type(e).__name__}: {e}); "
+        raise CorpusError(f"{file} is damaged in line {damaged_line(text, e, row)} ({type(e).__name__}: {e}); "
                           f"delete {file.parent} and make it again") from None
 
 # %% ../nbs/25_corpora.ipynb #d26722e0
-def load_corpus(folder: str | Path,   # a folder with manifest.json, or with a table and sounds
-                sounds: bool = False  # keep rows whose text can't be said, for their sound alone
+def load_corpus(folder: str | Path    # as `make_embedded_corpus` makes it
                 ) -> Corpus:
-    "Open a corpus; raises `CorpusError` for a folder that is none, or is damaged."
+    "Open a folder with a manifest.json; raises `CorpusError` for one that has none, or is damaged."
     folder = Path(folder)
     if not folder.is_dir():
         raise CorpusError(f"there is no folder {folder}; `latentspeech prepare` makes the embedded corpus")
-    if (file := folder / "manifest.json").is_file():
-        return _load_manifest(file)
-    if tables := sorted(folder.glob("*.tsv")):
-        return _load_tables(folder, tables, sounds)
-    raise CorpusError(f"{folder} is no corpus: it holds neither manifest.json nor a table such as metadata.tsv")
+    if not (folder / "manifest.json").is_file():
+        raise CorpusError(f"{folder} is no corpus of this course: it holds no manifest.json; "
+                          "`readers.open_corpus` opens other layouts")
+    return _load_manifest(folder / "manifest.json")
 
 # %% ../nbs/25_corpora.ipynb #9c650da3
 def _make_one(job, folder):
     "Speak one planned utterance into `folder` and return its line of the manifest."
-    audio, starts = speak_espeak(job["tokens"], job["speaker"], job["speed"], job["pitch"], job["silence"], job["seed"])
+    try:
+        audio, starts = speak_espeak(job["tokens"], job["speaker"], job["speed"], job["pitch"], job["silence"],
+                                     job["seed"])
+    except EspeakError as error:
+        raise CorpusError(str(error)) from error
     file, phones = Path(folder) / "audio" / f"{job['id']}.flac", to_phones(["sil", *job["tokens"], "sil"])
     soundfile.write(file, (audio * 32767).round().short().numpy(), SAMPLE_RATE, subtype="PCM_16", compression_level=0.2)
     return dict(id=job["id"], text=job["text"], pinyin=phones.pinyin, speaker=job["speaker"], split=job["split"],
                 path=f"audio/{file.name}", seconds=len(audio) / SAMPLE_RATE, symbols=phones.symbols, tones=phones.tones,
-                starts=[round(s, 6) for s in starts], sha256=_sha256(file.read_bytes()))
+                starts=[round(s, 6) for s in starts], sha256=sha256(file.read_bytes()))
 
 # %% ../nbs/25_corpora.ipynb #15b52115
 def _work():
@@ -471,16 +394,21 @@ def _work():
     task = json.load(sys.stdin)
     for job in task["jobs"]:
         print(json.dumps(_make_one(job, task["folder"])), flush=True)
-def _share(jobs, folder, bar):
-    "Give `jobs` to a process of its own and collect what it makes."
+
+# %% ../nbs/25_corpora.ipynb #db6e8300
+def _start_worker(log):
+    "Start a process that serves `_work` with this very library; its errors go to `log`."
     paths = [str(_PACKAGE.parent), os.environ.get("PYTHONPATH", "")]
     env = dict(os.environ, OMP_NUM_THREADS="1", PYTHONIOENCODING="utf8",
                PYTHONPATH=os.pathsep.join(filter(None, paths)))
-    worker = subprocess.Popen([sys.executable, "-c", "from latentspeech.corpora import _work; _work()"], env=env,
-                              encoding="utf8",
-                              stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                              stderr=(log := tempfile.TemporaryFile("w+", encoding="utf8")))
-    rows = []
+    return subprocess.Popen([sys.executable, "-c", "from latentspeech.corpora import _work; _work()"], env=env,
+                            encoding="utf8", stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)
+
+# %% ../nbs/25_corpora.ipynb #d1e4c5fd
+def _share(jobs, folder, bar):
+    "Give `jobs` to a process of its own and collect what it makes; raises `CorpusError` with its last words."
+    log, rows = tempfile.TemporaryFile("w+", encoding="utf8"), []
+    worker = _start_worker(log)
     try:
         json.dump(dict(jobs=jobs, folder=str(folder)), worker.stdin)
         worker.stdin.close()
@@ -495,23 +423,33 @@ def _share(jobs, folder, bar):
         code = worker.wait()
     log.seek(0)
     if code or len(rows) < len(jobs):
-        raise CorpusError(f"espeak's process failed ({code}): "
-                          f"{(log.read().strip().splitlines() or ['no message'])[-1]}")
+        last_words = (log.read().strip().splitlines() or ["no message"])[-1]
+        raise CorpusError(f"espeak's process failed ({code}): {last_words}")
     return rows
+
+# %% ../nbs/25_corpora.ipynb #8ca92655
+def _make_here(plan, folder, bar):
+    "Make every planned utterance in this process."
+    threads, rows = torch.get_num_threads(), []
+    torch.set_num_threads(1)
+    try:
+        for job in plan:
+            rows.append(_make_one(job, folder))
+            bar.update()
+    finally:
+        torch.set_num_threads(threads)
+    return rows
+
+# %% ../nbs/25_corpora.ipynb #dd00f6a2
 def _make_all(plan, folder, progress):
     "Make every planned utterance; small plans here, large ones in worker processes."
-    n = min(os.cpu_count() or 1, 4) if len(plan) > 200 else 0
+    n = min(os.cpu_count() or 1, 4)
     with tqdm(total=len(plan), desc="embedded corpus", unit="sentence", disable=not progress) as bar:
-        if n:
+        if len(plan) <= 200:
+            rows = _make_here(plan, folder, bar)
+        else:
             with ThreadPoolExecutor(n) as pool:
                 rows = sum(pool.map(lambda i: _share(plan[i::n], folder, bar), range(n)), [])
-        else:
-            threads = torch.get_num_threads()
-            torch.set_num_threads(1)  # sounds this short gain nothing from more
-            try:
-                rows = [(_make_one(job, folder), bar.update())[0] for job in plan]
-            finally:
-                torch.set_num_threads(threads)
     return sorted(rows, key=lambda row: row["id"])
 
 # %% ../nbs/25_corpora.ipynb #3c433e04
@@ -529,6 +467,8 @@ def _open(folder, recipe):
     except CorpusError:
         return None
     return corpus if corpus.recipe == recipe else None
+
+# %% ../nbs/25_corpora.ipynb #e743c9cb
 def _write(folder, plan, recipe, config, progress):
     "Make a corpus beside `folder`, then give it that name."
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -553,7 +493,8 @@ def make_embedded_corpus(folder: str | Path | None = None,  # data_folder()/embe
                          progress: bool = True              # show a bar
                          ) -> Corpus:
     "Make the embedded corpus with espeak-ng, or open it where it is; raises `CorpusError` where `folder` holds something else."
-    recipe = _sha256(json.dumps([plan := plan_corpus(config), VOICES]))
+    plan = plan_corpus(config)
+    recipe = sha256(json.dumps([plan, VOICES]))
     folder = Path(folder or data_folder() / f"embedded-{recipe[:8]}")
     if corpus := _open(folder, recipe):
         return corpus
@@ -562,138 +503,11 @@ def make_embedded_corpus(folder: str | Path | None = None,  # data_folder()/embe
     _write(folder, plan, recipe, config, progress)
     return load_corpus(folder)
 
-# %% ../nbs/25_corpora.ipynb #8aee9288
-def _read_lines(file):
-    "Return the lines of a UTF-8 text, without a byte-order mark or Windows line ends; raises `CorpusError` with file and line."
-    try:
-        return file.read_bytes().decode("utf-8-sig").replace("\r\n", "\n").rstrip("\n").split("\n")
-    except UnicodeDecodeError as e:
-        raise CorpusError(f"{file} line {file.read_bytes()[:e.start].count(10) + 1} isn't UTF-8; convert it") from None
-def _read_table(file):
-    "Return [(line number, row)] of a tab-separated table with a header; raises `CorpusError` with file and line."
-    lines, rows, seen = _read_lines(file), [], set()
-    header = lines[0].split("\t")
-    if "id" not in header or not {"text", "pinyin"} & set(header):
-        raise CorpusError(f"{file} line 1 must name the columns: id, text or pinyin, ...")
-    for number, line in enumerate(lines[1:], 2):
-        row = dict(zip(header, cells := line.split("\t")))
-        problem = (f"has {len(cells)} columns, the header {len(header)}" if len(cells) != len(header) else
-                   f"has id {row['id']!r}; use letters, digits, - and _" if not re.fullmatch(r"[\w-]+", row["id"]) else
-                   f"has id {row['id']} again" if row["id"] in seen else
-                   f"has split {row['split']!r}" if row.get("split", "train") not in ("train", "valid", "test") else "")
-        if problem:
-            raise CorpusError(f"{file} line {number} {problem}")
-        seen.add(row["id"])
-        rows.append((number, row))
-    return rows
-
-# %% ../nbs/25_corpora.ipynb #8216cda2
-def _read_labels(row):
-    "Return text and toned pinyin with pauses of one row; raises `TextError` where they can't be said."
-    text = re.sub(r"#\d", "", row.get("text") or "")
-    if re.search("[/A-Z]", row.get("pinyin", "")):
-        raise TextError("holds English words")
-    if "…" in text.strip("…"):
-        raise TextError("holds a gap (…)")
-    if not row.get("pinyin"):
-        return text, _tokens(text)
-    pinyin = [re.sub("^([ln])ue", r"\1ve", p.replace("ü", "v")).replace("6", "2") for p in row["pinyin"].split()]
-    for p in pinyin:
-        split_syllable(p)
-    clauses = [n for n in (len(re.findall("[\u4e00-\u9fff]", c)) for c in re.split("[，。！？；：、,.!?;:]", text)) if n]
-    if sum(clauses) != len(pinyin):
-        return text or " ".join(pinyin), pinyin  # erhua and the like: pauses unknown
-    for edge in np.cumsum(clauses)[-2::-1]:
-        pinyin.insert(edge, "sp")
-    return text, pinyin
-
-# %% ../nbs/25_corpora.ipynb #bd391038
-_SOUNDS = (".wav", ".flac", ".opus", ".ogg", ".mp3")
-def _find_sounds(table):
-    "Return id -> (path, member) from the tar archive beside `table`, or from the files under its folder."
-    found, archive = {}, table.with_suffix(".tar")
-    if archive.is_file():
-        try:
-            members = tarfile.open(archive, "r:").getmembers()
-        except (tarfile.TarError, OSError) as e:
-            raise CorpusError(f"{archive} is no tar archive or cut short ({e}); fetch it again") from None
-        for m in members:
-            stem, suffix = os.path.splitext(m.name)
-            if not m.isreg() or suffix not in _SOUNDS or not re.fullmatch(r"[\w-]+", stem) or stem in found:
-                raise CorpusError(f"{archive} holds {m.name!r}, which is doubled or no plain sound; pack "
-                                  "<id>.opus files only")
-            if m.offset_data + m.size > archive.stat().st_size:
-                raise CorpusError(f"{archive} is cut short inside {m.name}; fetch it again")
-            found[stem] = archive, (m.offset_data, m.size)
-        return found
-    root = table.parent.resolve()
-    for file in sorted(f for f in root.rglob("*") if f.suffix.lower() in _SOUNDS):
-        if not file.resolve().is_relative_to(root):
-            raise CorpusError(f"{file} leads out of {root}; copy it instead of linking")
-        if file.stem in found:
-            raise CorpusError(f"{file} and {found[file.stem][0]} share an id; keep one")
-        found[file.stem] = file, None
-    return found
-def _sha256(data):
-    return hashlib.sha256(data if isinstance(data, bytes) else data.encode()).hexdigest()
-def _bytes(utterance):
-    "Read the sound file of an utterance, loose or inside a tar archive."
-    with open(utterance.path, "rb") as file:
-        if not utterance.member:
-            return file.read()
-        file.seek(utterance.member[0])
-        return file.read(utterance.member[1])
-def _decode(data, name):
-    "Turn the bytes of a sound file into samples at 48 kHz."
-    try:
-        samples, rate = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError as e:
-        raise CorpusError(f"{name} is no sound ({e})") from None
-    if not np.isfinite(samples).all():
-        raise CorpusError(f"{name} holds NaN or infinite samples; make it again")
-    return resample(torch.from_numpy(samples.mean(1)), rate, SAMPLE_RATE).clamp(-1, 1)
-
-# %% ../nbs/25_corpora.ipynb #099fb9c4
-def _load_tables(folder, tables, keep_sounds=False):
-    "Read every table of a folder into one corpus; rows that can't be used are left out and reported."
-    utterances, report = [], []
-    for table in tables:
-        sounds, rows = _find_sounds(table), _read_table(table)
-        for number, row in rows:
-            try:
-                if row["id"] not in sounds:
-                    raise TextError("has no sound")
-                path, member = sounds[row["id"]]
-                try:
-                    text, tokens = _read_labels(row)
-                    phones = to_phones(["sil", *tokens, "sil"])
-                except TextError as e:
-                    if not keep_sounds:
-                        raise
-                    text, phones = row.get("text") or row["pinyin"], Phones([], [], [], [])
-                    report.append(f"{table.name} line {number}: {row['id']} kept for its sound alone, {e}")
-                seconds = float(row["seconds"]) if row.get("seconds") else soundfile.info(path).duration
-                _check(u := Utterance(row["id"], text, phones.pinyin, row.get("speaker") or "speaker",
-                                      row.get("split") or "train", path,
-                                      seconds, phones.symbols, phones.tones, member=member))
-            except (TextError, ValueError, soundfile.LibsndfileError) as e:
-                report.append(f"{table.name} line {number}: {row['id']} {e}")
-                continue
-            utterances.append(u)
-        report += [f"{table.name}: sound {i} has no line"
-                   for i in sorted(set(sounds) - {row["id"] for _, row in rows}) if len(tables) == 1]
-    if twice := [i for i, n in Counter(u.id for u in utterances).items() if n > 1]:
-        raise CorpusError(f"{folder}: two tables share the id {twice[0]}; rename one")
-    if not utterances:
-        raise CorpusError(f"{folder} has no usable utterance: {(report or ['the tables are empty'])[0]}")
-    return Corpus(folder, Path(folder).resolve().name, utterances, report=report)
-
 # %% ../nbs/25_corpora.ipynb #3d7ca14c
-def sampling_weights(speakers: list,    # of each utterance
-                 lengths: torch.Tensor    # of each utterance, in any unit
-                 ) -> torch.Tensor:       # chances of being drawn, which add up to 1
+def sampling_weights(speakers: list,        # of each utterance
+                     lengths: torch.Tensor  # of each utterance, in any unit
+                     ) -> torch.Tensor:     # chances of being drawn, which add up to 1
     "Give every second of a voice the same chance, and every voice one that grows with the square root of its seconds."
     seconds = {s: sum(n for t, n in zip(speakers, lengths.tolist()) if t == s) for s in set(speakers)}
     weights = lengths / torch.tensor([seconds[s] for s in speakers]).sqrt()
     return weights / weights.sum()
-

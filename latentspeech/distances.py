@@ -4,12 +4,12 @@
 
 # %% ../nbs/50_distances.ipynb #76d5049c
 from __future__ import annotations
-import importlib, math, warnings
+import math, warnings
 from dataclasses import dataclass
 import numpy as np, torch, torchaudio
 from .audio import level, match_level, resample
 from .config import SAMPLE_RATE
-from .files import MissingExtra
+from .files import required
 
 # %% auto #0
 __all__ = ['MCD_CAPTION', 'MetricError', 'mel_cepstrum', 'World', 'world', 'dtw', 'mel_cepstral_distortion',
@@ -21,12 +21,7 @@ class MetricError(ValueError):
     "Report lists or sounds that cannot be compared."
 
 def _extra(package):
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return importlib.import_module(package)
-    except ImportError as error:
-        raise MissingExtra(f"{package} is missing ({error}); it comes with: pip install latentspeech[eval]") from error
+    return required(package, "latentspeech[eval]")
 
 # %% ../nbs/50_distances.ipynb #0e1ba7ff
 MCD_CAPTION = ("16 kHz, WORLD (Harvest, CheapTrick, 5 ms), 24 mel-cepstra at warp 0.42, c1–c24, "

@@ -53,7 +53,7 @@ class StudentTask(VoiceTask):
                  state: dict,            # weights of the teacher: encoder and denoiser
                  n_speakers: int, n_steps: int = 4, fixed_shapes: bool = False):
         super().__init__(preset, examples, n_speakers, fixed_shapes)
-        if self.schedule.alpha_sigma(torch.ones(1))[0] > 0 or preset.diffusion.start != "gaussian":
+        if self.schedule.alpha_sigma(torch.ones(1))[0] > 0 or preset.diffusion.initial_noise != "gaussian":
             raise TrainingError("only a voice whose sampler starts from pure Gaussian noise can be distilled; "
                                 "the paper's cannot")
         self.load_state_dict(state)

@@ -23,16 +23,16 @@ def sync_folder(folder: str | Path):
         os.close(descriptor)
 
 # %% ../nbs/02_files.ipynb #7d85626e
-def write_atomically(path: str | Path,  # its folder is made if need be
-                     data: bytes        # all of the file
-                     ) -> Path:
+def write_atomically(path: str | Path,   # its folder is made if need be
+                     data: bytes | str   # all of the file; text is written as UTF-8
+                     ) -> Path:          # the same path
     "Write a file in one step: it holds all of `data`, or what it held before; raises `OSError`."
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}-{os.getpid()}-{threading.get_ident()}")
     try:
         with open(draft, "wb") as file:
-            file.write(data)
+            file.write(data.encode() if isinstance(data, str) else data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(draft, path)
@@ -56,12 +56,11 @@ def file_sha256(path: str | Path) -> str:  # 64 hexadecimal digits
 class FolderInUse(RuntimeError):
     "Report a folder that another process is writing into."
 
+# %% ../nbs/02_files.ipynb #619cef06
 try:
     import fcntl
 except ImportError:   # Windows
     fcntl = None
-
-# %% ../nbs/02_files.ipynb #619cef06
 def _lock(file) -> bool:
     "Take the lock of an open file without waiting; say whether it worked."
     try:
@@ -96,6 +95,7 @@ def folder_lock(folder: str | Path):  # made if need be
 class MissingExtra(RuntimeError):
     "Report an optional package that isn't installed, and how to get it."
 
+# %% ../nbs/02_files.ipynb #a59aa9bf
 def required(module: str,              # as it is imported
              install: str              # what `pip install` is given
              ):

@@ -47,22 +47,31 @@ def _both_ways(draw, items, pair, listener, control=False):
     draw.shuffle(swapped)
     return [Trial(i, pair[::-1] if swap else pair, control) for i, swap in zip(items, swapped)]
 
-# %% ../nbs/55_listening.ipynb #f84e3ccf
+# %% ../nbs/55_listening.ipynb #b6363d69
+def _check_plan(systems, n_items, kind, bad):
+    "Raise `ListeningError` where no test can be made."
+    least = {"pairs": 2, "scores": 1}
+    if kind not in least:
+        raise ListeningError(f"no kind of test {kind!r}; there are: {', '.join(least)}")
+    if n_items < 1 or len(systems) < least[kind]:
+        raise ListeningError("a test of pairs needs two systems, one of scores one, both a sentence")
+    if bad in systems:
+        raise ListeningError(f"the bad control, {bad!r}, is no system")
+
+# %% ../nbs/55_listening.ipynb #cbf0d4a8
 def plan_test(systems: Sequence[str],  # rows of the sounds to compare
               n_items: int,            # sentences
-              listener: int = 0,       # each gets an order of his own
+              listener: int = 0,       # each gets an order of their own
               seed: int = 0,
               kind: str = "pairs",     # or "scores": one sound at a time, 1 to 5
               n_controls: int = 6,     # control pairs; in scoring each sentence has its own
               reference: str = "natural", bad: str = "bad") -> list[Trial]:
-    "Plan the questions for one listener: every pair about every sentence, sides balanced, controls among them, all shuffled."
-    if kind not in ("pairs", "scores") or n_items < 1 or len(systems) < (2 if kind == "pairs" else 1) or bad in systems:
-        raise ListeningError("a test of pairs needs two systems, one of scores one, both a sentence; the bad "
-                             "control is no system")
+    "Plan one listener's questions: every pair about every sentence, sides balanced, controls among them, shuffled."
+    _check_plan(systems, n_items, kind, bad)
     draw = random.Random(f"{seed} {listener} {kind}")
     if kind == "scores":
-        trials = [Trial(i, (s,), s in (reference, bad)) for i in range(n_items)
-                  for s in dict.fromkeys((*systems, reference, bad))]
+        heard = dict.fromkeys((*systems, reference, bad))
+        trials = [Trial(i, (s,), s in (reference, bad)) for i in range(n_items) for s in heard]
     else:
         trials = [t for pair in itertools.combinations(systems, 2)
                   for t in _both_ways(draw, range(n_items), pair, listener)]
@@ -76,20 +85,24 @@ def plan_hash(trials: Sequence[Trial]) -> str:
     return hashlib.sha256(json.dumps([astuple(t) for t in trials]).encode()).hexdigest()[:16]
 
 # %% ../nbs/55_listening.ipynb #9180faa8
+def _answers_in(path, plan):
+    "Read the answers that were given to a plan; raises `ListeningError`."
+    try:
+        kept = json.loads(path.read_text("utf8"))
+        given, answers = kept["plan"], kept["answers"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ListeningError(f"{path} holds no answers ({error!r}); give another file") from None
+    if given != plan:
+        raise ListeningError(f"{path} belongs to another test or listener; give another file")
+    return answers
+
 class Sheet:
     "Keep a listener's answers, in order, in a file that names no system; open it again to go on."
     def __init__(self, trials: Sequence[Trial],
                  path: str | Path | None = None):  # JSON; None keeps them in memory only
         self.trials, self.path, self.answers = list(trials), path and Path(path), []
-        if not path or not self.path.exists():
-            return
-        try:
-            kept = json.loads(self.path.read_text("utf8"))
-            plan, self.answers = kept["plan"], kept["answers"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ListeningError(f"{path} holds no answers ({error!r}); give another file") from None
-        if plan != plan_hash(trials):
-            raise ListeningError(f"{path} belongs to another test or listener; give another file")
+        if path and self.path.exists():
+            self.answers = _answers_in(self.path, plan_hash(trials))
 
     @property
     def next(self) -> int | None:
@@ -180,6 +193,12 @@ def _repr_mimebundle_(self: ListeningPage, **kwargs):
     return {"text/plain": repr(self)}
 
 # %% ../nbs/55_listening.ipynb #4a84ceb3
+def _button(felt: list) -> int:
+    "Answer a question by what its one or two sounds feel like."
+    if len(felt) == 2:
+        return int(felt[0] < felt[1])
+    return min(5, max(1, round(felt[0])))
+
 def synthetic_answers(sheets: Sequence[Sheet],  # one a listener; filled
                       worth: dict,              # row -> opinion, 1 to 5
                       spread: float = 0.5,      # deviation of tastes, and of sentences
@@ -187,16 +206,16 @@ def synthetic_answers(sheets: Sequence[Sheet],  # one a listener; filled
                       seed: int = 0,
                       careless: Sequence[int] = ()):  # places of listeners who press any button
     "Answer all questions as listeners with known opinions would: for trying a test, never for reporting one."
-    draw, names = np.random.default_rng(seed), list(worth)
+    draw, place = np.random.default_rng(seed), {name: k for k, name in enumerate(worth)}
     n_items = 1 + max(t.item for sheet in sheets for t in sheet.trials)
-    sentence = spread * draw.normal(size=(len(names), n_items))
+    sentence = spread * draw.normal(size=(len(place), n_items))
     for number, sheet in enumerate(sheets):
-        taste = spread * draw.normal(size=len(names))
+        taste = spread * draw.normal(size=len(place))
         for trial in sheet.trials[len(sheet.answers):]:
-            felt = [worth[s] + taste[(k := names.index(s))] + sentence[k, trial.item] + mood * draw.normal()
+            felt = [worth[s] + taste[place[s]] + sentence[place[s], trial.item] + mood * draw.normal()
                     for s in trial.systems]
-            answer = int(felt[0] < felt[1]) if len(felt) == 2 else int(min(5, max(1, round(felt[0]))))
-            record_answer(sheet, draw.choice(list(choices(trial).values())) if number in careless else answer)
+            any_button = number in careless and draw.choice(list(choices(trial).values()))
+            record_answer(sheet, any_button if number in careless else _button(felt))
 
 # %% ../nbs/55_listening.ipynb #e35dace9
 def expected_preference(first: float, second: float, spread: float = 0.5, mood: float = 0.7) -> float:
@@ -204,16 +223,21 @@ def expected_preference(first: float, second: float, spread: float = 0.5, mood: 
     return 0.5 * (1 + math.erf((first - second) / math.sqrt(2 * (2 * spread ** 2 + mood ** 2)) / math.sqrt(2)))
 
 # %% ../nbs/55_listening.ipynb #aac0583f
+def _pairs_right(given, reference):  # of control pairs: whether natural speech was preferred
+    return [t.systems[a] == reference for t, a in given]
+
+def _scores_right(given, reference):  # of sentences: whether natural speech got more than the bad control
+    scores = {(t.item, t.systems[0] == reference): a for t, a in given}
+    return [scores[i, True] > scores[i, False] for i, good in scores if good and (i, False) in scores]
+
 def attention(sheet: Sheet, reference: str = "natural") -> float:
-    "Return the share of control questions that a listener got right; NaN where he reached none."
+    "Return the share of control questions that a listener got right; NaN where they reached none."
     given = [(t, a) for t, a in zip(sheet.trials, sheet.answers) if t.control]
     if not given:
         return math.nan
-    if len(given[0][0].systems) == 2:
-        return float(np.mean([t.systems[a] == reference for t, a in given]))
-    scores = {(t.item, t.systems[0] == reference): a for t, a in given}
-    both = [scores[i, True] > scores[i, False] for i, good in scores if good and (i, False) in scores]
-    return float(np.mean(both)) if both else math.nan
+    pairs = len(given[0][0].systems) == 2
+    right = (_pairs_right if pairs else _scores_right)(given, reference)
+    return float(np.mean(right)) if right else math.nan
 
 # %% ../nbs/55_listening.ipynb #46e9f256
 def answer_table(sheets: Sequence[Sheet],
@@ -250,7 +274,7 @@ class ListeningResult:
     "Hold what a test found; shows itself as a table with its warnings."
     rows: list      # `table.Row`s
     p_values: dict  # row -> exact binomial p against a coin; pairs only
-    excluded: dict  # place of a listener -> his attention
+    excluded: dict  # place of a listener -> their attention
     about: dict
 
     def _repr_markdown_(self):
@@ -258,18 +282,22 @@ class ListeningResult:
     def __repr__(self):
         return self._repr_markdown_()
 
-# %% ../nbs/55_listening.ipynb #18f3cc2b
+# %% ../nbs/55_listening.ipynb #1f8d62d6
 def _row(name, table, seed):
     "Measure one pair (\"a over b\") or one system."
     pair = " over " in name
     return Row(name, "preferred" if pair else "MOS", float(np.nanmean(table)), int((~np.isnan(table)).sum()),
                *crossed_interval(table, seed=seed), unit="%" if pair else "")
 
-def _said(kept, excluded, p_values, synthetic):
+# %% ../nbs/55_listening.ipynb #095e059f
+def _left_out(k, attention):
+    "Say why a listener was left out."
+    return f"listener {k} ({'no control answered' if math.isnan(attention) else f'{attention:.0%} of controls right'})"
+
+def _about(kept, excluded, p_values, synthetic):
     "Say aloud who was asked, who was left out, and what p is worth."
-    who = lambda k, a: f"listener {k} ({'no control answered' if math.isnan(a) else f'{a:.0%} of controls right'})"
     return {"listeners": f"{kept}{' synthetic ones: no person was asked' if synthetic else ''}",
-            "left out for inattention": ", ".join(who(k, a) for k, a in excluded.items()) or "nobody",
+            "left out for inattention": ", ".join(_left_out(k, a) for k, a in excluded.items()) or "nobody",
             "interval": "95 %, listeners and sentences redrawn",
             **{f"exact binomial p, {k}": f"{p:.2g} (answers taken as independent)" for k, p in p_values.items()}}
 
@@ -289,4 +317,4 @@ def analyse(sheets: Sequence[Sheet],   # one a listener, of tests of one kind
     tables = {" over ".join(names): answer_table(kept, *names) for names in asked}
     rows = [_row(name, table, seed) for name, table in tables.items() if not np.isnan(table).all()]
     p_values = {r.row: float(binomtest(int(np.nansum(tables[r.row])), r.n).pvalue) for r in rows if r.unit == "%"}
-    return ListeningResult(rows, p_values, excluded, _said(len(kept), excluded, p_values, synthetic))
+    return ListeningResult(rows, p_values, excluded, _about(len(kept), excluded, p_values, synthetic))

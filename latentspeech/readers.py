@@ -4,51 +4,37 @@
 
 # %% ../nbs/26_readers.ipynb #fdf5b33c
 from __future__ import annotations
-import json, re, unicodedata
+import json, os, re, tarfile, unicodedata
 from collections import Counter
 from contextlib import contextmanager
 from itertools import zip_longest
 from pathlib import Path
-import soundfile
-from latentspeech.corpora import (
-    _SOUNDS,
-    Corpus,
-    CorpusError,
-    Utterance,
-    _check,
-    _line_of,
-    _read_labels,
-    _read_lines,
-    _sha256,
-    load_corpus,
-)
-from latentspeech.text import (
-    FINALS,
-    INITIALS,
-    PAUSES,
-    TextError,
-    join_syllable,
-    split_syllable,
-    syllables_from_phones,
-    to_phones,
-)
+import numpy as np, soundfile
+from fastcore.basics import patch
+from .corpora import SPLITS, Corpus, CorpusError, Utterance
+from .corpora import damaged_line, load_corpus, read_lines, spoken_pinyin
+from .files import sha256
+from .phones import FINALS, INITIALS, PAUSES, Phones
+from .phones import join_syllable, split_syllable, syllables_from_phones, to_phones
+from .text import TextError
 
 # %% auto #0
-__all__ = ['READERS', 'DamagedCorpus', 'read_textgrid', 'label_phones', 'Reading', 'read_baker', 'split_of', 'without_leaks',
-           'read_aishell3', 'read_ljspeech', 'read_shards', 'read_sounds', 'open_corpus', 'join']
+__all__ = ['SOUND_SUFFIXES', 'READERS', 'DamagedCorpus', 'read_textgrid', 'label_phones', 'Reading', 'read_table', 'read_labels',
+           'read_tables', 'read_baker', 'split_of', 'without_leaks', 'read_aishell3', 'read_ljspeech', 'read_shards',
+           'read_sounds', 'open_corpus', 'join']
 
 # %% ../nbs/26_readers.ipynb #6c8db078
 class DamagedCorpus(CorpusError):
     "Report damage in one line: which file, which line, what is wrong."
     def __init__(self, file, line, problem, hint=""):
         self.file, self.line, self.problem = Path(file), line, problem
-        super().__init__(f"{file}{f' line {line}' if line else ''} {problem}{hint}")
+        place = f"{file} line {line}" if line else file
+        super().__init__(f"{place} {problem}{hint}")
 
 # %% ../nbs/26_readers.ipynb #67327ab4
-_TOKEN = re.compile(
-    r'(?P<text>"(?:[^"\n]|"")*")|(?<!\S)(?:(?P<flag><\w+>)|(?P<number>-?\d+(?:\.\d*)?(?:[eE][-+]?\d{1,2})?))(?!\S)'
-)
-def _tokens(file):
+_TOKEN = re.compile(r'(?P<text>"(?:[^"\n]|"")*")|'
+                    r'(?<!\S)(?:(?P<flag><\w+>)|(?P<number>-?\d+(?:\.\d*)?(?:[eE][-+]?\d{1,2})?))(?!\S)')
+def _praat_tokens(file):
     "Yield (kind, value, line) of a Praat text file in UTF-8 or UTF-16."
     data = file.read_bytes()
     try:
@@ -74,8 +60,8 @@ def _interval(take, file, end):
 # %% ../nbs/26_readers.ipynb #dd183419
 def _tier(take, file):
     "Read one tier: its name and its intervals."
-    (kind, line), (name, _), (end, _), (last, _), (count, _) = (take(k) for k
-                                                                in ("text", "text", "number", "number", "number"))
+    kinds = "text", "text", "number", "number", "number"
+    (kind, line), (name, _), (end, _), (last, _), (count, _) = (take(k) for k in kinds)
     if kind != "IntervalTier":
         raise DamagedCorpus(file, line, f"has a tier of kind {kind}; only intervals are read")
     rows = []
@@ -90,7 +76,7 @@ def _tier(take, file):
 def read_textgrid(file: str | Path  # Praat's TextGrid, long or short, UTF-8 or UTF-16
                   ) -> dict:        # tier -> [(start, end, label, line)], in seconds
     "Read the interval tiers of a label file; raises `DamagedCorpus` where they have gaps, overlap or break off."
-    tokens = _tokens(file := Path(file))
+    tokens = _praat_tokens(file := Path(file))
     def take(kind):
         found, value, line = next(tokens)
         if found != kind:
@@ -98,7 +84,8 @@ def read_textgrid(file: str | Path  # Praat's TextGrid, long or short, UTF-8 or 
         return (float(value) if kind == "number" else value), line
     if (take("text")[0], take("text")[0]) != ("ooTextFile", "TextGrid"):
         raise DamagedCorpus(file, 1, "is no TextGrid")
-    take("number"), take("number"), take("flag")
+    for kind in "number", "number", "flag":
+        take(kind)
     tiers = dict(_tier(take, file) for _ in range(int(take("number")[0])))
     take("end")
     if not tiers or not all(tiers.values()):
@@ -106,20 +93,24 @@ def read_textgrid(file: str | Path  # Praat's TextGrid, long or short, UTF-8 or 
     return tiers
 
 # %% ../nbs/26_readers.ipynb #85e094d2
+def _label_phone(label, initial):
+    "Turn one label into (symbol, tone), given the initial before it."
+    if label in ("", "sil", "sp", "sp1"):
+        return "sp", 0
+    if label in INITIALS:
+        return label, 0
+    name, tone = label[:-1], label[-1:].replace("6", "2")
+    syllable = join_syllable(initial, name, tone) if name in FINALS else initial + name + tone
+    return split_syllable(syllable)[1:]
+
+# %% ../nbs/26_readers.ipynb #5550c1c9
 def label_phones(labels: list  # names as a corpus writes them: "sil", "k", "a2", "uan4", "sp1"
                  ) -> list:    # [(symbol, tone)], names from `text.SYMBOLS`
     "Turn the labels of a corpus into phones; raises `TextError` for a name that stands for no sound we know."
     phones, initial = [], ""
     for label in labels:
-        name, tone = label[:-1], label[-1:].replace("6", "2")
         try:
-            if label in ("", "sil", "sp", "sp1"):
-                phones.append(("sp", 0))
-            elif label in INITIALS:
-                phones.append((label, 0))
-            else:
-                phones.append(split_syllable(join_syllable(initial, name, tone) if name in FINALS else initial
-                                             + name + tone)[1:])
+            phones.append(_label_phone(label, initial))
         except TextError:
             raise TextError(f"has the label {label!r}, which is no phone of Mandarin") from None
         initial = label if label in INITIALS else ""
@@ -129,70 +120,218 @@ def label_phones(labels: list  # names as a corpus writes them: "sil", "k", "a2"
 class Reading:
     "Collect the utterances of one corpus: damage is refused at the end, what can't be said is left out and reported."
     def __init__(self, folder, name):
-        self.folder, self.name, self.ids, self.utterances, self.damages, self.report = (
-            Path(folder),
-            name,
-            set(),
-            [],
-            [],
-            [],
-        )
+        self.folder, self.name = Path(folder), name
+        self.ids, self.utterances = set(), []
+        self.damages, self.remarks = [], []   # errors; lines of the report
+
     @contextmanager
-    def line(self, file, number):
+    def line(self, file: Path, number: int):
+        "Note what goes wrong inside the block, with its place, and go on."
         try:
             yield
         except DamagedCorpus as damage:
             self.damages.append(damage)
         except TextError as problem:
-            self.tell(file, number, f"left out, {problem}")
-    def claim(self, id, file, number):
-        if id in self.ids:
-            raise DamagedCorpus(file, number, f"has {id} again; keep one")
-        self.ids.add(id)
-    def tell(self, file, number, what):
-        self.report.append(f"{file.relative_to(self.folder)} line {number}: {what}")
-    def corpus(self, strict=True):
-        if self.damages and strict:
-            first, more = self.damages[0], f"{n} more damages; " if (n := len(self.damages) - 1) else ""
-            raise DamagedCorpus(first.file, first.line, first.problem,
-                                f" ({more}strict=False, in a shell --leave-out, leaves out and lists)")
-        if not self.utterances:
-            raise CorpusError(f"{self.folder} has no utterance that can be used: "
-                              f"{[*self.damages, *self.report, 'it is empty'][0]}")
-        return Corpus(self.folder, self.name, self.utterances,
-                      report=self.report + [f"{d}; left out" for d in self.damages])
+            self.report(file, number, f"left out, {problem}")
+
+    def report(self, file: Path, number: int, what: str):
+        "Add a remark about a line to the report."
+        self.remarks.append(f"{file.relative_to(self.folder)} line {number}: {what}")
+
+# %% ../nbs/26_readers.ipynb #00f0ac5d
+@patch
+def corpus(self: Reading,
+           strict: bool = True  # False: what is damaged is left out and reported
+           ) -> Corpus:
+    "Return what was read; raises `DamagedCorpus` for the first damage, `CorpusError` where nothing is left."
+    if self.damages and strict:
+        first, others = self.damages[0], len(self.damages) - 1
+        more = f"{others} more damages; " if others else ""
+        raise DamagedCorpus(first.file, first.line, first.problem,
+                            f" ({more}strict=False, in a shell --leave-out, leaves out and lists)")
+    if not self.utterances:
+        reason = [*self.damages, *self.remarks, "it is empty"][0]
+        raise CorpusError(f"{self.folder} has no utterance that can be used: {reason}")
+    left_out = [f"{damage}; left out" for damage in self.damages]
+    return Corpus(self.folder, self.name, self.utterances, report=self.remarks + left_out)
+
+# %% ../nbs/26_readers.ipynb #65634e71
+@patch
+def register(self: Reading, id: str, file: Path, number: int):
+    "Remember an id; raises `DamagedCorpus` where it comes again."
+    if id in self.ids:
+        raise DamagedCorpus(file, number, f"has {id} again; keep one")
+    self.ids.add(id)
+@patch
+def keep(self: Reading, file: Path, number: int, **facts):
+    "Keep an utterance made of `facts`; raises `DamagedCorpus` where it contradicts itself."
+    try:
+        self.utterances.append(Utterance(**facts).check())
+    except ValueError as e:
+        raise DamagedCorpus(file, number, f"holds an impossible utterance: {e}") from None
 
 # %% ../nbs/26_readers.ipynb #95ddea44
-def _seconds(reading, path, file, number):
-    "Return the length of a sound; raise where it is missing, leads out of the corpus or is no sound."
-    name = path.relative_to(reading.folder)
+@patch
+def sound_seconds(self: Reading,
+                  path: Path,   # of the sound
+                  file: Path,   # that tells about it
+                  number: int   # in which line
+                  ) -> float:
+    "Return the length of a sound; raises `DamagedCorpus` where it is missing, leads out of the corpus or is no sound."
+    name = path.relative_to(self.folder)
     if not path.is_file():
         raise DamagedCorpus(file, number, f"has no sound: {name} is missing; fetch it again")
-    if not path.resolve().is_relative_to(reading.folder.resolve()):
-        raise DamagedCorpus(file, number,
-                            f"has a sound, {name}, that leads out of the corpus; copy it instead of linking")
+    if not path.resolve().is_relative_to(self.folder.resolve()):
+        raise DamagedCorpus(file, number, f"has a sound, {name}, that leads out of the corpus; copy it instead of linking")
     try:
         return soundfile.info(path).duration
     except soundfile.LibsndfileError:
-        raise DamagedCorpus(file, number,
-                            f"has a sound, {name}, that is none or an empty one; fetch it again") from None
+        raise DamagedCorpus(file, number, f"has a sound, {name}, that is none or an empty one; fetch it again") from None
 
 # %% ../nbs/26_readers.ipynb #7524ae67
-def _keep(reading, file, number, **facts):
-    "Keep an utterance that doesn't contradict itself."
-    try:
-        _check(u := Utterance(**facts))
-    except ValueError as e:
-        raise DamagedCorpus(file, number, f"holds an impossible utterance: {e}") from None
-    reading.utterances.append(u)
-
-def _unclaimed(reading, file, number, sounds):
+@patch
+def expect_registered(self: Reading,
+                      sounds: list,  # of paths
+                      file: Path,    # that should tell about each
+                      number: int    # its last line
+                      ):
     "Note sounds that no line tells about."
     for path in sorted(sounds):
-        if path.stem not in reading.ids:
-            reading.damages.append(DamagedCorpus(file, number + 1,
-                                                 f"should tell about {path.relative_to(reading.folder)}, but "
-                                                 "the file ends"))
+        if path.stem not in self.ids:
+            problem = f"should tell about {path.relative_to(self.folder)}, but the file ends"
+            self.damages.append(DamagedCorpus(file, number + 1, problem))
+
+# %% ../nbs/26_readers.ipynb #03f4fcf5
+def _check_row(row, cells, header, seen):
+    "Say what is wrong with one row of a table, or nothing."
+    if len(cells) != len(header):
+        return f"has {len(cells)} columns, the header {len(header)}"
+    if not re.fullmatch(r"[\w-]+", row["id"]):
+        return f"has id {row['id']!r}; use letters, digits, - and _"
+    if row["id"] in seen:
+        return f"has id {row['id']} again"
+    if row.get("split", "train") not in SPLITS:
+        return f"has split {row['split']!r}"
+
+# %% ../nbs/26_readers.ipynb #c05f5509
+def read_table(file: Path     # tab-separated, with a header
+               ) -> list:     # [(line number, {column: cell})]
+    "Read a table of utterances; raises `DamagedCorpus` with file and line."
+    lines, rows, seen = read_lines(file), [], set()
+    header = lines[0].split("\t")
+    if "id" not in header or not {"text", "pinyin"} & set(header):
+        raise DamagedCorpus(file, 1, "must name the columns: id, text or pinyin, ...")
+    for number, line in enumerate(lines[1:], 2):
+        cells = line.split("\t")
+        row = dict(zip(header, cells))
+        if problem := _check_row(row, cells, header, seen):
+            raise DamagedCorpus(file, number, problem)
+        seen.add(row["id"])
+        rows.append((number, row))
+    return rows
+
+# %% ../nbs/26_readers.ipynb #9712635b
+def read_labels(text: str,        # with #1 to #4 for breaks, or none
+                pinyin: str = ""  # toned, apart by spaces; "" = as the front end reads the text
+                ) -> tuple:       # (plain text, toned pinyin with "sp" at pauses)
+    "Clean the text and the pinyin of one utterance; raises `TextError` where they can't be said."
+    text = re.sub(r"#\d", "", text)
+    if re.search("[/A-Z]", pinyin):
+        raise TextError("holds English words")
+    if "…" in text.strip("…"):
+        raise TextError("holds a gap (…)")
+    if not pinyin:
+        return text, spoken_pinyin(text)
+    said = [re.sub("^([ln])ue", r"\1ve", p.replace("ü", "v")).replace("6", "2") for p in pinyin.split()]
+    for p in said:
+        split_syllable(p)
+    counts = [len(re.findall("[\u4e00-\u9fff]", clause)) for clause in re.split("[，。！？；：、,.!?;:]", text)]
+    clauses = [n for n in counts if n]
+    if sum(clauses) != len(said):
+        return text or " ".join(said), said  # erhua and the like: pauses unknown
+    for edge in np.cumsum(clauses)[-2::-1]:
+        said.insert(edge, "sp")
+    return text, said
+
+# %% ../nbs/26_readers.ipynb #08bf2af2
+SOUND_SUFFIXES = (".wav", ".flac", ".opus", ".ogg", ".mp3")
+def _archived_sounds(archive):
+    "Return id -> (path, member) of the sounds in a tar archive."
+    try:
+        members = tarfile.open(archive, "r:").getmembers()
+    except (tarfile.TarError, OSError) as e:
+        raise CorpusError(f"{archive} is no tar archive or cut short ({e}); fetch it again") from None
+    found = {}
+    for m in members:
+        stem, suffix = os.path.splitext(m.name)
+        if not m.isreg() or suffix not in SOUND_SUFFIXES or not re.fullmatch(r"[\w-]+", stem) or stem in found:
+            raise CorpusError(f"{archive} holds {m.name!r}, which is doubled or no plain sound; pack <id>.opus files only")
+        if m.offset_data + m.size > archive.stat().st_size:
+            raise CorpusError(f"{archive} is cut short inside {m.name}; fetch it again")
+        found[stem] = archive, (m.offset_data, m.size)
+    return found
+def _loose_sounds(folder):
+    "Return id -> (path, None) of the sounds anywhere under a folder."
+    found, root = {}, folder.resolve()
+    for file in sorted(f for f in root.rglob("*") if f.suffix.lower() in SOUND_SUFFIXES):
+        if not file.resolve().is_relative_to(root):
+            raise CorpusError(f"{file} leads out of {root}; copy it instead of linking")
+        if file.stem in found:
+            raise CorpusError(f"{file} and {found[file.stem][0]} share an id; keep one")
+        found[file.stem] = file, None
+    return found
+
+# %% ../nbs/26_readers.ipynb #5af972f0
+def _row_phones(row, keep_sounds, tell):
+    "Return text and phones of a row; what can't be said has no phones, or is refused."
+    try:
+        text, tokens = read_labels(row.get("text") or "", row.get("pinyin", ""))
+        return text, to_phones(["sil", *tokens, "sil"])
+    except TextError as e:
+        if not keep_sounds:
+            raise
+        tell(f"{row['id']} kept for its sound alone, {e}")
+        return row.get("text") or row["pinyin"], Phones([], [], [], [])
+def _row_utterance(row, sounds, keep_sounds, tell):
+    "Make an utterance of a row; raises `ValueError` where it can't be used."
+    if row["id"] not in sounds:
+        raise TextError("has no sound")
+    path, member = sounds[row["id"]]
+    text, phones = _row_phones(row, keep_sounds, tell)
+    seconds = float(row["seconds"]) if row.get("seconds") else soundfile.info(path).duration
+    return Utterance(row["id"], text, phones.pinyin, row.get("speaker") or "speaker", row.get("split") or "train", path,
+                     seconds, phones.symbols, phones.tones, member=member).check()
+
+# %% ../nbs/26_readers.ipynb #0e0b1a6e
+def _read_one_table(table, keep_sounds, report):
+    "Return the utterances of one table and the sounds that it doesn't name; what can't be used goes to `report`."
+    archive, utterances = table.with_suffix(".tar"), []
+    sounds = _archived_sounds(archive) if archive.is_file() else _loose_sounds(table.parent)
+    rows = read_table(table)
+    for number, row in rows:
+        def tell(what):
+            report.append(f"{table.name} line {number}: {what}")
+        try:
+            utterances.append(_row_utterance(row, sounds, keep_sounds, tell))
+        except (TextError, ValueError, soundfile.LibsndfileError) as e:
+            tell(f"{row['id']} {e}")
+    return utterances, sorted(set(sounds) - {row["id"] for _, row in rows})
+
+# %% ../nbs/26_readers.ipynb #1105e1de
+def read_tables(folder: Path,              # with tables, and sounds beside or in archives of the tables' names
+                keep_sounds: bool = False  # keep rows whose text can't be said, for their sound alone
+                ) -> Corpus:
+    "Read every table of a folder into one corpus; rows that can't be used are left out and reported."
+    utterances, report, tables = [], [], sorted(folder.glob("*.tsv"))
+    for table in tables:
+        found, unnamed = _read_one_table(table, keep_sounds, report)
+        utterances += found
+        report += [f"{table.name}: sound {i} has no line" for i in unnamed if len(tables) == 1]
+    if twice := [i for i, n in Counter(u.id for u in utterances).items() if n > 1]:
+        raise CorpusError(f"{folder}: two tables share the id {twice[0]}; rename one")
+    if not utterances:
+        raise CorpusError(f"{folder} has no usable utterance: {(report or ['the tables are empty'])[0]}")
+    return Corpus(folder, Path(folder).resolve().name, utterances, report=report)
 
 # %% ../nbs/26_readers.ipynb #ce822806
 def _apart(phones):
@@ -206,88 +345,105 @@ def _apart(phones):
     return rows
 
 # %% ../nbs/26_readers.ipynb #7cd0e1e1
+def _spell_phone(phone):
+    "Write a phone and its tone."
+    return f"{phone[0]}{phone[1] or ''}" if phone else "nothing"
 def _agree(labelled, written):
     "Compare two rows of phones; raise `TextError` where sounds differ, return the first tone that does."
-    spell = lambda phone: f"{phone[0]}{phone[1] or ''}" if phone else "nothing"
     pairs = list(zip_longest(_apart(labelled), _apart(written)))
     for a, b in pairs:
         if not a or not b or a[0] != b[0]:
-            raise TextError(f"its labels say {spell(a)} where its pinyin says {spell(b)}")
-    return [f"kept, but its labels say {spell(a)} where its pinyin says {spell(b)}" for a, b in pairs if a != b][:1]
+            raise TextError(f"its labels say {_spell_phone(a)} where its pinyin says {_spell_phone(b)}")
+    remarks = [f"kept, but its labels say {_spell_phone(a)} where its pinyin says {_spell_phone(b)}"
+               for a, b in pairs if a != b]
+    return remarks[:1]
 
 # %% ../nbs/26_readers.ipynb #778fcc3c
 def _timed(reading, path, tokens, seconds):
     "Return symbols, tones and starts of a label file, two pauses in a row made one."
     rows = next(iter(read_textgrid(path).values()))
-    (*_, end, _, line), written = rows[-1], to_phones(tokens)
+    *_, end, _, line = rows[-1]
     if end > seconds + 0.05:
-        raise DamagedCorpus(path, line,
-                            f"labels until {end:.2f} s, but the sound ends at {seconds:.2f} s: it is cut "
-                            "short, or another's")
-    phones = label_phones([row[2] for row in rows])
+        raise DamagedCorpus(path, line, f"labels until {end:.2f} s, but the sound ends at {seconds:.2f} s: it is cut "
+                                        "short, or another's")
+    phones, written = label_phones([row[2] for row in rows]), to_phones(tokens)
     for remark in _agree(phones, list(zip(written.symbols, written.tones))):
-        reading.tell(path, line, remark)
+        reading.report(path, line, remark)
     if seconds - end > 0.1:
-        reading.tell(path, line, f"kept, but its labels stop {seconds - end:.2f} s before the sound does")
+        reading.report(path, line, f"kept, but its labels stop {seconds - end:.2f} s before the sound does")
     kept = [i for i, phone in enumerate(phones) if phone[0] != "sp" or i == 0 or phones[i - 1][0] != "sp"]
     symbols = ["sil" if phones[i][0] == "sp" and i in (kept[0], kept[-1]) else phones[i][0] for i in kept]
     return symbols, [phones[i][1] for i in kept], [rows[i][0] for i in kept]
 
 # %% ../nbs/26_readers.ipynb #964d5d06
+def _baker_split(id):
+    "Say to which split a number belongs."
+    if int(id) > 9000:
+        return "test"
+    return "valid" if int(id) > 8900 else "train"
+def _baker_text(text):
+    "Write full-width letters and digits as plain ones."
+    return "".join(unicodedata.normalize("NFKC", c) if "\uff10" <= c <= "\uff5a" and c.isalnum() else c for c in text)
+
+# %% ../nbs/26_readers.ipynb #358523f9
 def _baker_sentence(reading, file, number, id, text, pinyin):
     "Read one sentence of Baker: two lines of text, a sound, and its labels if the corpus has any."
     wave, labels = reading.folder / "Wave" / f"{id}.wav", reading.folder / "PhoneLabeling" / f"{id}.interval"
-    seconds = _seconds(reading, wave, file, number)
+    seconds = reading.sound_seconds(wave, file, number)
     if labels.parent.is_dir() and not labels.is_file():
         raise DamagedCorpus(file, number, f"has no labels: PhoneLabeling/{labels.name} is missing; fetch it again")
-    text = "".join(unicodedata.normalize("NFKC", c) if "\uff10" <= c <= "\uff5a" and c.isalnum() else c for c in text)
-    text, tokens = _read_labels(dict(text=text, pinyin=pinyin))
-    phones, starts = to_phones(["sil", *tokens, "sil"]), None
-    symbols, tones, said = phones.symbols, phones.tones, phones.pinyin
+    text, tokens = read_labels(_baker_text(text), pinyin)
+    phones = to_phones(["sil", *tokens, "sil"])
+    symbols, tones, starts, said = phones.symbols, phones.tones, None, phones.pinyin
     if labels.is_file():
         symbols, tones, starts = _timed(reading, labels, tokens, seconds)
         said = syllables_from_phones(symbols, tones)
-    split = "test" if int(id) > 9000 else "valid" if int(id) > 8900 else "train"
-    _keep(reading, file, number, id=id, text=text, pinyin=said, speaker="baker", split=split, path=wave,
-          seconds=seconds, symbols=symbols, tones=tones, starts=starts)
+    reading.keep(file, number, id=id, text=text, pinyin=said, speaker="baker", split=_baker_split(id), path=wave,
+                 seconds=seconds, symbols=symbols, tones=tones, starts=starts)
 
 # %% ../nbs/26_readers.ipynb #f027f4e2
-def read_baker(reading: Reading  # of a folder with Wave, ProsodyLabeling and, for starts, PhoneLabeling
-               ):
-    "Read BZNSYP, DataBaker's standard Mandarin voice."
-    texts = sorted((reading.folder / "ProsodyLabeling").glob("*.txt"))
-    if len(texts) != 1:
-        raise DamagedCorpus(reading.folder / "ProsodyLabeling", 0,
-                            f"holds {len(texts)} texts, not one; remove the others")
-    (file,), number = texts, 0
-    if not (reading.folder / "PhoneLabeling").is_dir():
-        reading.tell(file, 1, "there is no PhoneLabeling, so no phone knows its start; an aligner can find them")
-    lines = _read_lines(file)
+def _baker_lines(reading, file, lines):
+    "Read the sentences of Baker's text file."
+    number = 0
     while number < len(lines):
         number += 1
         with reading.line(file, number):
             found = re.fullmatch(r"(\d{6})\t(.*\S)\s*", lines[number - 1])
             if not found:
-                raise DamagedCorpus(file, number,
-                                    f"is {lines[number - 1][:20]!r}, not a number of six digits, a tab and a text")
-            reading.claim(found[1], file, number)
+                raise DamagedCorpus(file, number, f"is {lines[number - 1][:20]!r}, not a number of six digits, a tab and a text")
+            reading.register(found[1], file, number)
             if number == len(lines) or not lines[number].strip() or re.match(r"\d{6}\t", lines[number]):
                 raise DamagedCorpus(file, number, "is followed by no pinyin")
             number += 1
             _baker_sentence(reading, file, number - 1, found[1], found[2], lines[number - 1].strip())
-    _unclaimed(reading, file, number, [*(reading.folder / "Wave").glob("*.wav"),
-                                       *(reading.folder / "PhoneLabeling").glob("*.interval")])
+
+# %% ../nbs/26_readers.ipynb #41be08a6
+def read_baker(reading: Reading  # of a folder with Wave, ProsodyLabeling and, for starts, PhoneLabeling
+               ):
+    "Read BZNSYP, DataBaker's standard Mandarin voice."
+    texts = sorted((reading.folder / "ProsodyLabeling").glob("*.txt"))
+    if len(texts) != 1:
+        raise DamagedCorpus(reading.folder / "ProsodyLabeling", 0, f"holds {len(texts)} texts, not one; remove the others")
+    file, lines = texts[0], read_lines(texts[0])
+    if not (reading.folder / "PhoneLabeling").is_dir():
+        reading.report(file, 1, "there is no PhoneLabeling, so no phone knows its start; an aligner can find them")
+    _baker_lines(reading, file, lines)
+    sounds = [*(reading.folder / "Wave").glob("*.wav"), *(reading.folder / "PhoneLabeling").glob("*.interval")]
+    reading.expect_registered(sounds, file, len(lines))
 
 # %% ../nbs/26_readers.ipynb #a4ce57c9
 def _plain(text):
+    "Return the letters and digits of a text, without case."
     return "".join(c for c in unicodedata.normalize("NFKC", text).lower() if c.isalnum())
 def split_of(text: str,             # what is said
              valid: float = 0.02,   # share of texts
              test: float = 0.05     # share of texts
              ) -> str:              # "train", "valid" or "test"
     "Choose a split by the text alone: copies of a text stay together, in whatever order a corpus is read."
-    place = int(_sha256(_plain(text))[:12], 16) / 16 ** 12
-    return "test" if place < test else "valid" if place < test + valid else "train"
+    place = int(sha256(_plain(text))[:12], 16) / 16 ** 12
+    if place < test:
+        return "test"
+    return "valid" if place < test + valid else "train"
 
 # %% ../nbs/26_readers.ipynb #fe103087
 def without_leaks(corpus: Corpus) -> Corpus:
@@ -300,17 +456,17 @@ def without_leaks(corpus: Corpus) -> Corpus:
 
 # %% ../nbs/26_readers.ipynb #4e8943b8
 def _aishell_sentence(reading, file, number, part, id, speaker, said):
+    "Read one sentence of AISHELL-3: characters and pinyin in turn, and a sound."
     words = said.split()
-    if wrong := [w for i, w in enumerate(words + [""] * (len(words) % 2))
-                 if bool(re.fullmatch(r"[a-zü:]+\d", w)) != i % 2]:
+    expected = words + [""] * (len(words) % 2)
+    if wrong := [w for i, w in enumerate(expected) if bool(re.fullmatch(r"[a-zü:]+\d", w)) != i % 2]:
         raise DamagedCorpus(file, number, f"doesn't alternate characters and pinyin: see {wrong[0]!r}")
     path = reading.folder / part / "wav" / speaker / f"{id}.wav"
-    seconds, (text, tokens) = _seconds(reading, path, file,
-                                       number), _read_labels(dict(text="".join(words[::2]),
-                                                                  pinyin=" ".join(words[1::2])))
+    seconds = reading.sound_seconds(path, file, number)
+    text, tokens = read_labels("".join(words[::2]), " ".join(words[1::2]))
     phones, split = to_phones(["sil", *tokens, "sil"]), "test" if part == "test" else split_of(text, 0.01, 0)
-    _keep(reading, file, number, id=id, text=text, pinyin=phones.pinyin, speaker=speaker, split=split, path=path,
-          seconds=seconds, symbols=phones.symbols, tones=phones.tones)
+    reading.keep(file, number, id=id, text=text, pinyin=phones.pinyin, speaker=speaker, split=split, path=path,
+                 seconds=seconds, symbols=phones.symbols, tones=phones.tones)
 
 # %% ../nbs/26_readers.ipynb #b4e195e5
 def read_aishell3(reading: Reading  # of a folder with train/ and test/, each with content.txt and wav/<speaker>/
@@ -320,77 +476,104 @@ def read_aishell3(reading: Reading  # of a folder with train/ and test/, each wi
         file = reading.folder / part / "content.txt"
         if not file.is_file():
             raise DamagedCorpus(file, 1, "is missing; fetch it again")
-        for number, line in enumerate(lines := _read_lines(file), 1):
+        for number, line in enumerate(lines := read_lines(file), 1):
             with reading.line(file, number):
                 found = re.fullmatch(r"((SSB\d{4})\d{4})\.wav\t(.*\S)\s*", line)
                 if not found:
                     raise DamagedCorpus(file, number, f"is {line[:20]!r}, not the name of a sound, a tab and a text")
-                reading.claim(found[1], file, number)
+                reading.register(found[1], file, number)
                 _aishell_sentence(reading, file, number, part, *found.groups())
-        _unclaimed(reading, file, len(lines), (reading.folder / part / "wav").rglob("*.wav"))
+        reading.expect_registered((reading.folder / part / "wav").rglob("*.wav"), file, len(lines))
 
 # %% ../nbs/26_readers.ipynb #655481bc
+def _lj_sentence(reading, file, number, line):
+    "Read one line of LJSpeech and find its sound."
+    cells = [cell.strip() for cell in line.split("|")]
+    if len(cells) != 3:
+        raise DamagedCorpus(file, number, f"has {len(cells)} columns, not the three of number | text | text as read")
+    id, _, text = cells
+    if not re.fullmatch(r"[\w-]+", id):
+        raise DamagedCorpus(file, number, f"has id {id[:40]!r}; use letters, digits, - and _")
+    reading.register(id, file, number)
+    if not text:
+        raise DamagedCorpus(file, number, "has no text as read")
+    path = reading.folder / "wavs" / f"{id}.wav"
+    reading.keep(file, number, id=id, text=text, pinyin=[], speaker="lj", split=split_of(text), path=path,
+                 seconds=reading.sound_seconds(path, file, number))
+
+# %% ../nbs/26_readers.ipynb #efbdb0b0
 def read_ljspeech(reading: Reading  # of a folder with metadata.csv and wavs/
                   ):
     "Read LJSpeech: English, so that text is kept and phones are empty; splits by text."
     file = reading.folder / "metadata.csv"
-    reading.tell(file, 1, "English: texts are kept, phones stay empty until there is a front end for them")
-    for number, line in enumerate(lines := _read_lines(file), 1):
+    reading.report(file, 1, "English: texts are kept, phones stay empty; `english.english_phones` can find them")
+    for number, line in enumerate(lines := read_lines(file), 1):
         with reading.line(file, number):
-            cells = [cell.strip() for cell in line.split("|")]
-            if len(cells) != 3:
-                raise DamagedCorpus(file, number,
-                                    f"has {len(cells)} columns, not the three of number | text | text as read")
-            if not re.fullmatch(r"[\w-]+", cells[0]):
-                raise DamagedCorpus(file, number, f"has id {cells[0][:40]!r}; use letters, digits, - and _")
-            reading.claim(cells[0], file, number)
-            if not cells[2]:
-                raise DamagedCorpus(file, number, "has no text as read")
-            path = reading.folder / "wavs" / f"{cells[0]}.wav"
-            _keep(reading, file, number, id=cells[0], text=cells[2], pinyin=[], speaker="lj",
-                  split=split_of(cells[2]), path=path, seconds=_seconds(reading, path, file, number))
-    _unclaimed(reading, file, len(lines), (reading.folder / "wavs").glob("*.wav"))
+            _lj_sentence(reading, file, number, line)
+    reading.expect_registered((reading.folder / "wavs").glob("*.wav"), file, len(lines))
 
 # %% ../nbs/26_readers.ipynb #d29ce40b
+def _shard_utterance(row, tar, size, seen):
+    "Make an utterance of one line of an index; raises `ValueError` where it lies."
+    u = Utterance(path=tar, **row).check()
+    u.member = tuple(u.member)
+    if u.id in seen or not 0 <= u.member[0] <= sum(u.member) <= size:
+        raise ValueError(f"{u.id} is doubled or outside its shard")
+    return u
+
+# %% ../nbs/26_readers.ipynb #37d79ba1
 def read_shards(folder: Path  # with shards.json, and an index and an archive for each shard
                 ) -> Corpus:
     "Read the corpus that `prepare` packed; raises `DamagedCorpus` with file and line."
     file, text, row, rows = folder / "shards.json", "", None, {}
     try:
-        manifest = json.loads(text := "\n".join(_read_lines(file)))
+        manifest = json.loads(text := "\n".join(read_lines(file)))
         for name in manifest["shards"]:
             if not re.fullmatch(r"(train|valid|test)-\d{5}", row := name):
                 raise ValueError(f"shard {name!r}")
             file, tar, row = folder / f"{name}.json", folder / f"{name}.tar", None
-            index = json.loads(text := "\n".join(_read_lines(file)))
+            index = json.loads(text := "\n".join(read_lines(file)))
             if tar.stat().st_size != index["bytes"]:
                 raise ValueError(f"{tar.name} has not {index['bytes']} bytes")
             for row in index["utterances"]:
-                _check(u := Utterance(path=tar, **row))
-                u.member = tuple(u.member)
-                if u.id in rows or not 0 <= u.member[0] <= sum(u.member) <= index["bytes"]:
-                    raise ValueError(f"{u.id} is doubled or outside its shard")
+                u = _shard_utterance(row, tar, index["bytes"], rows)
                 rows[u.id] = u
         return Corpus(folder, manifest["name"], list(rows.values()), report=manifest["report"])
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as e:
-        raise DamagedCorpus(file, _line_of(text, e, row),
-                            f"is damaged ({e}); delete it and prepare the corpus again") from None
+        line = damaged_line(text, e, row)
+        raise DamagedCorpus(file, line, f"is damaged ({e}); delete it and prepare the corpus again") from None
 
 # %% ../nbs/26_readers.ipynb #d991dc53
 def read_sounds(reading: Reading  # of a folder with sounds anywhere in it
                 ):
     "Read sounds that nobody has written down; splits by name."
-    for path in sorted(f for f in reading.folder.rglob("*") if f.suffix.lower() in _SOUNDS):
+    for path in sorted(f for f in reading.folder.rglob("*") if f.suffix.lower() in SOUND_SUFFIXES):
         with reading.line(path, 1):
             if not re.fullmatch(r"[\w-]+", path.stem):
                 raise DamagedCorpus(path, 0, "has a name of other signs than letters, digits, - and _; rename it")
-            reading.claim(path.stem, path, 0)
-            _keep(reading, path, 0, id=path.stem, text="", pinyin=[], speaker=path.parent.name,
-                  split=split_of(path.stem), path=path, seconds=_seconds(reading, path, path, 0))
+            reading.register(path.stem, path, 0)
+            reading.keep(path, 0, id=path.stem, text="", pinyin=[], speaker=path.parent.name,
+                         split=split_of(path.stem), path=path, seconds=reading.sound_seconds(path, path, 0))
 
 # %% ../nbs/26_readers.ipynb #6196e01f
-# what a folder holds -> who reads it
-READERS = {"ProsodyLabeling": read_baker, "*/content.txt": read_aishell3, "metadata.csv": read_ljspeech}
+READERS = {"ProsodyLabeling": read_baker,      # what a folder holds -> who reads it
+           "*/content.txt": read_aishell3, "metadata.csv": read_ljspeech}
+def _open_plain(folder, strict, sounds):
+    "Open a folder without a layout of its own: a manifest, tables, or sounds alone."
+    if inside := [f.parent for mark in READERS for f in folder.glob(f"*/{mark}")]:
+        raise CorpusError(f"{folder} is no corpus, but {inside[0]} may be one; name that folder")
+    if any(folder.glob("*-?????.tar")):
+        raise CorpusError(f"{folder} was being prepared and isn't finished; run prepare again to go on")
+    if (folder / "manifest.json").exists() or not folder.is_dir():
+        return load_corpus(folder)
+    if any(folder.glob("*.tsv")):
+        return read_tables(folder, sounds)
+    if sounds and any(f.suffix.lower() in SOUND_SUFFIXES for f in folder.rglob("*")):
+        read_sounds(reading := Reading(folder, folder.resolve().name))
+        return reading.corpus(strict)
+    raise CorpusError(f"{folder} is no corpus: it holds neither manifest.json nor a table such as metadata.tsv")
+
+# %% ../nbs/26_readers.ipynb #8bf4d179
 def open_corpus(folder: str | Path,    # as it was downloaded, or as `prepare` or `make_embedded_corpus` made it
                 strict: bool = True,   # False: damaged utterances are left out and reported
                 sounds: bool = False   # True: what can't be said, or has no text at all, is kept for its sound alone
@@ -403,19 +586,7 @@ def open_corpus(folder: str | Path,    # as it was downloaded, or as `prepare` o
         if any(folder.glob(mark)):
             read(reading := Reading(folder, read.__name__.removeprefix("read_")))
             return reading.corpus(strict)
-    if inside := [f.parent for mark in READERS for f in folder.glob(f"*/{mark}")]:
-        raise CorpusError(f"{folder} is no corpus, but {inside[0]} may be one; name that folder")
-    if any(folder.glob("*-?????.tar")):
-        raise CorpusError(f"{folder} was being prepared and isn't finished; run prepare again to go on")
-    if (
-        sounds
-        and not any(folder.glob("*.tsv"))
-        and not (folder / "manifest.json").exists()
-        and any(f.suffix.lower() in _SOUNDS for f in folder.rglob("*"))
-    ):
-        read_sounds(reading := Reading(folder, folder.resolve().name))
-        return reading.corpus(strict)
-    return load_corpus(folder, sounds)
+    return _open_plain(folder, strict, sounds)
 
 # %% ../nbs/26_readers.ipynb #b4e730e8
 def join(corpora: list  # of `Corpus`, no id in two of them
@@ -424,5 +595,7 @@ def join(corpora: list  # of `Corpus`, no id in two of them
     rows = [u for corpus in corpora for u in corpus]
     if twice := [i for i, n in Counter(u.id for u in rows).items() if n > 1]:
         raise CorpusError(f"two corpora share the id {twice[0]}; rename one of them")
-    return corpora[0] if len(corpora) == 1 else Corpus(corpora[0].folder, " + ".join(c.name for c in corpora), rows,
-                                                       report=[line for c in corpora for line in c.report])
+    if len(corpora) == 1:
+        return corpora[0]
+    report = [line for corpus in corpora for line in corpus.report]
+    return Corpus(corpora[0].folder, " + ".join(c.name for c in corpora), rows, report=report)

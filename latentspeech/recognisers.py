@@ -4,12 +4,12 @@
 
 # %% ../nbs/54_recognisers.ipynb #c80b8785
 from __future__ import annotations
-import importlib, re, warnings
+import re, warnings
 import torch
-from .files import MissingExtra
+from .files import required
 from .audio import resample
 from .config import SAMPLE_RATE
-from .judge import Judge, _audible
+from .judge import Judge, is_audible
 from .text import TextError, to_pinyin
 
 # %% auto #0
@@ -27,12 +27,6 @@ def text_to_syllables(text: str  # what a recogniser wrote
             return []
 
 # %% ../nbs/54_recognisers.ipynb #ad71e3f7
-def _package(module, pip):
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise MissingExtra(f"{module} is missing ({error}); it comes with: pip install {pip}") from error
-
 class TextRecogniser:
     "Hear toned syllables by way of written characters; its kinds say how to `load` a model and how to `write` with it."
     hears_tones, rate = False, 16_000
@@ -43,7 +37,7 @@ class TextRecogniser:
     def transcribe(self, audio: torch.Tensor, sample_rate: int = SAMPLE_RATE) -> list[str]:
         "Hear sound [T]; silent, empty or non-finite sound gives []. Raises `MissingExtra` without the package."
         audio = torch.as_tensor(audio).detach().cpu().float()
-        if not _audible(audio):
+        if not is_audible(audio):
             return []
         if self.model is None:
             self.model = self.load()
@@ -59,7 +53,7 @@ class Whisper(TextRecogniser):
     name = "small"
     def load(self):
         "Load the weights, which whisper fetches at first use."
-        return _package("whisper", "openai-whisper").load_model(self.name, device=self.device)
+        return required("whisper", "openai-whisper").load_model(self.name, device=self.device)
 
     def write(self, samples) -> str:
         "Write down float32 samples [T] at 16 kHz."
@@ -72,8 +66,8 @@ class Paraformer(TextRecogniser):
     name, options = "paraformer-zh", {}
     def load(self):
         "Load the weights, which FunASR fetches at first use."
-        return _package("funasr", "funasr").AutoModel(model=self.name, device=self.device, disable_update=True,
-                                                      disable_pbar=True)
+        funasr = required("funasr", "funasr")
+        return funasr.AutoModel(model=self.name, device=self.device, disable_update=True, disable_pbar=True)
 
     def write(self, samples) -> str:
         "Write down float32 samples [T] at 16 kHz."
@@ -86,10 +80,8 @@ class SenseVoice(Paraformer):
 # %% ../nbs/54_recognisers.ipynb #9944ac11
 RECOGNISERS = {"whisper": Whisper, "paraformer": Paraformer, "sensevoice": SenseVoice}
 
-def recogniser(
-    name: str,  # "whisper", "whisper:large-v3", "paraformer", "sensevoice"; else a judge's name, file or folder
-    device: str = "cpu",
-):
+def recogniser(name: str,  # "whisper", "whisper:large-v3", "paraformer", "sensevoice"; else a judge's: a name or folder
+               device: str = "cpu"):
     "Find who shall listen: a text recogniser, or a `Judge`; raises `PretrainedError` for a judge that isn't there."
     kind, _, weights = name.partition(":")
     return RECOGNISERS[kind](weights, device) if kind in RECOGNISERS else Judge.from_pretrained(name).to(device)

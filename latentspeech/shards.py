@@ -4,18 +4,18 @@
 
 # %% ../nbs/27_shards.ipynb #634e97ea
 from __future__ import annotations
-import hashlib, io, json, math, os, random, re, tarfile
+import io, json, math, os, random, re, tarfile
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 import soundfile, torch
 from tqdm.auto import tqdm
-from .files import write_atomically
 from .audio import level, play
 from .config import SAMPLE_RATE
-from .corpora import Corpus, CorpusError, Utterance, _check, _decode, _sha256, frame_durations, show_phones
+from .corpora import SPLITS, Corpus, CorpusError, Utterance, decode_sound, frame_durations, show_phones
+from .files import FolderInUse, file_sha256, folder_lock, sha256, write_atomically
+from .phones import FINALS, PAUSES
 from .readers import read_shards, without_leaks
-from .text import FINALS, PAUSES
 
 # %% auto #0
 __all__ = ['check_labels', 'check_sound', 'prepare', 'stream_shards', 'describe', 'browse']
@@ -38,24 +38,33 @@ def check_labels(audio,          # [T] at 48 kHz
     return remarks
 
 # %% ../nbs/27_shards.ipynb #18e44e13
+def _refuse_sound(u, audio, seconds):
+    "Raise `CorpusError` for a sound that no voice should learn from."
+    def refuse(problem):
+        raise CorpusError(f"{u.id} {problem}; listen to it, mend it or remove it")
+    syllables = len(u.pinyin) or len(u.text) / 3          # English has about three letters a syllable
+    if level(audio) < -60:
+        refuse("is silent")
+    if seconds < 0.06 * syllables:
+        refuse(f"lasts {seconds:.2f} s, too short for its text")
+    if u.text and seconds > 3 + 1.5 * syllables:
+        refuse(f"lasts {seconds:.2f} s, too long for its text")
+    if u.starts and u.starts[-1] >= seconds:
+        refuse("has labels beyond its end")
+    if u.starts:
+        frame_durations(u.starts, seconds)       # more phones than frames?
+
+# %% ../nbs/27_shards.ipynb #2a3f86b6
 def check_sound(utterance: Utterance,  # what it claims
                 audio                  # [T] at 48 kHz: what is there
                 ) -> list:             # remarks on what can be lived with
     "Compare a sound with its claims; raises `CorpusError` for what no voice should learn from."
-    u, seconds = utterance, len(audio) / SAMPLE_RATE
-    syllables = len(u.pinyin) or len(u.text) / 3          # English has about three letters a syllable
-    problem = ("is silent" if level(audio) < -60 else f"lasts {seconds:.2f} s, too short for its text"
-               if seconds < 0.06 * syllables else
-               f"lasts {seconds:.2f} s, too long for its text" if u.text and seconds > 3 + 1.5 * syllables else
-               "has labels beyond its end" if u.starts and u.starts[-1] >= seconds else "")
-    if problem:
-        raise CorpusError(f"{u.id} {problem}; listen to it, mend it or remove it")
-    if u.starts:
-        frame_durations(u.starts, seconds)       # more phones than frames?
+    _refuse_sound(utterance, audio, len(audio) / SAMPLE_RATE)
     clipped = float((audio.abs() > 0.999).float().mean())
-    return [f"has {clipped:.1%} of its samples clipped"] * (clipped > 0.001) + (check_labels(audio, u.symbols,
-                                                                                             u.starts) if u.starts
-                                                                                else [])
+    remarks = [f"has {clipped:.1%} of its samples clipped"] if clipped > 0.001 else []
+    if utterance.starts:
+        remarks += check_labels(audio, utterance.symbols, utterance.starts)
+    return remarks
 
 # %% ../nbs/27_shards.ipynb #d22f6009
 def _add(tar, name, data):
@@ -65,131 +74,145 @@ def _add(tar, name, data):
     tar.addfile(info, io.BytesIO(data))
     return tar.offset - (len(data) + 511) // 512 * 512, len(data)
 
-# %% ../nbs/27_shards.ipynb #d53a7d86
-def _put(path, text):
-    write_atomically(path, text.encode())  # as in lesson 10
-
-# %% ../nbs/27_shards.ipynb #21777873
+# %% ../nbs/27_shards.ipynb #4527ec1b
 def _pack(u, audio, tar):
     "Add one utterance to a shard; return its line of the index."
-    soundfile.write(sound := io.BytesIO(), (audio * 32767).round().short().numpy(), SAMPLE_RATE, "PCM_16",
-                    format="FLAC")
-    row = {k: v for k, v in asdict(u).items()
-           if k not in ("path", "member")} | dict(seconds=len(audio) / SAMPLE_RATE, sha256=_sha256(sound.getvalue()))
+    samples = (audio * 32767).round().short().numpy()
+    soundfile.write(sound := io.BytesIO(), samples, SAMPLE_RATE, "PCM_16", format="FLAC")
+    row = {k: v for k, v in asdict(u).items() if k not in ("path", "member")}
+    row |= dict(seconds=len(audio) / SAMPLE_RATE, sha256=sha256(sound.getvalue()))
     _add(tar, f"{u.id}.json", json.dumps(row, ensure_ascii=False).encode())
     return row | dict(member=_add(tar, f"{u.id}.flac", sound.getvalue()))
+
+# %% ../nbs/27_shards.ipynb #fea1b74d
+def _fill_shard(corpus, utterances, file, bar):
+    "Write utterances into an open file as a tar archive; return the index's lines, and what was remarked and lost."
+    rows, report, lost = [], [], []
+    with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for u in utterances:
+            bar.update()
+            name = f"{u.id} in {os.path.relpath(u.path, corpus.folder)}"
+            try:
+                audio = corpus.audio(u)
+                remarks = check_sound(u, audio)
+            except (ValueError, OSError) as problem:
+                lost.append(f"{name}: left out, {problem}")
+                continue
+            rows.append(_pack(u, audio, tar))
+            report += [f"{name}: kept, but {remark}" for remark in remarks]
+    return rows, report, lost
 
 # %% ../nbs/27_shards.ipynb #e4bf8d12
 def _write_shard(corpus, utterances, path, recipe, bar):
     "Make one shard, announce it by its index, one line an utterance, and return the index's head."
-    rows, report, lost = [], [], []
-    with open(draft := path.with_name(f".{path.name}.tar"), "wb") as file:
-        with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-            for u in utterances:
-                bar.update()
-                name = f"{u.id} in {os.path.relpath(u.path, corpus.folder)}"
-                try:
-                    remarks = check_sound(u, audio := corpus.audio(u))
-                except (ValueError, OSError) as problem:
-                    lost.append(f"{name}: left out, {problem}")
-                    continue
-                rows.append(_pack(u, audio, tar))
-                report += [f"{name}: kept, but {remark}" for remark in remarks]
+    draft = path.with_name(f".{path.name}.tar")
+    with open(draft, "wb") as file:
+        rows, report, lost = _fill_shard(corpus, utterances, file, bar)
         file.flush()
         os.fsync(file.fileno())
-    head = dict(recipe=recipe, bytes=draft.stat().st_size, sha256=_file_sha256(draft), report=report, lost=lost)
+    head = dict(recipe=recipe, bytes=draft.stat().st_size, sha256=file_sha256(draft), report=report, lost=lost)
     os.replace(draft, path.with_suffix(".tar"))
     lines = ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
-    _put(path.with_suffix(".json"), json.dumps(head, ensure_ascii=False)[:-1] + f', "utterances": [\n{lines}\n]}}\n')
+    index = json.dumps(head, ensure_ascii=False)[:-1] + f', "utterances": [\n{lines}\n]}}\n'
+    write_atomically(path.with_suffix(".json"), index.encode())
     return head
 
 # %% ../nbs/27_shards.ipynb #e6f71c65
-def _file_sha256(path):
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 def _announced(path, recipe):
     "Return the index of a shard that is whole and follows `recipe`, else None."
     try:
         index = json.loads(path.with_suffix(".json").read_text("utf8"))
-        return (
-            index
-            if index["recipe"] == recipe and index["sha256"] == _file_sha256(path.with_suffix(".tar"))
-            else None
-        )
+        whole = index["recipe"] == recipe and index["sha256"] == file_sha256(path.with_suffix(".tar"))
     except (OSError, ValueError, KeyError, TypeError):
         return None
+    return index if whole else None
 
 # %% ../nbs/27_shards.ipynb #e262bd67
+def _stamp(path):
+    "Return size and time of a file, None where it is missing."
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return None
+    return stat.st_size, stat.st_mtime_ns
 def _plan_shards(corpus, size):
     "Yield (name, utterances, recipe) of every shard; the recipe changes with what the shard is made from."
-    def source(u):
-        try:
-            stat = os.stat(u.path)
-            return stat.st_size, stat.st_mtime_ns
-        except OSError:
-            return None
-    for split in ("train", "valid", "test"):
-        rows = sorted(corpus.split(split), key=lambda u: _sha256(u.id))
+    for split in SPLITS:
+        rows = sorted(corpus.split(split), key=lambda u: sha256(u.id))
         for i in range(0, len(rows), size):
             part = rows[i:i + size]
-            yield f"{split}-{i // size:05d}", part, _sha256(json.dumps([[asdict(replace(u, path=u.path.name)),
-                                                                         source(u)] for u in part]))
+            made_from = [[asdict(replace(u, path=u.path.name)), _stamp(u.path)] for u in part]
+            yield f"{split}-{i // size:05d}", part, sha256(json.dumps(made_from))
 
 # %% ../nbs/27_shards.ipynb #81bca07e
-def _aligned(corpus, align, file):
-    "Give starts to utterances that have none, by `align` or by what `file` keeps of its last answer."
-    bare = Corpus(corpus.folder, corpus.name, [u for u in corpus if u.symbols and u.starts is None], corpus.recipe)
-    if not align or not len(bare):
-        return corpus
-    recipe = _sha256(json.dumps([[u.id, u.symbols, u.seconds] for u in bare]))
+def _ask_aligner(bare, align, file):
+    "Return what `align` finds for utterances without starts, or what `file` keeps of its last answer."
+    recipe = sha256(json.dumps([[u.id, u.symbols, u.seconds] for u in bare]))
     try:
         kept = json.loads(file.read_text("utf8"))
     except (OSError, ValueError):
         kept = {}
-    if kept.get("recipe") != recipe:
-        found = align(bare)
-        kept = dict(recipe=recipe, report=found.report, labels={u.id: [u.symbols, u.tones, u.starts] for u in found})
-        _put(file, json.dumps(kept))
-    timed = [replace(u, **dict(zip(("symbols", "tones", "starts"), kept["labels"][u.id])))
-             if u.id in kept["labels"] else u
-             for u in corpus if u.starts or not u.symbols or u.id in kept["labels"]]
+    if kept.get("recipe") == recipe:
+        return kept
+    found = align(bare)
+    kept = dict(recipe=recipe, report=found.report, labels={u.id: [u.symbols, u.tones, u.starts] for u in found})
+    write_atomically(file, json.dumps(kept).encode())
+    return kept
+def _aligned(corpus, align, file):
+    "Give starts to utterances that have none; those that can't be aligned are left out."
+    bare = Corpus(corpus.folder, corpus.name, [u for u in corpus if u.symbols and u.starts is None], corpus.recipe)
+    if not align or not len(bare):
+        return corpus
+    kept, timed = _ask_aligner(bare, align, file), []
+    for u in corpus:
+        if u.id in kept["labels"]:
+            timed.append(replace(u, **dict(zip(("symbols", "tones", "starts"), kept["labels"][u.id]))))
+        elif u.starts or not u.symbols:
+            timed.append(u)
     return Corpus(corpus.folder, corpus.name, timed, corpus.recipe, corpus.report + kept["report"])
 
 # %% ../nbs/27_shards.ipynb #d5d8966d
+_OURS = re.compile(r"((train|valid|test)-\d{5}|shards|alignment)\.(json|tar)|report\.txt")
+_DRAFT = re.compile(rf"\.({_OURS.pattern})(-\d+-\d+)?")
 @contextmanager
 def _held(folder):
-    "Hold a folder for this process; the system lets go of it when the process dies. Drafts go when it ends."
-    import fcntl
+    "Hold a folder for this process and clear drafts at the end; raises `CorpusError` where it is in use, or full."
     try:
-        with open(folder / ".lock", "w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise CorpusError(f"{folder} is being prepared by another process; wait for it, or name "
-                                  "another folder") from None
+        with folder_lock(folder):
             try:
                 yield
             finally:
-                for draft in folder.glob(".[tv]*-?????.*"):
+                for draft in [f for f in folder.iterdir() if _DRAFT.fullmatch(f.name)]:
                     draft.unlink()
+    except FolderInUse as e:
+        raise CorpusError(f"{e} (it is being prepared by another process)") from None
     except OSError as e:
         raise CorpusError(f"cannot write to {folder} ({e.strerror or e}); make room, then run it again to go on") from e
-def _finish(corpus, folder, plan, indexes, most_lost):
+
+# %% ../nbs/27_shards.ipynb #95848733
+def _finish(corpus, folder, names, indexes, most_lost):
     "Write the report and, if enough is left, the list of shards; remove shards of an older plan."
-    lost, names = [line for index in indexes for line in index["lost"]], {name for name, *_ in plan}
+    lost = [line for index in indexes for line in index["lost"]]
     report = corpus.report + lost + [line for index in indexes for line in index["report"]]
-    _put(folder / "report.txt", "".join(f"{line}\n" for line in report))
+    write_atomically(folder / "report.txt", "".join(f"{line}\n" for line in report).encode())
     for old in folder.glob("*-?????.*"):
         if old.stem not in names:
             old.unlink()
     if len(lost) > most_lost * len(corpus):
         raise CorpusError(f"{len(lost)} of {len(corpus)} sounds can't be used, more than {most_lost:.1%}; the "
                           f"first: {lost[0]}; all are in {folder / 'report.txt'}")
-    _put(folder / "shards.json", json.dumps(dict(kind="latentspeech-shards", name=corpus.name, shards=sorted(names),
-                                                 report=report), ensure_ascii=False, indent=0))
+    shards = dict(kind="latentspeech-shards", name=corpus.name, shards=sorted(names), report=report)
+    write_atomically(folder / "shards.json", json.dumps(shards, ensure_ascii=False, indent=0).encode())
+def _refuse_folder(corpus, folder):
+    "Raise `CorpusError` for a folder that holds anything but shards and their drafts, or the corpus itself."
+    folder.mkdir(parents=True, exist_ok=True)
+    for f in folder.iterdir():
+        if f.name != ".lock" and not _OURS.fullmatch(f.name) and not _DRAFT.fullmatch(f.name):
+            raise CorpusError(f"{folder} holds something else, {f.name}; name a new folder")
+    if folder.resolve() == corpus.folder.resolve():
+        raise CorpusError(f"{folder} is the corpus itself; name a new folder")
 
 # %% ../nbs/27_shards.ipynb #3937c04f
-_OURS = re.compile(r"\.?((train|valid|test)-\d{5}|shards|alignment)\.(json|tar)|report\.txt|\.report\.txt|\.lock")
 def prepare(corpus: Corpus,          # from `open_corpus`
             folder: str | Path,      # where the shards go; run again to go on after a crash
             align=None,              # function that gives a corpus starts, such as `aligner.align_corpus`; called once
@@ -199,11 +222,7 @@ def prepare(corpus: Corpus,          # from `open_corpus`
             ) -> Corpus:             # the same, read from its shards
     "Check every sound and pack a corpus into 48 kHz shards; raises `CorpusError` where too many sounds can't be used."
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    if other := [f.name for f in folder.iterdir() if not _OURS.fullmatch(f.name)]:
-        raise CorpusError(f"{folder} holds something else, {other[0]}; name a new folder")
-    if folder.resolve() == corpus.folder.resolve():
-        raise CorpusError(f"{folder} is the corpus itself; name a new folder")
+    _refuse_folder(corpus, folder)
     with _held(folder):
         corpus = _aligned(corpus, align, folder / "alignment.json")
         plan, indexes = list(_plan_shards(corpus, size)), []
@@ -212,7 +231,7 @@ def prepare(corpus: Corpus,          # from `open_corpus`
                 if index := _announced(folder / name, recipe):
                     bar.update(len(utterances))
                 indexes.append(index or _write_shard(corpus, utterances, folder / name, recipe, bar))
-        _finish(corpus, folder, plan, indexes, most_lost)
+        _finish(corpus, folder, {name for name, *_ in plan}, indexes, most_lost)
     return read_shards(folder)
 
 # %% ../nbs/27_shards.ipynb #8eccb87f
@@ -228,6 +247,12 @@ def _members(shard, fetch, largest):
         raise CorpusError(f"{shard} is no shard or cut short ({e}); fetch it again") from None
 
 # %% ../nbs/27_shards.ipynb #97cc9de0
+def _labels(data, shard, name):
+    "Turn the labels of a shard into an utterance; raises `CorpusError` where they are damaged."
+    try:
+        return Utterance(path=Path(str(shard)), **json.loads(data)).check()
+    except (ValueError, TypeError) as e:
+        raise CorpusError(f"{shard} is damaged in {name} ({e}); fetch it again") from None
 def _pairs(shard, fetch, largest):
     "Yield (utterance, audio) of a shard in its order."
     u = None
@@ -235,14 +260,11 @@ def _pairs(shard, fetch, largest):
         if name.endswith(".json"):
             if u:
                 raise CorpusError(f"{shard}: {u.id} has no sound; fetch the shard again")
-            try:
-                _check(u := Utterance(path=Path(str(shard)), **json.loads(data)))
-            except (ValueError, TypeError) as e:
-                raise CorpusError(f"{shard} is damaged in {name} ({e}); fetch it again") from None
-        elif not u or name != f"{u.id}.flac" or _sha256(data) != u.sha256:
+            u = _labels(data, shard, name)
+        elif not u or name != f"{u.id}.flac" or sha256(data) != u.sha256:
             raise CorpusError(f"{shard}: {name} is not the sound that was packed; fetch the shard again")
         else:
-            yield u, _decode(data, f"{shard}: {name}")
+            yield u, decode_sound(data, f"{shard}: {name}")
             u = None
     if u:
         raise CorpusError(f"{shard}: {u.id} has no sound; fetch the shard again")
@@ -269,33 +291,38 @@ def stream_shards(shards: list,           # paths or addresses; one process of s
 # %% ../nbs/27_shards.ipynb #423c6b04
 def describe(corpus: Corpus) -> dict:
     "Count what a corpus holds: utterances and minutes by split, speakers, starts, leaks, lines of its report."
-    splits = ("train", "valid", "test")
-    minutes = {f"{s}_minutes": round(sum(u.seconds for u in corpus.split(s)) / 60, 2) for s in splits}
-    return dict(name=corpus.name, folder=str(corpus.folder), utterances=len(corpus),
-                minutes=round(sum(u.seconds for u in corpus) / 60, 2),
-                **{s: len(corpus.split(s)) for s in splits}, **minutes, speakers=corpus.speakers,
-                with_starts=sum(u.starts is not None for u in corpus), texts_of_test_elsewhere=len(corpus)
-                - len(without_leaks(corpus)),
+    def minutes(utterances):
+        return round(sum(u.seconds for u in utterances) / 60, 2)
+    return dict(name=corpus.name, folder=str(corpus.folder), utterances=len(corpus), minutes=minutes(corpus),
+                **{split: len(corpus.split(split)) for split in SPLITS},
+                **{f"{split}_minutes": minutes(corpus.split(split)) for split in SPLITS},
+                speakers=corpus.speakers,
+                with_starts=sum(u.starts is not None for u in corpus),
+                texts_of_test_elsewhere=len(corpus) - len(without_leaks(corpus)),
                 reported=len(corpus.report), test_sha256=corpus.split_sha256("test"))
 
 # %% ../nbs/27_shards.ipynb #eb494d49
+def _show_page(corpus, u):
+    "Draw, play and describe one utterance."
+    from IPython.display import display
+    audio = corpus.audio(u)
+    if u.starts:
+        show_phones(audio, u.symbols, u.starts, f"{u.id}: {' '.join(u.pinyin)}")
+    try:
+        remarks = check_sound(u, audio)
+    except CorpusError as problem:
+        remarks = [str(problem)]
+    display(play(audio, title=u.text))
+    print(f"{u.id}, {u.speaker}, {u.split}:", "; ".join(remarks) or "nothing to remark")
+
+# %% ../nbs/27_shards.ipynb #4ccd13fd
 def browse(corpus: Corpus,
            split: str = ""  # "" = all of it
            ):
     "Turn the pages of a corpus: sound, picture, phones and remarks; returns the widget."
     import ipywidgets as widgets
-    from IPython.display import display
     pages = corpus.split(split) if split else list(corpus)
     def page(number):
-        u = pages[number]
-        audio = corpus.audio(u)
-        if u.starts:
-            show_phones(audio, u.symbols, u.starts, f"{u.id}: {' '.join(u.pinyin)}")
-        try:
-            remarks = check_sound(u, audio)
-        except CorpusError as problem:
-            remarks = [str(problem)]
-        display(play(audio, title=u.text))
-        print(f"{u.id}, {u.speaker}, {u.split}:", "; ".join(remarks) or "nothing to remark")
-    return widgets.interactive(page, number=widgets.IntSlider(0, 0, len(pages) - 1, description="sentence",
-                                                              continuous_update=False))
+        _show_page(corpus, pages[number])
+    slider = widgets.IntSlider(0, 0, len(pages) - 1, description="sentence", continuous_update=False)
+    return widgets.interactive(page, number=slider)

@@ -6,33 +6,27 @@
 from __future__ import annotations
 import math, os
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 from fastcore.basics import patch
 from .weights import PretrainedError, load_weights, weights_hash
 from .config import FRAME, FRAME_RATE, LATENT_CHANNELS, SAMPLE_RATE, DiffusionConfig, Preset, from_dict
-from .audio import play, save
+from .audio import play, save as write_sound
 from .autoencoder import Autoencoder
-from latentspeech.text import (
-    INITIALS,
-    PAUSES,
-    SYMBOLS,
-    Phones,
-    TextError,
-    front_end,
-    simplify,
-    split_sentences,
-    to_phones,
-)
+from .text import INITIALS, PAUSES, SYMBOLS, Phones, TextError
+from .text import front_end, simplify, split_sentences, to_phones
 from .encoder import EncoderOutput, TextEncoder, round_durations
 from .forward_diffusion import Schedule
 from .denoiser import Denoiser
-from .reverse_diffusion import draw_noise, sample, stream_latents
-from .gpu_sampling import precomputed
+from .reverse_diffusion import GuidedDenoiser, draw_noise, sample, stream_latents
 
 # %% auto #0
-__all__ = ['Speech', 'syllable_times', 'VoiceError', 'LatentSpeech', 'Plan', 'joined', 'piece_ends']
+__all__ = ['Speech', 'syllable_times', 'Representation', 'VoiceError', 'Voice', 'LatentSpeech', 'part_state', 'tokens_of', 'Plan',
+           'whole_frames', 'joined', 'piece_ends']
 
 # %% ../nbs/60_synthesis.ipynb #57c7c6c7
 @dataclass
@@ -55,20 +49,24 @@ class Speech:
         "Return the syllables without their times."
         return [s for s, _, _ in self.syllables]
 
-    def save(self, path) -> Path:
-        "Write the audio to `path`, in the format of its suffix."
-        save(path, self.audio, self.sample_rate)
-        return Path(path)
+# %% ../nbs/60_synthesis.ipynb #f2a6da59
+@patch
+def save(self: Speech, path) -> Path:
+    "Write the audio to `path`, in the format of its suffix."
+    write_sound(path, self.audio, self.sample_rate)
+    return Path(path)
 
-    def _repr_html_(self) -> str:
-        return play(self.audio, self.sample_rate, f"{self.text} {' '.join(self.pinyin)}")._repr_html_()
+@patch
+def _repr_html_(self: Speech) -> str:
+    return play(self.audio, self.sample_rate, f"{self.text} {' '.join(self.pinyin)}")._repr_html_()
 
 # %% ../nbs/60_synthesis.ipynb #3c40ec2e
 def syllable_times(phones: Phones,    # N phones
-                   durations: Tensor  # [N] frames
+                   durations: Tensor,  # [N] frames
+                   frame_rate: float = FRAME_RATE  # frames a second
                    ) -> list:         # (pinyin, start in seconds, end in seconds)
     "Return when each syllable is said."
-    ends = (durations.cumsum(0) / FRAME_RATE).tolist()
+    ends = (durations.cumsum(0) / frame_rate).tolist()
     starts = [0.0] + ends[:-1]
     spans = {}
     for s, a, b in zip(phones.syllable, starts, ends):
@@ -77,17 +75,44 @@ def syllable_times(phones: Phones,    # N phones
     return [(phones.pinyin[s], *spans[s]) for s in sorted(spans)]
 
 # %% ../nbs/60_synthesis.ipynb #85756c1b
+@runtime_checkable
+class Representation(Protocol):
+    "Write sound as numbers that a denoiser can predict, and turn such numbers into sound."
+    hop: int  # samples a frame
+
+    def encode(self, audio: Tensor) -> Tensor:
+        "Write sound [B, 1, T] as white numbers [B, C, ceil(T / hop)]."
+
+    def decode(self, white: Tensor) -> Tensor:
+        "Turn white numbers [B, C, L] into sound [B, 1, hop L]."
+
+# %% ../nbs/60_synthesis.ipynb #6b350d50
 class VoiceError(ValueError):
     "Report a speaker or a setting that the voice does not have."
 
-class LatentSpeech:
-    "Speak: text in, 48 kHz audio out."
-    def __init__(self, preset: Preset, autoencoder: Autoencoder, encoder: TextEncoder, denoiser: Denoiser,
-                 speakers: list):
-        self.preset, self.speakers = preset, list(speakers)
-        self.autoencoder, self.encoder, self.denoiser = (m.eval() for m in (autoencoder, encoder, denoiser))
-        d = preset.diffusion
-        self.schedule, self.device = Schedule(d.schedule, d.n_train_steps), torch.device("cpu")
+class Voice(nn.Module):
+    "Say phones, in any representation of sound."
+    precompute = False                       # True: all times that the sampler asks for are embedded in advance
+    def __init__(self, preset: Preset,
+                 autoencoder: Representation,
+                 encoder: TextEncoder,       # with as many channels in its prior as the representation has
+                 denoiser: nn.Module,        # a `Denoiser`, or another that can `prepare` a text
+                 speakers: list):            # names, in the encoder's order
+        super().__init__()
+        self.preset, self.speakers, self.card = preset, list(speakers), {}
+        self.autoencoder, self.encoder, self.denoiser = autoencoder, encoder, denoiser
+        self.schedule = Schedule(preset.diffusion.schedule, preset.diffusion.n_train_steps)
+        self.eval()
+
+    @property
+    def device(self) -> torch.device:
+        "Name where the networks are."
+        return self.encoder.prior.weight.device
+
+# %% ../nbs/60_synthesis.ipynb #db78c83a
+class LatentSpeech(Voice):
+    "Speak: text in, 48 kHz audio out, through the latents of an autoencoder."
+    precompute = True
 
 # %% ../nbs/60_synthesis.ipynb #72def7fd
 @patch(cls_method=True)
@@ -104,129 +129,146 @@ def untrained(cls: LatentSpeech,
                    Denoiser(preset.denoiser, preset.encoder.width), speakers)
 
 # %% ../nbs/60_synthesis.ipynb #98c09b19
+def part_state(state: dict,  # name -> tensor, of several networks
+               part: str     # the network wanted
+               ) -> dict:    # its own names -> tensor
+    "Return the weights of one network out of those that were stored together."
+    return {name.removeprefix(f"{part}."): x for name, x in state.items() if name.startswith(f"{part}.")}
+
+def _fitting(card, name, autoencoder):  # the autoencoder, or an error that says why the voice can't use it
+    if card["latent_hash"] != weights_hash(autoencoder.encoder):
+        raise PretrainedError(f"the voice {name!r} was trained on the latents of another autoencoder: "
+                              "keep the two files that were made together")
+    if card["symbols"] != SYMBOLS:
+        raise PretrainedError(f"the voice {name!r} knows other symbols: "
+                              f"{sorted(set(card['symbols']) ^ set(SYMBOLS))}; train it again")
+    return autoencoder
+
+# %% ../nbs/60_synthesis.ipynb #da6b6f1c
 @patch(cls_method=True)
 def from_pretrained(cls: LatentSpeech,
-                    name_or_path: str = "mini",  # "mini", "base", or a folder that holds both sets of weights
-                    device: str = "cpu"          # any torch device
+                    name_or_path: str = "mini",     # "mini", "base", or a folder that holds both sets of weights
+                    device: str = "cpu",            # any torch device
+                    autoencoder: str | None = None  # where the other set is; None = beside the voice
                     ) -> LatentSpeech:
     "Load a voice and its autoencoder; raises `PretrainedError` that says how to make missing weights."
     state, card = load_weights(name_or_path, "voice")
-    autoencoder = Autoencoder.from_pretrained(name_or_path)
-    if card["latent_hash"] != weights_hash(autoencoder.encoder):
-        raise PretrainedError(f"the voice {name_or_path!r} was trained on the latents of another autoencoder: "
-                              "keep the two files that were made together")
-    if card["symbols"] != SYMBOLS:
-        raise PretrainedError(f"the voice {name_or_path!r} knows other symbols: "
-                               f"{sorted(set(card['symbols']) ^ set(SYMBOLS))}; train it again")
+    latents = _fitting(card, name_or_path, Autoencoder.from_pretrained(autoencoder or name_or_path))
     preset = from_dict(Preset, card["config"])
     encoder = TextEncoder(preset.encoder, len(SYMBOLS), n_speakers=len(card["speakers"]))
     denoiser = Denoiser(preset.denoiser, preset.encoder.width)
-    for name, module in (("encoder", encoder), ("denoiser", denoiser)):
-        module.load_state_dict({k.removeprefix(f"{name}."): v for k, v in state.items() if k.startswith(f"{name}.")})
-    voice = cls(preset, autoencoder, encoder, denoiser, card["speakers"])
+    encoder.load_state_dict(part_state(state, "encoder"))
+    denoiser.load_state_dict(part_state(state, "denoiser"))
+    voice = cls(preset, latents, encoder, denoiser, card["speakers"])
     voice.card = card
-    front_end("好")  # reads the dictionaries now, not while somebody waits for the first sound
+    front_end("好")
     return voice.to(device)
-
-# %% ../nbs/60_synthesis.ipynb #3edf16e8
-@patch
-def to(self: LatentSpeech, device: str) -> LatentSpeech:
-    "Move every part to `device`."
-    self.device = torch.device(device)
-    for part in (self.autoencoder, self.encoder, self.denoiser):
-        part.to(device)
-    return self
 
 # %% ../nbs/60_synthesis.ipynb #67a32f3f
 @patch
 @torch.no_grad()
-def encode(self: LatentSpeech,
-           sentences: list,               # of `Phones`
-           speakers: list,                # one number a sentence
-           durations: list | None = None,  # of [N] frames; None = predicted
-           pace: float = 1.0              # above 1 = faster
+def encode(self: Voice,
+           sentences: list,                # of `Phones`
+           speakers: list,                 # one number a sentence
+           durations: list | None = None,  # of [N] latent frames of 1,024 samples, whatever the representation's
+           pace: float = 1.0               # of durations that are predicted; above 1 = faster
            ) -> EncoderOutput:
     "Turn phones into what the denoiser is told."
-    pad = lambda rows: torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).to(self.device)
-    numbers = (torch.tensor(n, device=self.device) for n in (speakers, [len(p) for p in sentences]))
+    def pad(rows):
+        return pad_sequence(rows, batch_first=True).to(self.device)
+    if durations is not None:
+        durations = pad(durations) * (FRAME // self.autoencoder.hop)
+    numbers = (torch.tensor(some, device=self.device) for some in (speakers, [len(p) for p in sentences]))
     return self.encoder(pad([p.ids for p in sentences]), pad([p.tone_ids for p in sentences]), *numbers,
-                        pad(durations) if durations else None, pace)
+                        durations, pace)
 
 # %% ../nbs/60_synthesis.ipynb #fe67927c
 @patch
-@torch.no_grad()
-def latents(self: LatentSpeech, sentences: list, seeds: list, speakers: list, durations: list | None = None,
-            pace: float = 1.0,  # as `encode`
-            diffusion: DiffusionConfig | None = None,  # sampler, steps, guidance; None = the preset's
-            callback=None                  # see `reverse_diffusion.sample`
-            ) -> tuple:                    # list of [16, L], list of [N] frames
-    "Turn phones into latents."
-    out = self.encode(sentences, speakers, durations, pace)
-    z = self._walk(out, seeds, diffusion or self.preset.diffusion, callback)
-    return z, [row[:len(p)].cpu() for row, p in zip(out.durations, sentences)]
+def guided(self: Voice, out: EncoderOutput,
+           diffusion: DiffusionConfig,
+           mask: Tensor | None = None  # [B, 1, L], 1 on real frames; None = all of them
+           ) -> GuidedDenoiser:        # for `sample` and `stream_latents`
+    "Return the denoiser as it answers for encoded sentences."
+    table = self.denoiser.time_table(self.schedule.times(diffusion.n_steps)) if self.precompute else None
+    return GuidedDenoiser(self.denoiser, out.hidden, mask, table)
 
+# %% ../nbs/60_synthesis.ipynb #cafe7c50
 @patch
 @torch.no_grad()
-def _walk(self: LatentSpeech, out, seeds, d, callback=None):
-    "Return the latents of encoded sentences, [16, L] each."
-    lengths, mask = out.frame_lengths.tolist(), out.frame_mask if len(seeds) > 1 else None  # alone, nothing is padded
-    z_T, denoise = draw_noise(seeds, lengths, LATENT_CHANNELS).to(self.device), self._denoise(out, d, mask)
-    z = sample(denoise, z_T, self.schedule, d.target, d.n_steps, d.sampler, d.guidance, callback=callback,
-               start=d.start, mask=mask, seeds=seeds)
+def walk(self: Voice, out: EncoderOutput,
+         seeds: list,                               # one a sentence
+         diffusion: DiffusionConfig | None = None,  # sampler, steps, guidance; None = the preset's
+         callback=None                              # see `reverse_diffusion.sample`
+         ) -> list:                                 # of [C, L], one a sentence
+    "Go from noise to what encoded sentences sound like, in white numbers."
+    d, lengths = diffusion or self.preset.diffusion, out.frame_lengths.tolist()
+    mask = out.frame_mask if len(seeds) > 1 else None  # alone, nothing is padded
+    z_T = draw_noise(seeds, lengths, out.prior.shape[1]).to(self.device)
+    z = sample(self.guided(out, d, mask), z_T, self.schedule, d.target, d.n_steps, d.sampler, d.guidance,
+               callback=callback, initial_noise=d.initial_noise, mask=mask, seeds=seeds)
     return [row[:, :n] for row, n in zip(z, lengths)]
 
 @patch
-def _denoise(self: LatentSpeech, out, d, mask=None):
-    "Return the denoiser under a condition, with all that stays the same from step to step computed in advance."
-    predict = precomputed(self.denoiser, self.schedule.times(d.n_steps))
-    known, unknown = self.denoiser.prepare(out.hidden), self.denoiser.prepare(None)
-    return lambda z, t, conditional=True, frames=(0, None): predict(z, t, known[..., slice(*frames)] if conditional
-                                                                    else unknown, mask)
+@torch.no_grad()
+def latents(self: Voice, sentences: list, seeds: list, speakers: list, durations: list | None = None,
+            pace: float = 1.0, diffusion: DiffusionConfig | None = None, callback=None  # as `encode` and `walk`
+            ) -> tuple:  # list of [C, L], list of [N] frames
+    "Turn phones into latents."
+    out = self.encode(sentences, speakers, durations, pace)
+    frames = [row[:len(p)].cpu() for row, p in zip(out.durations, sentences)]
+    return self.walk(out, seeds, diffusion, callback), frames
 
 # %% ../nbs/60_synthesis.ipynb #55ee24f4
 @patch
-def speak_phones(
-    self: LatentSpeech,
-    sentences: list,
-    seed: int = 0,
-    speaker: str | list | None = None,  # a name, or one a sentence; None = the first
-    durations: list | None = None,
-    pace: float = 1.0,
-    diffusion: DiffusionConfig | None = None,  # as `latents`
-    callback=None,  # called after each step with step=, z=, log_snr=, z_0=, sound= [B, T]
-) -> list:
-    "Say a list of `Phones`, and return a `Speech` for each."
+def speaker_number(self: Voice, speaker: str | None  # None = the first
+                   ) -> int:
+    "Return the number of a speaker; raises `VoiceError` with the names there are."
+    if speaker is None:
+        return 0
+    if speaker not in self.speakers:
+        raise VoiceError(f"no speaker {speaker!r}; there are: {', '.join(self.speakers)}")
+    return self.speakers.index(speaker)
+
+# %% ../nbs/60_synthesis.ipynb #dcae3474
+@patch
+def speak_phones(self: Voice,
+                 sentences: list,                           # of `Phones`
+                 seed: int = 0,
+                 speaker: str | list | None = None,         # a name, or one a sentence; None = the first
+                 durations: list | None = None, pace: float = 1.0,  # as `encode`
+                 diffusion: DiffusionConfig | None = None,  # as `walk`
+                 callback=None  # called after each step with step=, z=, log_snr=, z_0=, sound= [B, T]
+                 ) -> list:     # of `Speech`, one a sentence
+    "Say sentences together, each with the noise of `seed`; raises `VoiceError`."
     if not pace > 0:
         raise VoiceError(f"pace must be above 0, not {pace}")
-    numbers = [self._number(s) for s in (speaker if isinstance(speaker, list) else [speaker] * len(sentences))]
-    decode = torch.no_grad()(lambda z: self.autoencoder.decode(z)[:, 0].cpu())
+    names = speaker if isinstance(speaker, list) else [speaker] * len(sentences)
+    numbers = [self.speaker_number(name) for name in names]
+    @torch.no_grad()
+    def decode(z):
+        return self.autoencoder.decode(z)[:, 0].cpu()
     tell = callback and (lambda **now: callback(**now, sound=decode(now["z"])))
     z, frames = self.latents(sentences, [seed] * len(sentences), numbers, durations, pace, diffusion, tell)
-    return [Speech(decode(row[None])[0], row.cpu(), syllable_times(p, f), " ".join(p.pinyin), list(p.warnings))
+    rate = SAMPLE_RATE / self.autoencoder.hop
+    return [Speech(decode(row[None])[0], row.cpu(), syllable_times(p, f, rate), " ".join(p.pinyin), list(p.warnings))
             for row, p, f in zip(z, sentences, frames)]
 
-@patch
-def _number(self: LatentSpeech, speaker):
-    if speaker is not None and speaker not in self.speakers:
-        raise VoiceError(f"no speaker {speaker!r}; there are: {', '.join(self.speakers)}")
-    return self.speakers.index(speaker) if speaker is not None else 0
-
 # %% ../nbs/60_synthesis.ipynb #5ab7b1f7
-@patch
-def phones(self: LatentSpeech, text: str) -> Phones:
-    "Read `text` into phones that this voice has heard in training."
-    phones = front_end(text)
-    if set(phones.symbols) <= set(getattr(self, "card", {}).get("heard", SYMBOLS)):
-        return phones
-    simple = to_phones(simplify(_tokens(phones)))
-    simple.warnings = [*phones.warnings,
-                       f"said more simply, as this voice has not heard every sound: {' '.join(simple.pinyin)}"]
-    return simple
-
-def _tokens(phones) -> list:
+def tokens_of(phones) -> list:  # of `Phones`, or of an `Utterance`
     "Return syllables and pauses in order: what `to_phones` was given."
     said = iter(phones.pinyin)
     return [s if s in PAUSES else next(said) for s in phones.symbols if s not in INITIALS]
+
+@patch
+def phones(self: Voice, text: str) -> Phones:
+    "Read `text` into phones that this voice has heard in training."
+    phones = front_end(text)
+    if set(phones.symbols) <= set(self.card.get("heard", SYMBOLS)):
+        return phones
+    simple = to_phones(simplify(tokens_of(phones)))
+    simple.warnings = [*phones.warnings,
+                       f"said more simply, as this voice has not heard every sound: {' '.join(simple.pinyin)}"]
+    return simple
 
 # %% ../nbs/60_synthesis.ipynb #a5775383
 @dataclass(frozen=True)
@@ -244,10 +286,10 @@ class Plan:
 # %% ../nbs/60_synthesis.ipynb #3337cc7d
 @patch
 def edit(self: Plan, index: int,           # of the syllable; negative = from the end
-         tone: int | None = None,    # 1 to 4, 5 = neutral; None = as it is
-         stretch: float = 1.0        # 2 = twice as long
+         tone: int | None = None,          # 1 to 4, 5 = neutral; None = as it is
+         stretch: float = 1.0              # 2 = twice as long
          ) -> Plan:
-    "Return a plan with one syllable changed."
+    "Return a plan with one syllable changed; raises `VoiceError`."
     places = [(r, k) for r, (_, p, _) in enumerate(self.rows) for k in range(len(p.pinyin))]
     if not -len(places) <= index < len(places):
         raise VoiceError(f"no syllable {index}: the plan has {len(places)}, counted from 0")
@@ -257,27 +299,26 @@ def edit(self: Plan, index: int,           # of the syllable; negative = from th
     text, p, x = self.rows[r]
     mine = torch.tensor(p.syllable) == k
     if tone:
-        p = replace(p, pinyin=[s[:-1] + str(tone) if i == k else s for i, s in enumerate(p.pinyin)],
-                    tones=[tone if m and t else t for t, m in zip(p.tones, mine.tolist())])
+        p = _with_tone(p, k, tone)
     if stretch != 1:
         x = torch.where(mine, (stretch * x.expm1()).log1p(), x)
     return replace(self, rows=[*self.rows[:r], (text, p, x), *self.rows[r + 1:]])
 
+def _with_tone(p, k, tone):  # the phones, their syllable k with another tone
+    return replace(p, pinyin=[s[:-1] + str(tone) if i == k else s for i, s in enumerate(p.pinyin)],
+                   tones=[tone if i == k and t else t for t, i in zip(p.tones, p.syllable)])
+
 # %% ../nbs/60_synthesis.ipynb #cd7d3a23
-@patch
-@torch.no_grad()
-def plan(self: LatentSpeech, text: str,
-         speaker: str | None = None  # one of `speakers`; None = the first
-         ) -> Plan:
-    "Read a text and decide how long each phone lasts; raises `TextError` for text that cannot be said."
-    def lasting(phones):
-        known = self.encode([phones], [self._number(speaker)])
-        return known.log_durations[0].cpu()
-    return Plan(text, [(s, p, lasting(p)) for s, p, _ in self._rows(text)], speaker)
+def whole_frames(log_durations: Tensor,  # [N], log(1 + frames)
+                 pace: float = 1.0       # 2 = twice as fast
+                 ) -> Tensor:            # [N] long
+    "Turn the durations of one sentence into whole frames."
+    return round_durations(log_durations[None], torch.ones(1, len(log_durations), dtype=torch.bool), pace)[0]
 
 @patch
-def _rows(self: LatentSpeech, text):
-    "Yield (sentence, phones, log(1 + frames) or None) of a text or a plan, a sentence at a time."
+def read(self: LatentSpeech, text  # a string, or a `Plan`
+         ):                        # yields (sentence, `Phones`, [N] log(1 + frames), or None for a string)
+    "Read a sentence at a time; raises `TextError` for text that cannot be said."
     if isinstance(text, Plan):
         yield from text.rows
         return
@@ -286,22 +327,28 @@ def _rows(self: LatentSpeech, text):
     for sentence in split_sentences(text):
         yield sentence, self.phones(sentence), None
 
-def _whole(x, pace):  # log(1 + frames) -> whole frames
-    return round_durations(x[None], torch.ones(1, len(x), dtype=torch.bool), pace)[0]
+# %% ../nbs/60_synthesis.ipynb #fdbdad20
+@patch
+@torch.no_grad()
+def plan(self: LatentSpeech, text: str,
+         speaker: str | None = None  # one of `speakers`; None = the first
+         ) -> Plan:
+    "Read a text and decide how long each phone lasts; raises `TextError` for text that cannot be said."
+    def lasting(phones):
+        return self.encode([phones], [self.speaker_number(speaker)]).log_durations[0].cpu()
+    return Plan(text, [(sentence, p, lasting(p)) for sentence, p, _ in self.read(text)], speaker)
 
 # %% ../nbs/60_synthesis.ipynb #ddad2d22
 def joined(pieces: list, text: str = "") -> Speech:
     "Put pieces of speech one after another."
-    starts = [0.0]
-    for p in pieces:
-        starts.append(starts[-1] + p.seconds)
+    starts = accumulate((p.seconds for p in pieces), initial=0.0)
     times = [(s, a + t, b + t) for p, t in zip(pieces, starts) for s, a, b in p.syllables]
     return Speech(torch.cat([p.audio for p in pieces]), torch.cat([p.latents for p in pieces], 1), times, text,
                   [w for p in pieces for w in p.warnings])
 
 # %% ../nbs/60_synthesis.ipynb #6c573cdd
 @patch
-def diffusion(self: LatentSpeech, n_steps: int | None = None, guidance: float | None = None,
+def diffusion(self: Voice, n_steps: int | None = None, guidance: float | None = None,
               sampler: str | None = None) -> DiffusionConfig:
     "Return the preset's diffusion with what was given in place; raises `VoiceError`."
     given = {k: v for k, v in dict(n_steps=n_steps, guidance=guidance, sampler=sampler).items() if v is not None}
@@ -310,6 +357,19 @@ def diffusion(self: LatentSpeech, n_steps: int | None = None, guidance: float | 
     return replace(self.preset.diffusion, **given)
 
 # %% ../nbs/60_synthesis.ipynb #abf10aff
+@patch
+def _say(self: LatentSpeech, rows, seed, pace, diffusion, callback, size):
+    "Say rows (number of the text, speaker, sentence, phones, log durations) in batches of like length."
+    said, order = [None] * len(rows), sorted(range(len(rows)), key=lambda k: len(rows[k][3]))
+    for some in (order[k:k + size] for k in range(0, len(order), size)):
+        _, who, sentences, phones, frames = zip(*(rows[k] for k in some))
+        durations = None if frames[0] is None else [whole_frames(x, pace) for x in frames]
+        pieces = self.speak_phones(list(phones), seed, list(who), durations, pace, diffusion, callback)
+        for k, sentence, piece in zip(some, sentences, pieces):
+            piece.text, said[k] = sentence, piece
+    return said
+
+# %% ../nbs/60_synthesis.ipynb #83c23e2a
 @patch
 def speak_batch(self: LatentSpeech,
                 texts: list,                    # of strings, or of `Plan`s
@@ -324,18 +384,10 @@ def speak_batch(self: LatentSpeech,
     "Say many texts, sentences of like length together; raises `TextError` for text that cannot be said."
     if any(isinstance(t, Plan) for t in texts):
         texts = [t if isinstance(t, Plan) else self.plan(t, speaker) for t in texts]
-    rows = [(i, speaker or getattr(t, "speaker", None), *row) for i, t in enumerate(texts) for row in self._rows(t)]
-    order, diffusion, said = sorted(range(len(rows)),
-                                    key=lambda k: len(rows[k][3])), self.diffusion(n_steps, guidance, sampler), {}
-    for some in (order[k:k + size] for k in range(0, len(order), size)):
-        _, who, sentences, phones, frames = zip(*(rows[k] for k in some))
-        durations = [_whole(x, pace) for x in frames] if frames[0] is not None else None
-        for k, sentence, piece in zip(some, sentences,
-                                      self.speak_phones(list(phones), seed, list(who), durations, pace, diffusion,
-                                                        callback)):
-            piece.text, said[k] = sentence, piece
-    return [joined([said[k] for k, row in enumerate(rows) if row[0] == i], getattr(t, "text", t)) for i,
-            t in enumerate(texts)]
+    rows = [(i, speaker or getattr(t, "speaker", None), *row) for i, t in enumerate(texts) for row in self.read(t)]
+    said = self._say(rows, seed, pace, self.diffusion(n_steps, guidance, sampler), callback, size)
+    return [joined([piece for piece, row in zip(said, rows) if row[0] == i], getattr(t, "text", t))
+            for i, t in enumerate(texts)]
 
 # %% ../nbs/60_synthesis.ipynb #fbc77a98
 @patch
@@ -346,9 +398,8 @@ def speak(self: LatentSpeech, text: str, n_steps: int | None = None, seed: int =
 
 # %% ../nbs/60_synthesis.ipynb #e98cf642
 @patch(as_prop=True)
-def receptive_field(
-    self: LatentSpeech,
-) -> tuple:  # latent frames to either side that matter: to the denoiser in one step, to the decoder
+def receptive_field(self: LatentSpeech
+                    ) -> tuple:  # latent frames to either side that matter: to the denoiser in one step, to the decoder
     "Return how far the two networks look."
     return sum(layer.look.dilation[0] for layer in self.denoiser.layers), self.autoencoder.context
 
@@ -367,34 +418,33 @@ def piece_ends(frames: int,  # of a sentence
 @patch
 def _pieces(self: LatentSpeech, out, d, seed, first):
     "Yield (first frame, last frame, sound, latents) of a sentence from left to right."
-    frames, (denoiser_sight, receptive_field), z = int(out.frame_lengths), self.receptive_field, out.prior[..., :0]
+    frames, (denoiser_sees, decoder_sees) = int(out.frame_lengths), self.receptive_field
     z_T, ends = draw_noise([seed], [frames], LATENT_CHANNELS).to(self.device), piece_ends(frames, first)
-    latents = stream_latents(self._denoise(out, d), z_T, self.schedule, [b + receptive_field for b in ends],
-                             denoiser_sight,
-                             d.target, d.n_steps, d.sampler,
-                             d.guidance, start=d.start, seeds=[seed])
+    latents = stream_latents(self.guided(out, d), z_T, self.schedule, [b + decoder_sees for b in ends],
+                             denoiser_sees, [seed], target=d.target, n_steps=d.n_steps, sampler=d.sampler,
+                             guidance=d.guidance, initial_noise=d.initial_noise)
+    z = z_T[..., :0]
     for a, b, more in zip([0, *ends], ends, latents):
-        z, left = torch.cat([z, more], -1), max(0, a - receptive_field)
-        sound = self.autoencoder.decode(z[..., left:b + receptive_field])[0, 0, (a - left) * FRAME:(b - left) * FRAME]
+        z, left = torch.cat([z, more], -1), max(0, a - decoder_sees)
+        sound = self.autoencoder.decode(z[..., left:b + decoder_sees])[0, 0, (a - left) * FRAME:(b - left) * FRAME]
         yield a, b, sound.cpu(), z[0, :, a:b].cpu()
 
 # %% ../nbs/60_synthesis.ipynb #00d66f14
 @patch
 @torch.no_grad()
 def stream(self: LatentSpeech, text: str, n_steps: int | None = None, seed: int = 0, speaker: str | None = None,
-           pace: float = 1.0,
-           guidance: float | None = None, sampler: str | None = None,  # all as for `speak`
+           pace: float = 1.0, guidance: float | None = None, sampler: str | None = None,  # all as for `speak`
            seconds: float = 0.4  # of the first piece of a sentence; math.inf = whole sentences
-           ):
+           ):                    # yields `Speech`
     "Yield pieces of `Speech`, each as soon as it is known; joined, they are what `speak` returns."
-    d, who, first = self.diffusion(n_steps, guidance,
-                                   sampler), speaker or getattr(text, "speaker", None), min(seconds, 1e6) * FRAME_RATE
     if not (pace > 0 and seconds > 0):
         raise VoiceError(f"pace and seconds must be above 0, not {pace} and {seconds}")
-    for sentence, phones, x in self._rows(text):
-        out = self.encode([phones], [self._number(who)], None if x is None else [_whole(x, pace)], pace)
+    d, first = self.diffusion(n_steps, guidance, sampler), math.ceil(min(seconds, 1e6) * FRAME_RATE)
+    who = self.speaker_number(speaker or getattr(text, "speaker", None))
+    for sentence, phones, x in self.read(text):
+        out = self.encode([phones], [who], None if x is None else [whole_frames(x, pace)], pace)
         times = syllable_times(phones, out.durations[0].cpu())
-        for a, b, sound, z in self._pieces(out, d, seed, math.ceil(first)):
+        for a, b, sound, z in self._pieces(out, d, seed, first):
             mine = [(p, s - a / FRAME_RATE, e - a / FRAME_RATE) for p, s, e in times if a <= round(s * FRAME_RATE) < b]
             yield Speech(sound, z, mine, *((sentence, list(phones.warnings)) if a == 0 else ()))
 
@@ -416,10 +466,13 @@ def speak_to(self: LatentSpeech,
         with soundfile.SoundFile(draft, "w", SAMPLE_RATE, 1) as file:
             for piece in self.stream(text, seconds=math.inf, **how):
                 file.write(piece.audio.numpy())
-                told["syllables"] += [(p, a + told["seconds"], b + told["seconds"]) for p, a, b in piece.syllables]
-                told["warnings"] += piece.warnings
-                told["seconds"] += piece.seconds
+                _note(told, piece)
         os.replace(draft, path)  # nobody ever sees half of it
     finally:
         draft.unlink(missing_ok=True)
     return told
+
+def _note(told, piece):  # what was said, and when
+    told["syllables"] += [(p, a + told["seconds"], b + told["seconds"]) for p, a, b in piece.syllables]
+    told["warnings"] += piece.warnings
+    told["seconds"] += piece.seconds

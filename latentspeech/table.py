@@ -38,13 +38,15 @@ def measured(row: str, metric: str,
              seed: int = 0    # of the bootstrap
              ) -> Row:
     "Make a table row with its interval; an infinite value, a failed output, makes the whole row infinite."
-    if isinstance(values, Rate):   # no right syllable has no tone to get wrong
-        figures = (None, values.n, None,
-                   None) if math.isnan(values) else (values.value, values.n, *bootstrap_interval(values, seed=seed))
-        return Row(row, metric, *figures, role, unit or "%")
+    if isinstance(values, Rate):
+        if math.isnan(values):   # no right syllable has no tone to get wrong
+            return Row(row, metric, None, values.n, None, None, role, unit or "%")
+        return Row(row, metric, values.value, values.n, *bootstrap_interval(values, seed=seed), role, unit or "%")
     good = [float(v) for v in values if v is not None and not math.isnan(v)]
-    mean, interval = (float(np.mean(good)), bootstrap_interval(good, seed=seed)) if good else (None, (None, None))
-    return Row(row, metric, mean, len(values), *interval, role, unit, len(values) - len(good))
+    failed = len(values) - len(good)
+    if not good:
+        return Row(row, metric, None, len(values), None, None, role, unit, failed)
+    return Row(row, metric, float(np.mean(good)), len(values), *bootstrap_interval(good, seed=seed), role, unit, failed)
 
 # %% ../nbs/52_table.ipynb #b5fe71c9
 def check_ordering(rows: Sequence[Row]  # `role` says which is which; lower is better in every metric that has roles
@@ -81,18 +83,21 @@ def _grid(rows):
     found = {(row.row, row.metric): row for row in rows}
     return [["", *metrics]] + [[name, *(_cell(found.get((name, metric))) for metric in metrics)] for name in names]
 
+# %% ../nbs/52_table.ipynb #9102a804
 def _markdown(rows, said, about):
     header, *lines = [f"| {' | '.join(cells)} |" for cells in _grid(rows)]
     yield from (header, "|" + "---|" * (header.count("|") - 1), *lines, "")
     yield from (f"**{line}**  " for line in said)
     yield from (f"{key}: {value}  " for key, value in about.items())
 
+def _tag(name, cells):
+    return "".join(f"<{name}>{html.escape(str(cell))}</{name}>" for cell in cells)
+
 def _html(rows, said, about):
-    tag = lambda name, cells: "".join(f"<{name}>{html.escape(str(cell))}</{name}>" for cell in cells)
     header, *lines = _grid(rows)
-    yield f"<table><thead><tr>{tag('th', header)}</tr></thead><tbody>"
-    yield from (f"<tr>{tag('th', line[:1])}{tag('td', line[1:])}</tr>" for line in lines)
-    yield "</tbody></table>" + tag("strong", said) + tag("p", (f"{key}: {value}" for key, value in about.items()))
+    yield f"<table><thead><tr>{_tag('th', header)}</tr></thead><tbody>"
+    yield from (f"<tr>{_tag('th', line[:1])}{_tag('td', line[1:])}</tr>" for line in lines)
+    yield "</tbody></table>" + _tag("strong", said) + _tag("p", (f"{key}: {value}" for key, value in about.items()))
 
 # %% ../nbs/52_table.ipynb #96e98a38
 @dataclass
@@ -122,9 +127,13 @@ class ResultsTable:
         return text
 
     def to_markdown(self) -> str:
+        "Return the table as Markdown, what it says of itself below it."
         return "\n".join(_markdown(*self.shown(), self.about))
+
     def to_html(self) -> str:
+        "Return the table as HTML, everything escaped."
         return "\n".join(_html(*self.shown(), self.about))
+
     _repr_markdown_ = to_markdown
 
 # %% ../nbs/52_table.ipynb #3e351259

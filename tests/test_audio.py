@@ -128,7 +128,8 @@ def test_save_clips_a_small_overshoot(tmp_path):
 
 @pytest.mark.parametrize("rate, into", [(44_100, 48_000), (22_050, 48_000), (48_000, 16_000), (24_000, 48_000)])
 def test_resampling_keeps_a_tone(rate, into):
-    tone = lambda r: torch.sin(2 * torch.pi * 997 * torch.arange(r).double() / r)
+    def tone(r):
+        return torch.sin(2 * torch.pi * 997 * torch.arange(r).double() / r)
     ours, ideal = A.resample(tone(rate), rate, into), tone(into)
     assert len(ours) == into and A.signal_to_noise(ideal[into // 4:-into // 4], ours[into // 4:-into // 4]) > 80
 

@@ -1,4 +1,4 @@
-"""What a lesson cell can't show of the baselines: oracles, exact resume, refused weights, the same voice through another class, the recorded table."""
+"""What a lesson cell can't show of the baselines: oracles, exact resume, refused weights, the recorded table."""
 import os, signal, subprocess, sys
 from dataclasses import replace
 from pathlib import Path
@@ -10,16 +10,15 @@ import torchaudio
 from latentspeech.audio import level, vowel
 from latentspeech.weights import PretrainedError, load_weights
 from latentspeech.baselines import (BASELINES, BandRepresentation, BaselineError, BaselineTask, MeanPredictor,
-                                    MelRepresentation, MelVocoder, Voice,
-                                    baseline_example,
-                                    baseline_preset, cost, griffin_lim, load_vocoder, train_baseline, untrained,
+                                    MelRepresentation, MelVocoder, baseline_example, baseline_preset, cost,
+                                    griffin_lim, load_baseline, load_vocoder, train_baseline, untrained,
                                     vocoder_config)
 from latentspeech.config import PRESETS
 from latentspeech.corpora import frame_durations, make_embedded_corpus
 from latentspeech.judge import Judge
 from latentspeech.losses import FLOOR
 from latentspeech.metrics import syllable_error_rate
-from latentspeech.synthesis import LatentSpeech
+from latentspeech.synthesis import LatentSpeech, Representation, Voice
 from latentspeech.table import recorded
 from latentspeech.tasks import fit_latent_statistics
 from latentspeech.text import Phones, front_end
@@ -155,7 +154,7 @@ def test_every_baseline_is_stored_and_speaks(corpus, made):
         assert {"sha256", "config", "corpus", "licence", "steps", "seed", "training_seconds", "machine"} <= card.keys()
         if name == "mel_vocoder":
             continue
-        voice = Voice.from_pretrained(name, made / name)
+        voice = load_baseline(name, made / name)
         said = voice.speak_phones([phones(u)], 0, u.speaker, [known])[0]
         assert len(said.audio) == 1024 * int(known.sum()) and torch.isfinite(said.audio).all()
         free = voice.speak_phones([front_end("天气很好"), front_end("好")], 0, "male")
@@ -166,14 +165,31 @@ def test_every_baseline_is_stored_and_speaks(corpus, made):
 
 def test_a_stored_voice_is_the_trained_one(corpus, tmp_path):
     task = train_baseline("mel_diffusion", TINY, corpus, tmp_path, steps=3, device="cpu", progress=False).task.eval()
-    own, loaded = Voice(task.preset, task.representation, task.encoder, task.denoiser,
-                        corpus.speakers), Voice.from_pretrained("mel_diffusion", tmp_path)
+    own = Voice(task.preset, task.representation, task.encoder, task.denoiser, corpus.speakers)
+    loaded = load_baseline("mel_diffusion", tmp_path)
     a, b = (voice.speak_phones([front_end("你好")], 3)[0].latents for voice in (own, loaded))
     torch.testing.assert_close(a, b, atol=2e-2, rtol=1e-2)   # stored in half precision
 
 
+def test_whatever_decodes_is_a_representation(corpus):
+    u = corpus.split("train")[0]
+    for made in (MelRepresentation(), BandRepresentation(), untrained("latentspeech", TINY).autoencoder,
+                 MelVocoder(vocoder_config(TINY.autoencoder))):
+        assert isinstance(made, Representation)
+        white = made.encode(corpus.audio(u)[None, None])
+        assert made.decode(white).shape == (1, 1, made.hop * white.shape[2])
+
+
+def test_syllables_lie_where_their_sound_is(made):
+    """Durations are counted in the representation's own frames; the times of syllables are seconds for all."""
+    for name in ("band_diffusion", "stylespeech"):
+        speech, = load_baseline(name, made / name).speak_phones([front_end("今天天气很好")], 1, "male")
+        ends = [b for _, _, b in speech.syllables]
+        assert len(ends) == 6 and 0.3 * speech.seconds < ends[-1] <= speech.seconds + 1e-3
+
+
 def test_a_batch_says_what_each_says_alone(made):
-    voice = Voice.from_pretrained("band_diffusion", made / "band_diffusion")
+    voice = load_baseline("band_diffusion", made / "band_diffusion")
     sentences = [front_end("好"), front_end("今天天气很好")]
     for p, together in zip(sentences, voice.speak_phones(sentences, 5)):
         torch.testing.assert_close(together.latents, voice.speak_phones([p], 5)[0].latents, atol=1e-3, rtol=1e-3)
@@ -219,7 +235,7 @@ def test_with_an_autoencoder_it_is_latentspeech():
     for a, b in zip(tts.speak_phones(sentences, 3, "male"), voice.speak_phones(sentences, 3, "male")):
         torch.testing.assert_close(a.latents, b.latents, atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(a.audio, b.audio, atol=1e-5, rtol=1e-5)
-    mine, theirs = cost(voice, 2), cost(tts, 2)      # LatentSpeech also prepares for guidance
+    mine, theirs = cost(voice, 2), cost(tts, 2)      # LatentSpeech embeds the time of the end, too
     assert mine["macs"] <= theirs.pop("macs") < 1.01 * mine.pop("macs") and mine == theirs
 
 
@@ -266,7 +282,7 @@ def test_the_table_of_a_person_s_words_has_every_row():
 
 @pytest.mark.skipif(not RECORDINGS.exists(), reason="the recordings are not part of this repository")
 def test_a_person_s_words_are_heard_as_recorded(tmp_path):
-    """Rows that need no training, made again from the recordings themselves for two of the words, agree with the record word by word."""
+    """Rows that need no training, made again from two of the recordings, agree with the record word by word."""
     command = [sys.executable, "tools/baselines.py", "--corpus", str(RECORDINGS), "--speakers", "tan", "--split",
                "test", "--weights", "base", "--limit", "2",
                "--n-distance", "0", "--folder", str(tmp_path), "--parts"]
@@ -275,15 +291,21 @@ def test_a_person_s_words_are_heard_as_recorded(tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     here, there = recorded(tmp_path / "table.json"), recorded(PEOPLE)
     assert here["judge_sha256"] == there["judge_sha256"] and here["shipped_sha256"] == there["shipped_sha256"]
-    errors = lambda table, row: next(r["errors"] for r in table["rows"] if r["row"] == row
-                                     and r["metric"] == "SER (in-house)").split()
+
+    def errors(table, row):
+        return next(r["errors"] for r in table["rows"]
+                    if r["row"] == row and r["metric"] == "SER (in-house)").split()
+
     for row in ("natural", "latents, as shipped", "LatentSpeech, as shipped"):
         kept = errors(there, row)
         assert errors(here, row) == [kept[0], kept[len(kept) // 2]], row       # every 150th word of 300, every second
 
 
 def test_sentences_are_taken_from_everywhere(corpus):
-    names = lambda some: [u.id for u in some]
+
+    def names(some):
+        return [u.id for u in some]
+
     valid = corpus.split("valid")
     assert names(tool.spread(valid[::-1], len(valid))) == names(tool.spread(valid, 100)) == sorted(names(valid))
     assert names(tool.spread(valid, 2)) == [sorted(names(valid))[i] for i in (0, len(valid) // 2)]

@@ -110,7 +110,10 @@ def test_receptive_field():
 
 
 def test_parameter_counts():
-    count = lambda n: sum(p.numel() for p in Denoiser(preset(n).denoiser, preset(n).encoder.width).parameters()) / 1e6
+
+    def count(n):
+        return sum(p.numel() for p in Denoiser(preset(n).denoiser, preset(n).encoder.width).parameters()) / 1e6
+
     assert abs(count("paper") - 16.7) < .05 and count("base") <= 8
 
 

@@ -178,7 +178,7 @@ def test_lessons_bring_a_single_step_nearer_to_the_teacher(teacher, corpus):
 
 
 @pytest.mark.parametrize("diffusion", (dict(schedule="linear", n_train_steps=50, target="epsilon"),
-                                       dict(start="uniform")))
+                                       dict(initial_noise="uniform")))
 def test_a_sampler_that_starts_from_something_else_is_refused(teacher, corpus, diffusion):
     with pytest.raises(TrainingError, match="pure Gaussian noise"):
         task_of(teacher, corpus, **diffusion)

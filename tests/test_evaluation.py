@@ -1,13 +1,15 @@
-"""The rows of the results table: in order, made once where no seed changes them, and believed only beside their controls."""
+"""The rows of the results table: made once where no seed changes them, and believed only beside their controls."""
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from latentspeech.config import PRESETS
 from latentspeech.corpora import make_embedded_corpus
-from latentspeech.evaluation import bounds, evaluate, renditions, utterance_phones
+from latentspeech.evaluation import bounds, evaluate, noise_control, other_texts, renditions, say, utterance_phones
 from latentspeech.judge import Judge
+from latentspeech.listening import bad_control
 from latentspeech.metrics import syllable_error_rate, tone_error_rate
 from latentspeech.synthesis import LatentSpeech
 
@@ -62,8 +64,33 @@ def test_rows_that_no_seed_changes_are_made_once(tts, corpus, monkeypatch):
     assert len(calls) == 2
 
 
+def test_a_control_is_the_same_sound_wherever_it_is_made(corpus):
+    """White noise as loud as the speech, a seed for each sound: that of the listening test, in the table too."""
+    sounds = [corpus.audio(u) for u in corpus.split("test")[:2]]
+    for k, (a, noisy) in enumerate(zip(sounds, noise_control(sounds, 3))):
+        assert torch.equal(noisy, bad_control(a, 3 + k))
+        assert torch.equal(noisy, bounds(sounds, 3)["control: 0 dB noise"][k])
+        hiss = (noisy - a)[None, :len(a) // 2 * 2]
+        low, high = torch.fft.rfft(hiss).abs().square().chunk(2, 1)
+        assert hiss.std() == pytest.approx(a.std().item(), rel=0.05) and 0.9 < low.mean() / high.mean() < 1.1
+
+
+@pytest.mark.parametrize("texts", (["a", "b"], ["a", "a", "b", "c"], ["a", "a", "b"], ["a", "b", "a", "a"]))
+def test_nobody_is_given_their_own_words(texts):
+    utterances = [SimpleNamespace(text=t) for t in texts]
+    assert all(a != b for a, b in zip(texts, other_texts(texts, utterances)))
+    assert other_texts(["x"], utterances[:1]) == ["x"]
+
+
+def test_say_keeps_the_order_and_the_speakers(tts, corpus):
+    some = corpus.split("test")[:5]
+    for sound, u in zip(say(tts, some, seed=2, size=2), some):
+        alone, = tts.speak_phones([utterance_phones(u)], 2, u.speaker)
+        torch.testing.assert_close(sound, alone.audio, atol=1e-4, rtol=0)
+
+
 def test_bounds_lie_where_they_should(corpus):
-    """A copy that went to 16 kHz is heard as well as its original; noise hides syllables; a flat melody hides tones and leaves syllables alone."""
+    """A copy that went to 16 kHz is heard as its original; noise hides syllables; a flat melody hides tones alone."""
     test, judge = corpus.split("test"), Judge.from_pretrained("mini")
     sounds, said = [corpus.audio(u) for u in test], [u.pinyin for u in test]
     heard = {row: judge.transcribe_batch(some) for row, some in bounds(sounds).items()}

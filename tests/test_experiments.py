@@ -1,5 +1,5 @@
 "Experiments whose records are committed: rows of each are made again, at small scale and from the experiment's own code."
-import json, sys, time
+import json, shlex, time
 from pathlib import Path
 from statistics import median
 import matplotlib, nbformat, pytest, torch
@@ -9,7 +9,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tools"))
 from latentspeech.weights import load_weights
 from latentspeech.config import preset
-from latentspeech.corpora import make_embedded_corpus, speak_espeak
+from latentspeech.corpora import make_embedded_corpus
+from latentspeech.espeak import speak_espeak
+from latentspeech.experiments.harness import EXPERIMENTS, build_experiment_parser, command, experiments, find_experiment, main
 from latentspeech.synthesis import LatentSpeech
 from latentspeech.table import recorded
 
@@ -109,3 +111,45 @@ def test_records_that_keep_sentences_add_up():
                 sum(errors) / sum(totals) == pytest.approx(row["value"], rel=1e-3, abs=1e-6)
                 and len(errors) == len(totals) == row["n"]
             ), (path.name, row["row"])
+
+
+def words_of(command):
+    "Split a command into words, without what is set for it in the environment."
+    words = shlex.split(command)
+    while words and "=" in words[0]:
+        words.pop(0)
+    return words
+
+
+RECORDS = sorted((ROOT / "data/results").glob("*.json"))
+
+
+@pytest.mark.parametrize("path", RECORDS, ids=lambda p: p.stem)
+def test_the_command_of_a_record_runs_today(path):
+    """Its words are read by the very parser that would run them; nothing is run."""
+    kept = json.loads(path.read_text("utf8"))
+    words = words_of(kept.get("command") or ("make demo" if path.stem.startswith("demo") else ""))
+    if words[:2] == ["latentspeech", "experiment"]:
+        experiment = find_experiment(words[2])
+        options = vars(build_experiment_parser(experiment).parse_args(words[3:]))
+        asked = {k: v for k, v in options.items() if k not in ("function", "json")}
+        again = vars(build_experiment_parser(experiment).parse_args(words_of(command(experiment, asked))[3:]))
+        assert again == options and options["function"] is experiment
+    elif words[:2] == ["python", "tests/run_notebooks.py"]:
+        assert words[-1].startswith("nbs/") and (ROOT / words[-1]).is_file()
+    else:
+        assert words == ["make", "demo"], f"{path.name} does not say what makes it: {words}"
+
+
+def test_every_experiment_is_a_function_with_help(capsys):
+    assert set(experiments()) == set(EXPERIMENTS)
+    for name in EXPERIMENTS:
+        with pytest.raises(SystemExit) as done:
+            main([name, "--help"])
+        assert done.value.code == 0 and f"latentspeech experiment {name}" in capsys.readouterr().out
+
+
+def test_an_experiment_that_is_not_there_is_refused(capsys):
+    with pytest.raises(SystemExit) as done:
+        main(["dowsing"])
+    assert done.value.code == 2 and "verdicts" in capsys.readouterr().err

@@ -5,17 +5,22 @@ import pytest
 import torch
 
 from latentspeech.forward_diffusion import (SCHEDULES, TARGETS, TIME_SAMPLERS, DiffusionError, Schedule, convert,
-                                            cosine_alpha_bar,
-                                            diffusion_loss, linear_alpha_bar, sample_times, target, to_noise, to_z0,
-                                            zero_terminal)
+                                            cosine_alpha_bar, diffusion_error, diffusion_loss, linear_alpha_bar,
+                                            masked_mean, sample_times, target, to_noise, to_z0, zero_terminal)
 
-seeded = lambda seed=0: torch.Generator().manual_seed(seed)
 double = dict(dtype=torch.float64)
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
 
 
 def test_tables_equal_diffusers():
     ddpm = pytest.importorskip("diffusers").DDPMScheduler
-    make = lambda n, **options: ddpm(num_train_timesteps=n, **options).alphas_cumprod.double()
+
+    def make(n, **options):
+        return ddpm(num_train_timesteps=n, **options).alphas_cumprod.double()
+
     torch.testing.assert_close(linear_alpha_bar(), make(50, beta_start=1e-4, beta_end=0.05), rtol=1e-5, atol=1e-7)
     torch.testing.assert_close(cosine_alpha_bar(100), make(100, beta_schedule="squaredcos_cap_v2"), rtol=1e-4,
                                atol=1e-7)
@@ -114,17 +119,19 @@ def test_time_samplers():
 def test_loss_of_the_best_denoiser_in_closed_form():
     schedule, z_0 = Schedule("cosine"), torch.randn(4000, 8, 4, generator=seeded())
     t = torch.linspace(0, 1, 2001, **double)
-    best = lambda z, t: schedule.alpha_sigma(t)[1][:, None, None] * z
-    loss = diffusion_loss(best, schedule, "epsilon", z_0, generator=seeded(1))
+    loss = diffusion_loss(lambda z, t: schedule.alpha_sigma(t)[1][:, None, None] * z, schedule, "epsilon", z_0,
+                          generator=seeded(1))
     assert abs(loss - (schedule.alpha_sigma(t)[0] ** 2).mean()) < 0.01
 
 
 def test_loss_masks_repeats_and_differentiates():
     z_0, mask = torch.randn(6, 16, 9), (torch.arange(9) < torch.arange(4, 10)[:, None])[:, None].float()
     weight = torch.ones(1, requires_grad=True)
-    loss = lambda rubbish, seed=0: diffusion_loss(lambda z, t: weight * z + rubbish * (1 - mask), Schedule("flow"),
-                                                  "velocity", z_0, mask,
-                                                  seeded(seed), "logit_normal")
+
+    def loss(rubbish, seed=0):
+        return diffusion_loss(lambda z, t: weight * z + rubbish * (1 - mask), Schedule("flow"), "velocity", z_0, mask,
+                              seeded(seed), "logit_normal")
+
     assert torch.equal(loss(0.), loss(1e3))
     assert torch.equal(loss(0.), loss(0.))
     assert not torch.equal(loss(0.), loss(0., 1))
@@ -132,6 +139,21 @@ def test_loss_masks_repeats_and_differentiates():
     assert weight.grad.abs() > 0
     shorter = diffusion_loss(lambda z, t: z, Schedule("flow"), "velocity", z_0, mask.bool(), seeded(), "logit_normal")
     assert torch.equal(shorter, loss(0.))
+
+
+def test_every_example_counts_the_same_however_long():
+    """The loss of a batch is the mean of the losses of its examples, each said alone."""
+    z_0, noise, guess, t = (*torch.randn(3, 4, 16, 20), torch.rand(4))
+    lengths, schedule = [20, 3, 11, 1], Schedule("cosine")
+    mask = (torch.arange(20) < torch.tensor(lengths)[:, None])[:, None]
+    for kind in TARGETS:
+        whole = diffusion_error(guess, z_0, noise, t, schedule, kind, mask)
+        each = [diffusion_error(guess[i:i + 1, :, :n], z_0[i:i + 1, :, :n], noise[i:i + 1, :, :n], t[i:i + 1], schedule,
+                                kind) for i, n in enumerate(lengths)]
+        torch.testing.assert_close(whole, torch.stack(each).mean())
+    error = (guess - z_0).square()
+    assert torch.equal(masked_mean(error, mask), masked_mean(error, mask.float()))
+    assert not torch.allclose(masked_mean(error, mask), (error * mask).sum() / (16 * mask.sum()))
 
 
 def test_unknown_names_say_what_there_is():

@@ -11,10 +11,9 @@ import torch
 from latentspeech.config import FRAME, FRAME_RATE, DenoiserConfig, preset
 from latentspeech.denoiser import Denoiser
 from latentspeech.forward_diffusion import Schedule
-from latentspeech.gpu_sampling import (GraphSampler, bucket_frames, count_work, export_onnx, precomputed, low_precision,
-                                       parity, random_inputs,
-                                       random_system, sample_onnx)
-from latentspeech.reverse_diffusion import SAMPLERS, sample
+from latentspeech.gpu_sampling import (GraphSampler, bucket_frames, count_work, export_onnx, low_precision, parity,
+                                       random_inputs, random_system, sample_onnx)
+from latentspeech.reverse_diffusion import SAMPLERS, GuidedDenoiser, sample
 from latentspeech.files import MissingExtra
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -47,24 +46,25 @@ def test_equals_the_plain_loop(sampler, guidance):
 @pytest.mark.parametrize("config", (preset("tiny").denoiser,
                                     DenoiserConfig(layers=5, width=16, dilation_cycle=3, step_width=16,
                                                    condition="bottleneck")))
-def test_hoisted_predicts_what_the_denoiser_predicts(config):
+def test_what_is_prepared_predicts_what_the_denoiser_predicts(config):
     """With and without mask and text, at every time of two schedules, for the usual network and the paper's."""
     torch.manual_seed(0)
     denoiser = Denoiser(config, 24).eval()
     torch.nn.init.normal_(denoiser.leave[-1].weight)
     hidden, z, mask = random_inputs(denoiser, [30, 17])
     for times in (Schedule("flow").times(8), Schedule("linear", 50).times(50)):
-        predict = precomputed(denoiser, times)
+        table = denoiser.time_table(times)
         for t in times[:: len(times) // 4].tolist():
             t = torch.full((2,), t)
             with torch.no_grad():
-                for text in (hidden, None):
-                    for real in (mask, None):
-                        torch.testing.assert_close(predict(z, t, denoiser.prepare(text), real),
+                for real in (mask, None):
+                    guided = GuidedDenoiser(denoiser, hidden, real, table)
+                    for text in (hidden, None):
+                        torch.testing.assert_close(guided(z, t, conditional=text is not None),
                                                    denoiser(z, t, text, real), rtol=1e-5, atol=1e-5)
-    prepared, t = denoiser.prepare(hidden), torch.ones(2)
-    assert count_work(lambda: predict(z, t, prepared,
-                                      mask))[0] < count_work(lambda: denoiser(z, t, mask=mask, prepared=prepared))[0]
+    quick, plain = GuidedDenoiser(denoiser, hidden, mask, table), GuidedDenoiser(denoiser, hidden, mask)
+    t = torch.ones(2)
+    assert count_work(lambda: quick(z, t))[0] < count_work(lambda: plain(z, t))[0]
 
 
 def test_onnx_says_what_the_networks_say(tmp_path):
@@ -117,11 +117,13 @@ SCRIPT = """
 import sys
 class Missing:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("fastcore", "soundfile", "pypinyin", "espeakng_loader", "torchaudio", "matplotlib", "IPython"):
+        if name.split(".")[0] in ("fastcore", "soundfile", "pypinyin", "espeakng_loader", "torchaudio", "matplotlib",
+                                  "IPython"):
             raise ImportError(f"{name} is not on a bare GPU machine")
 sys.meta_path.insert(0, Missing())
 code = open("tools/bench_gpu.py").read()
-code = code.replace("result = benchmark(", "import latentspeech.gpu_sampling as g; g.variants = lambda d: [('tiny', {}, {}, [1], True)]\\nresult = benchmark(")
+few = "import latentspeech.gpu_sampling as g; g.variants = lambda d: [('tiny', {}, {}, [1], True)]"
+code = code.replace("result = benchmark(", few + "\\nresult = benchmark(")
 sys.argv[1:] = ["--seconds", "1", "--repeats", "1", "--device", "cpu", "--out", sys.argv[1]]
 exec(compile(code, "tools/bench_gpu.py", "exec"), {"__name__": "__main__", "__file__": "tools/bench_gpu.py"})
 """

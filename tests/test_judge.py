@@ -158,7 +158,7 @@ def test_shipped_judge_hears_the_embedded_voice():
         judge = j.Judge.from_pretrained("mini")
     except PretrainedError as error:
         pytest.skip(str(error))
-    from latentspeech.corpora import speak_espeak
+    from latentspeech.espeak import speak_espeak
     said = "jin1 tian1 tian1 qi4 zhen1 bu2 cuo4".split()
     assert syllable_error_rate([said] * 2, [judge.transcribe(speak_espeak(said, voice)[0])
                                             for voice in ("female", "male")]) <= 0.15

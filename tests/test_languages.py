@@ -23,7 +23,8 @@ from languages import (
     withheld,
 )
 from latentspeech.autoencoder import Autoencoder
-from latentspeech.corpora import CorpusError, espeak, frame_durations
+from latentspeech.corpora import CorpusError, frame_durations
+from latentspeech.espeak import espeak
 from latentspeech.judge import JudgeConfig
 from latentspeech.table import FIELDS, recorded
 

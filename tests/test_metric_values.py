@@ -3,7 +3,7 @@ import importlib.util, json, math, sys, warnings
 from pathlib import Path
 import numpy as np, pytest
 from latentspeech import distances as d
-from latentspeech.corpora import speak_espeak
+from latentspeech.espeak import speak_espeak
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 import metric_values as tool

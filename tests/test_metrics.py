@@ -3,6 +3,7 @@ import json, math, pickle, sys
 import numpy as np
 import pytest
 import torch
+from latentspeech.files import MissingExtra
 from latentspeech import distances as d, metrics as m, table as t
 from latentspeech.audio import vowel
 
@@ -214,7 +215,7 @@ def test_pesq_and_stoi_only_for_aligned_pairs():
                                            ("pyworld", lambda a: d.f0_metrics(a, a))])
 def test_a_missing_extra_names_the_cure(monkeypatch, package, call):
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(d.MissingExtra, match=r"pip install latentspeech\[eval\]"):
+    with pytest.raises(MissingExtra, match=r"pip install latentspeech\[eval\]"):
         call(speech())
 
 

@@ -54,7 +54,8 @@ def test_low_pass_equals_scipy(n_taps, cutoff, beta):
 
 
 def test_no_other_cutoff_overlaps_less():
-    leak = lambda h: abs(overlaps(h / np.sqrt(32 * (h @ h)), 16)[1:]).max()
+    def leak(h):
+        return abs(overlaps(h / np.sqrt(32 * (h @ h)), 16)[1:]).max()
     best = leak(kaiser_prototype(16, 384, 100.0))
     assert all(best <= leak(low_pass(384, c / 16, 0.1102 * 91.3)) + 1e-9 for c in np.linspace(0.4, 0.7, 500))
 

@@ -2,15 +2,17 @@
 import json, re, shutil, tarfile
 from dataclasses import replace
 from pathlib import Path
-import numpy as np, pytest, soundfile
+import numpy as np, pytest, soundfile, torch
 from hypothesis import given, settings, strategies as st
 from latentspeech.config import CorpusConfig, SAMPLE_RATE
-from latentspeech.corpora import Corpus, CorpusError, Utterance, load_corpus, make_embedded_corpus, speak_espeak
+from latentspeech.corpora import Corpus, CorpusError, Utterance, load_corpus, make_embedded_corpus
+from latentspeech.espeak import speak_espeak
 from latentspeech.readers import DamagedCorpus, join, label_phones, open_corpus, read_textgrid, split_of, without_leaks
 from latentspeech.shards import prepare
 from latentspeech.text import INITIALS, PAUSES, SYMBOLS, to_phones
 
 ROOT = Path(__file__).resolve().parents[1]
+DATA = ROOT.parent / "shared" / "data"
 
 # sounds and labels, made here
 
@@ -42,8 +44,10 @@ def textgrid(rows, end, name="tier", long=False):
 SENTENCES = {  # number -> text, pinyin as written, pinyin as read; written for this test
     "000001": ("今天#1天气#2很好#4。", "jin1 tian1 tian1 qi4 hen2 hao3", None),
     "000002": ("花儿#1开了#4！", "huar1 kai1 le5", None),                                               # merged erhua
-    "000003": ("我想#1你#2，他#1也想你#4。", "wo3 xiang6 ni3 ta1 ye6 xiang6 ni3", "wo3 xiang2 ni3 ta1 ye2 xiang2 ni3"),  # tone 6
-    "002365": ("这张图#1是Ｐ的#4？", "zhe4 zhang1 tu2 shi4 P IY1 de5", None),                            # full-width, English
+    # tone 6
+    "000003": ("我想#1你#2，他#1也想你#4。", "wo3 xiang6 ni3 ta1 ye6 xiang6 ni3", "wo3 xiang2 ni3 ta1 ye2 xiang2 ni3"),
+    # full-width, English
+    "002365": ("这张图#1是Ｐ的#4？", "zhe4 zhang1 tu2 shi4 P IY1 de5", None),
     "008950": ("绿色的#1字#4。", "lv4 se4 de5 zi4", None),
     "009001": ("学校#1在下雪#4。", "xue2 xiao4 zai4 xia4 xue3", None)}
 
@@ -266,7 +270,8 @@ AISHELL_DAMAGE = {
     "no text": (replace_line(TRAIN, 2, "SSB00050002.wav\t"), TRAIN, 2, "not the name of a sound"),
     "a character without pinyin": (replace_line(TRAIN, 1, "SSB00050001.wav\t你 们 men5 好 hao3"), TRAIN, 1, "see '们'"),
     "pinyin without a tone": (replace_line(TRAIN, 1, "SSB00050001.wav\t你 ni 们 men5 好 hao3"), TRAIN, 1, "see 'ni'"),
-    "a last character without pinyin": (replace_line(TRAIN, 1, "SSB00050001.wav\t你 ni3 们 men5 好"), TRAIN, 1, "see ''"),
+    "a last character without pinyin": (replace_line(TRAIN, 1, "SSB00050001.wav\t你 ni3 们 men5 好"), TRAIN, 1,
+                                        "see ''"),
     "a name twice": (insert_line(TRAIN, 3, AISHELL["train"][0]), TRAIN, 3, "again"),
     "a name in train and test": (insert_line("test/content.txt", 2, AISHELL["train"][0]), "test/content.txt", 2,
                                  "again"),
@@ -347,18 +352,19 @@ def write_table(folder, layout, encoding="utf8", newline="\n"):
 def test_tables_round_trip(tmp_path, layout, form):
     write_table(tmp_path, layout, **form)
     corpus = open_corpus(tmp_path)
-    texts = {"plain": ["你好，世界。", "再见。", "下雨了。"], "magicdata": ["你好，世界。", "再见。"], "audio-cmn": ["世界", "下雪"]}[layout]
+    texts = {"plain": ["你好，世界。", "再见。", "下雨了。"], "magicdata": ["你好，世界。", "再见。"],
+             "audio-cmn": ["世界", "下雪"]}[layout]
     assert [u.text for u in corpus] == texts
     assert len(corpus.report) == 3 - len(texts)
     assert all("line" in line for line in corpus.report)
     assert corpus[0].pinyin[:2] == (["shi4", "jie4"] if layout == "audio-cmn" else ["ni2", "hao3"])
     assert abs(len(corpus.audio(corpus[0])) / SAMPLE_RATE - 1.3) < 0.03
-    assert [u.id for u in load_corpus(tmp_path)] == [u.id for u in corpus]
 
 def table_damage(layout):
     name, packed, rows = TABLES[layout]
     table, archive, cells = f"{name}.tsv", f"{name}.tar", rows[1].split("\t")
-    row = lambda **new: "\t".join(new.get(column, cell) for column, cell in zip(rows[0].split("\t"), cells))
+    def row(**new):
+        return "\t".join(new.get(column, cell) for column, cell in zip(rows[0].split("\t"), cells))
     last = rows[3].split("\t")[0]
     damage = {
         "another encoding": (recode(table, "gb18030"), table, 2, "isn't UTF-8"),
@@ -398,6 +404,107 @@ def table_damage(layout):
             "a link that leads out": (link_out("a1.wav"), "a1.wav", None, "leads out"),
             "a sound twice": (lambda f: shutil.copy(f / "a1.wav", f / "a1.flac"), "a1.wav", None, "share an id")}
     return damage
+
+# one table, its rows, sounds and archive
+
+ROWS = ["id\ttext\tpinyin\tspeaker\tseconds\tsplit", "a1\t你好#1，世界#4。\tni6 hao3 shi4 jie4\tann\t0.5\ttrain",
+        "a2\t再见。\tzai4 jian4\tbob\t0.5\ttest"]
+
+def write_rows(folder, rows=ROWS, ids=("a1", "a2"), archive=True, suffix="flac", encoding="utf8", end="\n",
+               rate=24_000):
+    (folder / "sounds.tsv").write_bytes(end.join(rows).encode(encoding))
+    for i in ids:
+        soundfile.write(folder / f"{i}.{suffix}", 0.3 * np.sin(np.arange(rate // 2) / 9), rate)
+    if archive:
+        with tarfile.open(folder / "sounds.tar", "w") as tar:
+            for i in ids:
+                tar.add(folder / f"{i}.{suffix}", f"{i}.{suffix}")
+                (folder / f"{i}.{suffix}").unlink()
+    return folder
+
+@pytest.mark.parametrize("archive", [True, False])
+@pytest.mark.parametrize("form", [dict(), dict(encoding="utf-8-sig"), dict(end="\r\n"),
+                                  dict(suffix="wav", rate=48_000)])
+def test_a_table_of_two_rows_round_trips(tmp_path, archive, form):
+    (tmp_path / "c").mkdir()
+    corpus = open_corpus(write_rows(tmp_path / "c", archive=archive, **form))
+    assert [u.id for u in corpus] == ["a1", "a2"] and corpus.speakers == ["ann", "bob"] and not corpus.report
+    u = corpus["a1"]
+    assert (u.text, u.pinyin, u.symbols[:6], u.starts) == ("你好，世界。", ["ni2", "hao3", "shi4", "jie4"],
+                                                           ["sil", "n", "i", "h", "ao", "sp"], None)
+    first, second = corpus.audio(u), corpus.audio(u)
+    assert len(first) == SAMPLE_RATE // 2 and torch.equal(first, second) and 0.29 < first.abs().max() < 0.31
+    assert len(corpus.split("test")) == 1
+
+@pytest.mark.parametrize("line, text, message", [
+    (3, "a2\t再见。", "line 3 has 2 columns"), (3, ROWS[1], "line 3 has id a1 again"),
+    (2, ROWS[1].replace("a1", "../a1"), "line 2 has id '../a1'"),
+    (2, ROWS[1].replace("train", "dev"), "line 2 has split 'dev'"),
+    (1, "name\twords", "line 1 must name the columns"), (3, "", "line 3 has 1 columns")])
+def test_a_damaged_row_is_refused(tmp_path, line, text, message):
+    rows = list(ROWS) + ["a3\t好。\thao3\tann\t0.5\ttrain"]
+    rows[line - 1] = text
+    with pytest.raises(CorpusError, match=message):
+        open_corpus(write_rows(tmp_path, rows))
+
+def test_table_not_utf8(tmp_path):
+    with pytest.raises(CorpusError, match="line 2 isn't UTF-8"):
+        open_corpus(write_rows(tmp_path, encoding="gb18030"))
+
+@pytest.mark.parametrize("kind", ["parent", "link", "doubled", "text", "cut"])
+def test_hostile_archives(tmp_path, kind):
+    write_rows(tmp_path)
+    if kind == "cut":
+        data = (tmp_path / "sounds.tar").read_bytes()
+        (tmp_path / "sounds.tar").write_bytes(data[:2000])
+    else:
+        with tarfile.open(tmp_path / "sounds.tar", "a") as tar:
+            info = tarfile.TarInfo({"parent": "../x.flac", "link": "b.flac", "doubled": "a1.flac",
+                                    "text": "readme.txt"}[kind])
+            if kind == "link":
+                info.type, info.linkname = tarfile.SYMTYPE, "/etc/passwd"
+            tar.addfile(info)
+    with pytest.raises(CorpusError, match="sounds.tar"):
+        open_corpus(tmp_path)
+
+def test_rows_may_be_kept_for_their_sound_alone(tmp_path):
+    rows = ROWS + ["a3\tVIP\t/ V IY1 /\tann\t0.5\ttrain", "a4\t一…也…\t\tann\t0.5\ttrain"]
+    folder = write_rows(tmp_path, rows, ids=("a1", "a2", "a3", "a4"))
+    assert [u.id for u in open_corpus(folder)] == ["a1", "a2"]
+    corpus = open_corpus(folder, sounds=True)
+    assert [u.id for u in corpus] == ["a1", "a2", "a3", "a4"]
+    assert corpus["a3"].pinyin == corpus["a3"].symbols == corpus["a4"].tones == []
+    assert len(corpus.audio(corpus["a3"])) == SAMPLE_RATE // 2
+    assert sum("for its sound alone" in line for line in corpus.report) == 2
+
+def test_rows_left_out_are_reported(tmp_path):
+    rows = ROWS + ["a3\tVIP\t/ V IY1 /\tann\t0.5\ttrain", "a4\t好。\thao9\tann\t0.5\ttrain",
+                   "a5\t好。\thao3\tann\t0.5\ttrain"]
+    corpus = open_corpus(write_rows(tmp_path, rows, ids=("a1", "a2", "a3", "a4", "b9")))
+    assert len(corpus) == 2 and len(corpus.report) == 4
+    assert [any(x in line for line in corpus.report) for x in ("English", "hao9", "no sound", "b9")] == [True] * 4
+
+def test_link_out_of_the_folder_is_refused(tmp_path):
+    (tmp_path / "c").mkdir()
+    write_rows(tmp_path / "c", archive=False)
+    (tmp_path / "secret.wav").write_bytes(b"x")
+    (tmp_path / "c" / "a3.wav").symlink_to(tmp_path / "secret.wav")
+    with pytest.raises(CorpusError, match="leads out"):
+        open_corpus(tmp_path / "c")
+
+@pytest.mark.skipif(not (DATA / "magicdata-cs").is_dir(),
+                    reason="the real recordings of magicdata-cs aren't on this machine")
+def test_magicdata():
+    corpus = open_corpus(DATA / "magicdata-cs")
+    assert len(corpus) + len(corpus.report) == 200 and len(corpus) > 100
+    assert abs(len(corpus.audio(corpus[0])) / SAMPLE_RATE - corpus[0].seconds) < 0.05
+    assert not any("6" in "".join(u.pinyin) for u in corpus)
+
+@pytest.mark.skipif(not (DATA / "audio-cmn").is_dir(), reason="the real recordings of audio-cmn aren't on this machine")
+def test_audio_cmn():
+    corpus = open_corpus(DATA / "audio-cmn")
+    assert corpus.speakers == ["chen", "tan"] and len(corpus) > 9500 and len(corpus.report) < 100
+    assert len(corpus.audio(corpus["w00000"])) > 10_000
 
 # the embedded corpus, and shards of a corpus
 
@@ -636,7 +743,6 @@ def test_leaks_are_left_out_of_train_and_valid():
 
 # real recordings, where there are any
 
-DATA = ROOT.parent / "shared" / "data"
 @pytest.mark.skipif(not DATA.is_dir(),
                     reason="the real recordings of magicdata-cs and audio-cmn aren't on this machine")
 @pytest.mark.parametrize("name, least", [("magicdata-cs", 100), ("audio-cmn", 9_500)])
@@ -645,7 +751,6 @@ def test_real_tables_open_through_the_same_door(name, least):
     assert len(corpus) > least
     assert all(" line " in told for told in corpus.report)
     assert {u.split for u in corpus} == {"train", "valid", "test"}
-    assert [u.id for u in corpus] == [u.id for u in load_corpus(DATA / name)]
     for u in list(corpus)[::len(corpus) // 4]:
         assert abs(len(corpus.audio(u)) / SAMPLE_RATE - u.seconds) < 0.05
 

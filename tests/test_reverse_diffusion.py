@@ -7,13 +7,15 @@ import torch
 
 from latentspeech.forward_diffusion import SCHEDULES, TARGETS, DiffusionError, Schedule, convert
 from latentspeech.reverse_diffusion import (SAMPLERS, ancestral_step, ddim_step, draw_noise, dpm_solver_step,
-                                            euler_step, guide, heun_step,
-                                            posterior, sample, stream_latents)
+                                            euler_step, guide, heun_step, posterior, sample, stream_latents)
 
-seeded = lambda seed=0: torch.Generator().manual_seed(seed)
 double = dict(dtype=torch.float64)
 TOLERANCE = dict(rtol=0, atol=1e-8)
 MEAN, SPREAD = torch.tensor([1.5, -0.7, 0.2], **double)[:, None], torch.tensor([0.5, 1.2, 0.1], **double)[:, None]
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
 
 
 def z0_of(schedule, z, t, bend=0.0):
@@ -175,8 +177,11 @@ def test_a_gaussian_is_recovered_through_its_exact_score(kind, sampler):
 @pytest.mark.parametrize("sampler,order", (("euler", 1), ("ddim", 1), ("heun", 2), ("dpm_solver_pp_2m", 2)))
 def test_order_of_convergence(sampler, order):
     schedule, exact = Schedule("flow"), MEAN + SPREAD * Z_T
-    error = lambda n: (sample(denoiser(schedule, "z0"), Z_T, schedule, "z0", n, sampler)
-                       - exact)[:, :2].abs().mean().log2()
+
+    def error(n):
+        z = sample(denoiser(schedule, "z0"), Z_T, schedule, "z0", n, sampler)
+        return (z - exact)[:, :2].abs().mean().log2()
+
     assert order - 0.35 < error(64) - error(128) < order + 0.6
 
 
@@ -184,7 +189,10 @@ def test_order_of_convergence(sampler, order):
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_every_target_gives_the_same_samples(kind, sampler):
     schedule = Schedule("linear", 50)
-    run = lambda kind: sample(denoiser(schedule, kind, 0.1), Z_T, schedule, kind, 10, sampler, generator=seeded())
+
+    def run(kind):
+        return sample(denoiser(schedule, kind, 0.1), Z_T, schedule, kind, 10, sampler, generator=seeded())
+
     torch.testing.assert_close(run(kind), run("velocity"), **TOLERANCE)
 
 
@@ -216,11 +224,13 @@ def test_relations_between_steps():
 
 def test_guidance_is_the_same_at_every_level():
     schedule = Schedule("linear", 50)
+
     def run(kind, **options):
-        conditional = lambda z, t, conditional=True: convert(z0_of(schedule, z, t) + (0.3 if conditional else -0.2),
-                                                             "z0", kind, z,
-                                                             *schedule.alpha_sigma(t))
-        return sample(conditional, Z_T, schedule, kind, 10, guidance=2.5, **options)
+        def denoise(z, t, conditional=True):
+            z_0 = z0_of(schedule, z, t) + (0.3 if conditional else -0.2)
+            return convert(z_0, "z0", kind, z, *schedule.alpha_sigma(t))
+        return sample(denoise, Z_T, schedule, kind, 10, guidance=2.5, **options)
+
     for kind in TARGETS:
         torch.testing.assert_close(run(kind), run("velocity"), **TOLERANCE)
     assert guide(torch.tensor(2.), torch.tensor(1.), 0.) == 1 and guide(torch.tensor(2.), torch.tensor(1.), 1.) == 2
@@ -243,9 +253,11 @@ def test_batch_equals_one_by_one(sampler):
     network = torch.nn.Conv1d(16, 16, 5, padding=2)
     lengths, seeds = [5, 90, 33, 1], [7, 8, 9, 7]
     mask = (torch.arange(90) < torch.tensor(lengths)[:, None])[:, None]
-    run = lambda lengths, seeds, mask: sample(lambda z, t, conditional=True: network(z) * mask,
-                                              draw_noise(seeds, lengths), Schedule("flow"),
-                                              n_steps=5, sampler=sampler, seeds=seeds, mask=mask, eta=0.5, guidance=1.5)
+
+    def run(lengths, seeds, mask):
+        return sample(lambda z, t, conditional=True: network(z) * mask, draw_noise(seeds, lengths), Schedule("flow"),
+                      n_steps=5, sampler=sampler, seeds=seeds, mask=mask, eta=0.5, guidance=1.5)
+
     together = run(lengths, seeds, mask)
     for row, n, seed in zip(together, lengths, seeds):
         alone = run([n], [seed], torch.ones(1, 1, n))[0]
@@ -257,20 +269,23 @@ def test_batch_equals_one_by_one(sampler):
 def test_starts_shapes_and_callback():
     seen = []
     schedule = Schedule("flow")
-    z = sample(lambda z, t: z, (2, 16, 8), schedule, n_steps=4, generator=seeded(), start="uniform",
+    z = sample(lambda z, t: z, (2, 16, 8), schedule, n_steps=4, generator=seeded(), initial_noise="uniform",
                callback=lambda **k: seen.append(k))
     assert z.shape == (2, 16, 8) and z.dtype == torch.float32
     assert [k["step"] for k in seen] == [0, 1, 2, 3] and seen[-1]["log_snr"] == math.inf
     assert seen[0]["log_snr"] == pytest.approx(schedule.log_snr(torch.tensor(0.75)).item())
     assert all(k["z"].shape == k["z_0"].shape == z.shape for k in seen)
     kept = []
-    sample(lambda z, t: kept.append(z) or z, torch.randn(1, 1, 100_000), schedule, n_steps=1, start="uniform")
+    sample(lambda z, t: kept.append(z) or z, torch.randn(1, 1, 100_000), schedule, n_steps=1,
+           initial_noise="uniform")
     assert kept[0].min() >= 0 and kept[0].max() <= 1 and abs(kept[0].mean() - 0.5) < 0.01
 
 
 def test_what_does_not_fit_is_refused():
-    run = lambda **options: sample(lambda z, t: z, (1, 1, 4), **{"schedule": Schedule("flow"), **options})
-    for options, message in ((dict(sampler="magic"), "no sampler"), (dict(start="zero"), "no start"),
+    def run(**options):
+        return sample(lambda z, t: z, (1, 1, 4), **{"schedule": Schedule("flow"), **options})
+
+    for options, message in ((dict(sampler="magic"), "no sampler"), (dict(initial_noise="zero"), "no initial noise"),
                              (dict(target="epsilon"), "use v, z0"),
                              (dict(n_steps=0), "at least 1"), (dict(target="score"), "no target"),
                              (dict(target="epsilon", schedule=Schedule("zero_terminal_snr", 50)), "use v, z0")):
@@ -301,6 +316,10 @@ def test_left_to_right_equals_all_at_once(sampler, kind, target, stops):
 
 def test_the_first_piece_costs_a_wedge():
     seen = []
-    denoise = lambda z, t, frames: seen.append(frames) or z
+
+    def denoise(z, t, frames):
+        seen.append(frames)
+        return z
+
     first = next(stream_latents(denoise, torch.randn(1, 2, 500), Schedule("flow"), (10,), 3, n_steps=4))
     assert first.shape[-1] == 10 and seen == [(0, 22), (0, 19), (0, 16), (0, 13)]

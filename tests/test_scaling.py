@@ -1,25 +1,25 @@
 """The scaling curve: sets inside one another, a curve from nothing at small scale, and records that say what they hold."""
-import argparse, json, os, subprocess, sys
+import json, os, subprocess, sys
 from pathlib import Path
 import pytest
 from latentspeech.config import PRESETS
+from latentspeech.experiments import paper_table
+from latentspeech.experiments.harness import score, spread
 from latentspeech.corpora import make_embedded_corpus
 from latentspeech.judge import Judge
 from latentspeech.table import recorded
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORDINGS = ROOT.parent / "shared" / "data" / "audio-cmn"
-sys.path.insert(0, str(ROOT / "tools"))
-import scaling
 
 SER = "SER (in-house)"
 
 
 def run(folder, *more):
-    "Run the tool in a process of its own; return its record."
-    command = [sys.executable, "tools/scaling.py", "--preset", "tiny", "--steps", "2", "--batch", "2", "--limit",
-               "2", "--n-distance", "0",
-               "--work", str(folder), "--out", str(folder / "curve.json"), *more]
+    "Run the experiment in a process of its own; return its record."
+    command = [sys.executable, "-m", "latentspeech.experiments.paper_table", "scaling", "--preset", "tiny", "--steps", "2",
+               "--batch", "2", "--limit", "2", "--n-distance", "0", "--work", str(folder),
+               "--out", str(folder / "curve.json"), *more]
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True,
                           text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -28,11 +28,11 @@ def run(folder, *more):
 
 def test_sets_lie_inside_one_another():
     corpus = make_embedded_corpus(config=PRESETS["tiny"].corpus, progress=False)
-    sets = [[u.id for u in scaling.subset(corpus, share)] for share in scaling.SHARES]
+    sets = [[u.id for u in paper_table.subset(corpus, share)] for share in paper_table.SHARES]
     assert all(a == b[:len(a)] for a, b in zip(sets, sets[1:]))
     assert len(sets[-1]) == len(corpus.split("train"))
     assert len(set(map(len, sets))) == 4
-    assert sets[0] != [u.id for u in scaling.subset(corpus, scaling.SHARES[0], seed=1)]
+    assert sets[0] != [u.id for u in paper_table.subset(corpus, paper_table.SHARES[0], seed=1)]
 
 
 def test_a_small_curve_from_nothing(tmp_path):
@@ -50,16 +50,10 @@ def test_a_small_curve_from_nothing(tmp_path):
 
 @pytest.mark.skipif(not RECORDINGS.exists(), reason="the recordings are not part of this repository")
 def test_a_person_s_words_are_heard_as_recorded():
-    parser = argparse.ArgumentParser()
-    scaling.add_corpus(parser)
-    args = parser.parse_args(["--corpus", str(RECORDINGS), "--speakers", "tan", "--split", "test", "--weights", "base"])
-    corpus, judge, record = (
-        scaling.opened(args, PRESETS["mini"]),
-        Judge.from_pretrained(args.weights),
-        recorded(ROOT / "data/results/72_scaling_people.json"),
-    )
-    words = scaling.spread(corpus.split(args.split), 150)[::30]
-    here = scaling.marks("natural", lambda: [corpus.audio(u) for u in words], judge, words, [])[0]
+    corpus, judge = paper_table.said_corpus(str(RECORDINGS), "mini", "tan"), Judge.from_pretrained("base")
+    record = recorded(ROOT / "data/results/72_scaling_people.json")
+    words = spread(corpus.split("test"), 150)[::30]
+    here = score("natural", [corpus.audio(u) for u in words], judge, words)[0]
     there = next(r for r in record["rows"] if (r["row"], r["metric"]) == ("natural", SER))
     assert judge.card["sha256"] == record["judge_sha256"] and there["n"] == 150
     assert [here[k].split() for k in ("errors", "totals")] == [there[k].split()[::30] for k in ("errors", "totals")]

@@ -1,10 +1,12 @@
-"Shards: what is packed comes out again; killed, flipped, cut and crowded runs; broken sounds; streams that hold little."
-import functools, http.server, io, json, os, re, resource, shutil, signal, subprocess, sys, tarfile, threading, time, urllib.request
+"Shards: what is packed comes out again; killed, flipped, cut, crowded runs; broken sounds; streams that hold little."
+import functools, http.server, io, json, os, re, resource, shutil, signal, subprocess, sys, tarfile, threading, time
+import urllib.request
 from pathlib import Path
 import numpy as np, pytest, soundfile, torch
 from latentspeech import cli
 from latentspeech.config import SAMPLE_RATE
-from latentspeech.corpora import Corpus, CorpusError, Utterance, load_corpus, speak_espeak
+from latentspeech.corpora import Corpus, CorpusError, Utterance
+from latentspeech.espeak import speak_espeak
 from latentspeech.readers import open_corpus
 from latentspeech.shards import browse, check_labels, check_sound, describe, prepare, stream_shards
 from latentspeech.text import to_phones
@@ -47,17 +49,9 @@ def test_what_is_packed_comes_out_again(source, ready):
                 u.starts) == (was.text, was.pinyin, was.speaker, was.split, was.symbols, was.tones, was.starts)
         assert len(audio) == round(u.seconds * SAMPLE_RATE) and torch.allclose(audio, source.audio(was), atol=1e-4)
     assert describe(ready) | dict(folder="", name="") == describe(source) | dict(folder="", name="")
-    assert (
-        soundfile.info(
-            io.BytesIO(
-                (data := (ready.folder / "train-00000.tar").read_bytes())[ready.split("train")[0].member[0] :][
-                    : ready.split("train")[0].member[1]
-                ]
-            )
-        ).samplerate
-        == SAMPLE_RATE
-    )
-    assert data
+    first, size = ready.split("train")[0].member
+    data = (ready.folder / "train-00000.tar").read_bytes()[first:first + size]
+    assert len(data) == size and soundfile.info(io.BytesIO(data)).samplerate == SAMPLE_RATE
 
 def test_any_tar_reader_understands_a_shard(ready):
     with tarfile.open(ready.folder / "train-00000.tar") as tar:
@@ -73,8 +67,8 @@ def test_labels_travel_with_the_sound(tmp_path):
     audio, starts = speak_espeak(pinyin)
     soundfile.write(tmp_path / "a.wav", audio, SAMPLE_RATE, "PCM_24")
     phones = to_phones(["sil", *pinyin, "sil"])
-    u = Utterance("a", "今天天气很好", pinyin, "x", "train", tmp_path / "a.wav", len(audio) / SAMPLE_RATE, phones.symbols,
-                  phones.tones, starts)
+    u = Utterance("a", "今天天气很好", pinyin, "x", "train", tmp_path / "a.wav", len(audio) / SAMPLE_RATE,
+                  phones.symbols, phones.tones, starts)
     again = prepare(Corpus(tmp_path, "one", [u]), tmp_path / "s", progress=False)
     assert np.allclose(again["a"].starts, starts)
     assert torch.allclose(again.audio(again["a"]), audio, atol=1e-4)
@@ -100,7 +94,8 @@ def test_shards_train_as_any_corpus_does(ready, tmp_path):
 def test_a_second_run_touches_nothing_but_what_changed(tmp_path):
     corpus = open_corpus(write_folder(tmp_path / "c"))
     prepare(corpus, tmp_path / "s", size=3, progress=False)
-    stamps = lambda: {f.name: f.stat().st_mtime_ns for f in (tmp_path / "s").glob("*.tar")}
+    def stamps():
+        return {f.name: f.stat().st_mtime_ns for f in (tmp_path / "s").glob("*.tar")}
     before = stamps()
     prepare(corpus, tmp_path / "s", size=3, progress=False)
     assert stamps() == before
@@ -109,7 +104,7 @@ def test_a_second_run_touches_nothing_but_what_changed(tmp_path):
     changed, = [name for name, stamp in stamps().items() if stamp != before[name]]
     assert again["a9"].path.name == changed
     assert not again.verify()
-    assert torch.allclose(again.audio(again["a9"]), load_corpus(tmp_path / "c").audio(corpus["a9"]), atol=1e-4)
+    assert torch.allclose(again.audio(again["a9"]), open_corpus(tmp_path / "c").audio(corpus["a9"]), atol=1e-4)
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty", "no index", "half an index", "no archive", "draft"])
 def test_a_damaged_shard_is_made_again(source, ready, tmp_path, damage):
@@ -174,14 +169,24 @@ def test_killed_and_going_on(source, ready, tmp_path):
     prepare(source, folder, size=3, progress=False)
     assert bits(folder) == bits(ready.folder) and all(p.stat().st_mtime_ns == stamp for p, stamp in kept.items())
 
+def test_drafts_of_a_killed_run_are_no_strangers(source, ready, tmp_path):
+    folder = shutil.copytree(ready.folder, tmp_path / "s")
+    drafts = [folder / name for name in (".train-00000.json-7-140", ".shards.json-7-140", ".report.txt-7-140",
+                                         ".train-00001.tar")]
+    for draft in drafts:
+        draft.write_bytes(b"half")
+    prepare(source, folder, size=3, progress=False)
+    assert not any(draft.exists() for draft in drafts) and bits(folder) == bits(ready.folder)
+    (folder / ".train-00000.json-mine").write_bytes(b"not ours")
+    with pytest.raises(CorpusError, match="something else"):
+        prepare(source, folder, size=3, progress=False)
+
 def test_a_full_disk_is_one_line_and_costs_one_shard(source, ready, tmp_path):
     def limited():
         resource.setrlimit(resource.RLIMIT_FSIZE, (9_000, 9_000))
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    code = SLOW.replace("prepare(corpus",
-                        "corpus = corpus\ntry: prepare(corpus").replace("progress=False)",
-                                                                        "progress=False)\nexcept ValueError as "
-                                                                        "e: sys.exit(str(e))")
+    code = SLOW.replace("prepare(corpus", "try: prepare(corpus").replace(
+        "progress=False)", "progress=False)\nexcept ValueError as e: sys.exit(str(e))")
     done = subprocess.run([sys.executable, "-c", code, str(source.folder), str(tmp_path / "s")], preexec_fn=limited,
                           capture_output=True, text=True,
                           env=dict(os.environ, PYTHONPATH=str(ROOT), PYTHONDONTWRITEBYTECODE="1"))
@@ -292,8 +297,8 @@ def test_labels_are_compared_with_the_sound():
     assert any("says sil" in r and "speech" in r for r in check_labels(audio, symbols, early))
     assert any("says sil" in r and "speech" in r for r in check_labels(audio, symbols, late))
     for edge in (0.04, 0.0501, 0.06, 0.099):
-        assert check_labels(*(lambda sound,
-                              when: (sound, symbols, when))(*speak_espeak(pinyin, "male", silence=(edge, edge)))) == []
+        sound, when = speak_espeak(pinyin, "male", silence=(edge, edge))
+        assert check_labels(sound, symbols, when) == []
     quiet = audio.clone()
     quiet[int(starts[6] * SAMPLE_RATE):int(starts[7] * SAMPLE_RATE)] = 0
     assert any("silent" in r for r in check_labels(quiet, symbols, starts))

@@ -79,14 +79,18 @@ SAME = """
 import hashlib, sys, torch
 torch.set_num_threads(int(sys.argv[1]))
 from latentspeech.synthesis import LatentSpeech
-print(hashlib.sha256(LatentSpeech.from_pretrained("mini").speak("今天天气很好。", seed=3).audio.numpy().tobytes()).hexdigest())
+audio = LatentSpeech.from_pretrained("mini").speak("今天天气很好。", seed=3).audio
+print(hashlib.sha256(audio.numpy().tobytes()).hexdigest())
 """
 
 
 def test_another_process_says_the_same_bits(tts):
     done = subprocess.run([sys.executable, "-c", SAME, str(torch.get_num_threads())], capture_output=True,
                           text=True, cwd=ROOT, timeout=300)
-    mine = lambda seed: hashlib.sha256(tts.speak("今天天气很好。", seed=seed).audio.numpy().tobytes()).hexdigest()
+
+    def mine(seed):
+        return hashlib.sha256(tts.speak("今天天气很好。", seed=seed).audio.numpy().tobytes()).hexdigest()
+
     assert done.stdout.strip() == mine(3) != mine(4), done.stderr[-500:]
 
 
@@ -102,8 +106,8 @@ def test_a_batch_of_mixed_lengths_equals_one_by_one(tts):
 
 def test_without_its_mask_the_denoiser_would_hear_the_padding(tts, monkeypatch):
     """The batch test can fail: the same comparison, with the mask withheld from the network."""
-    alone, plain = tts.speak(MIXED[0], seed=5).latents, LatentSpeech._denoise
-    monkeypatch.setattr(LatentSpeech, "_denoise", lambda self, out, d, mask=None: plain(self, out, d))
+    alone, plain = tts.speak(MIXED[0], seed=5).latents, LatentSpeech.guided
+    monkeypatch.setattr(LatentSpeech, "guided", lambda self, out, d, mask=None: plain(self, out, d))
     assert (tts.speak_batch(MIXED, seed=5)[0].latents - alone).abs().max() > 1e-2
 
 
@@ -190,7 +194,7 @@ def test_with_a_shorter_sight_streaming_would_differ(tts, monkeypatch, short):
     text = "今天天气很好，我们去公园看看那里的花。"
     whole, receptive_field = tts.speak(text), tts.receptive_field
     assert all(a <= b for a, b in zip(short, receptive_field)) and short != receptive_field
-    monkeypatch.setattr(LatentSpeech, "sight", property(lambda self: short))
+    monkeypatch.setattr(LatentSpeech, "receptive_field", property(lambda self: short))
     assert (joined(list(tts.stream(text))).audio - whole.audio).abs().max() > 1e-3
 
 
@@ -203,7 +207,7 @@ def test_streaming_equals_offline_with_every_kind_of_sampler(tts, sampler):
 
 
 def test_no_click_at_joins(tts):
-    """The spectral slope across each join, inside and between sentences, is that of the sound around it; careless cutting fails the same test."""
+    """The spectral slope across each join is that of the sound around it; careless cutting fails the same test."""
     text = "今天天气很好，我们去公园。看看那里的花开了没有！你去不去？"
     pieces = list(tts.stream(text))
     joins = torch.tensor([len(p.audio) for p in pieces]).cumsum(0)[:-1].tolist()
@@ -220,7 +224,7 @@ def test_no_click_at_joins(tts):
 
 
 def test_the_networks_see_no_further_than_promised(tts):
-    """A change of one frame is felt within `receptive_field` and nowhere else: what chunks and overlaps are derived from."""
+    """A change of one frame is felt within `receptive_field` and nowhere else: chunks and overlaps rest on it."""
     torch.manual_seed(0)
     z, known = torch.randn(1, 16, 120), torch.randn(1, tts.preset.encoder.width, 120)
     changed = z.clone()
@@ -236,11 +240,11 @@ def test_the_networks_see_no_further_than_promised(tts):
 def test_first_sound_asks_for_little_of_a_long_sentence(tts, monkeypatch):
     text = "我们去公园看花看树看人看天" * 4
     frames = int(tts.encode([tts.phones(text)], [0]).frame_lengths)
-    asked, plain = [], tts._denoise
+    asked, plain = [], tts.guided
     def counting(*a):
         denoise = plain(*a)
         return lambda z, t, **k: asked.append(z.shape[-1]) or denoise(z, t, **k)
-    monkeypatch.setattr(LatentSpeech, "_denoise", lambda self, *a: counting(*a))
+    monkeypatch.setattr(LatentSpeech, "guided", lambda self, *a: counting(*a))
     next(tts.stream(text))
     assert len(asked) == 8 and frames > 400 and sum(asked) < 0.5 * 8 * frames
 
@@ -268,7 +272,10 @@ def test_a_plan_says_what_its_text_says_and_an_edit_changes_only_what_it_names(t
     start = sum(tts.speak(s).seconds for s in ("我要买这个。",))
     assert torch.equal(a.audio[round(start * 48_000):], b.audio[round(start * 48_000):]) and second > 0
     longer = tts.speak(plan.edit(-1, stretch=3).edit(0, stretch=0.5))
-    length = lambda speech, i: speech.syllables[i][2] - speech.syllables[i][1]
+
+    def length(speech, i):
+        return speech.syllables[i][2] - speech.syllables[i][1]
+
     assert 2.6 < length(longer, -1) / length(a, -1) < 3.4 and length(longer, 0) < 0.75 * length(a, 0)
     assert abs(length(longer, 3) - length(a, 3)) < 0.03
     assert [s for s, _ in tts.plan(text, "male").edit(1, tone=1).syllables] == [s if s != "yao4" else "yao1"

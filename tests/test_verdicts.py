@@ -1,10 +1,8 @@
 "Verdicts are computed, not written: rules on made-up records, and the committed file against the committed records."
-import json, sys, zlib
-from pathlib import Path
+import json, zlib
 import numpy as np, pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
-import verdicts as tool
+from latentspeech.experiments import verdicts as tool
+from latentspeech.experiments.harness import main, results
 
 
 def row(name, share, n=60, metric="SER (in-house)", each=True, **more):
@@ -39,7 +37,7 @@ def better(folder, *args, **how):
 
 
 def test_without_records_nothing_is_decided_but_arithmetic(tmp_path):
-    found = tool.verdicts(tmp_path)
+    found = tool.judge_claims(tmp_path)
     assert {v.verdict for v in found if v.id != "small"} == {"undecided"}
     assert next(v.verdict for v in found if v.id == "small") == "holds"
     assert all("not measured" in v.why for v in found if v.id != "small") and all(v.evidence for v in found)
@@ -117,7 +115,7 @@ def test_ablations_keep_their_metrics_inside_the_row(tmp_path):
                                      full | dict(row="50 steps"), marks("1 step", 0.2),
                                      marks("control: another text", 0.99)])
     assert tool.condition(tmp_path).verdict == "holds" and tool.condition(tmp_path).interval[0] > 0
-    better, slower = tool.steps(tmp_path)
+    better, slower = tool.more_steps(tmp_path)
     assert better.evidence[0].verdict == "holds" and better.verdict == "undecided" and slower.why == "not measured"
 
 
@@ -132,7 +130,7 @@ def test_costs_are_laps_and_counts(tmp_path):
                                       lap("band diffusion", "speaking, 8 steps", 2.0),
                                       lap("mel diffusion", "speaking, 8 steps", 3.0),
                                       lap("band diffusion", "weights", 2e6), lap("mel diffusion", "weights", 1.5e6)])
-    found = {v.id: v for v in (*tool.follow_up(tmp_path), *tool.steps(tmp_path))}
+    found = {v.id: v for v in (*tool.follow_up(tmp_path), *tool.more_steps(tmp_path))}
     assert found["follow-up, time"].verdict == "holds"
     assert found["follow-up, size"].verdict == "fails"
     assert found["steps, slower"].verdict == "holds"
@@ -143,11 +141,21 @@ def test_costs_are_laps_and_counts(tmp_path):
 
 
 def test_the_committed_verdicts_are_those_of_the_committed_records():
-    kept, now = json.loads(tool.FILE.read_text("utf8")), json.loads(json.dumps(tool.as_json(tool.verdicts())))
-    cure = "a record has changed: run python tools/verdicts.py"
+    kept = json.loads(results("verdicts").read_text("utf8"))
+    now = json.loads(json.dumps(tool.as_json(tool.judge_claims())))
+    cure = "a record has changed: run latentspeech experiment verdicts"
     assert kept["records"] == now["records"], cure
     for old, new in zip(kept["verdicts"], now["verdicts"], strict=True):
         numbers = lambda v: [x for c in v["evidence"] for x in (c["value"], c["low"], c["high"])
                              if x is not None] + (v["interval"] or [])
         assert (old["id"], old["verdict"], old["paper"]) == (new["id"], new["verdict"], new["paper"]), cure
         assert numbers(old) == pytest.approx(numbers(new), abs=2e-3), cure
+
+
+def test_the_command_writes_the_file(tmp_path, capsys):
+    write(tmp_path, "61_baselines", baselines(0.1))
+    assert main(["verdicts", "--folder", str(tmp_path), "--out", str(tmp_path / "v.json")]) == 0
+    made = json.loads((tmp_path / "v.json").read_text())
+    assert made["command"].startswith("latentspeech experiment verdicts --folder")
+    assert made["records"]["61_baselines.json"] and not made["records"]["73_ablations.json"]
+    assert "holds      better, SER" in capsys.readouterr().out

@@ -69,7 +69,7 @@ SAMPLING = [
       ((0.5, "Half-way between no text and the text."), (2.0, "What the text adds, twice."),
        (4.0, "What the text adds, four times."))],
     Ablation("uniform start", "sampling", "The paper's start: numbers between 0 and 1 instead of Gaussian noise.",
-             dict(start="uniform")),
+             dict(initial_noise="uniform")),
     Ablation("a start that pretends", "sampling",
              "Pure noise, handed over as noise with signal in it, as the paper's schedule does.",
              dict(start_time=PAPER_END)),
@@ -201,7 +201,7 @@ def say(voice, utterances, others=None, seed=0, start_time=1.0, mend=None, size=
                                                                 if conditional else unknown)
         z = sample(denoise, scale * draw_noise([seed] * len(some), lengths).to(voice.device), schedule, d.target,
                    d.n_steps, d.sampler, d.guidance,
-                   start=d.start, mask=out.frame_mask, seeds=[seed] * len(some))
+                   initial_noise=d.initial_noise, mask=out.frame_mask, seeds=[seed] * len(some))
         for i, row, n in zip(some, z, lengths):
             row = MENDS[mend](voice.autoencoder, row[None, :, :n])
             said[i] = voice.autoencoder.decode(row)[0, 0].cpu(), row[0].cpu()

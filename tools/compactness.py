@@ -6,7 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 import torch
-from baselines import sentence_by_sentence
+from latentspeech.experiments.harness import sentence_by_sentence
 from latentspeech.audio import mel_spectrogram
 from latentspeech.autoencoder import Autoencoder
 from latentspeech.config import SAMPLE_RATE, preset

@@ -20,14 +20,14 @@ import numpy as np
 import torch
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
-from baselines import kept
+from latentspeech.experiments.harness import kept
 from latentspeech.baselines import BandRepresentation, Voice, baseline_example, untrained
 from latentspeech.cli import time_interleaved
 from latentspeech.config import FRAME, FRAME_RATE, PRESETS, SAMPLE_RATE, Preset
 from latentspeech.corpora import make_embedded_corpus
 from latentspeech.denoiser import Denoiser
 from latentspeech.encoder import Attention, TextEncoder
-from latentspeech.gpu_sampling import _seconds
+from latentspeech.gpu_sampling import seconds_of
 from latentspeech.pqmf import PQMF
 from latentspeech.reverse_diffusion import draw_noise, sample
 from latentspeech.table import record
@@ -81,7 +81,7 @@ def speaking(voice: Voice, seconds: float, n_steps: int = 8, batch: int = 1):
         known = voice.denoiser.prepare(out.hidden)
         predict = lambda z, t: voice.denoiser(z, t, mask=out.frame_mask, prepared=known)
         return voice.autoencoder.decode(sample(predict, noise, voice.schedule, d.target, n_steps, d.sampler,
-                                               start=d.start, mask=out.frame_mask))
+                                               initial_noise=d.initial_noise, mask=out.frame_mask))
     return speak
 
 
@@ -248,7 +248,7 @@ def held_alone(name: str, what: str, args) -> dict:
 def lap(run, device: str = "cpu", clock: str = "wall") -> float:
     "Take the time of one call: CUDA events on a GPU, else the clock on the wall, or of the processor, which other programs hardly disturb."
     if clock == "wall":
-        return _seconds(run, device)
+        return seconds_of(run, device)
     start = time.process_time()
     run()
     return time.process_time() - start

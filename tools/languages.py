@@ -28,9 +28,10 @@ from latentspeech.config import (
     TrainConfig,
     preset as get_preset,
 )
-from latentspeech.corpora import Corpus, CorpusError, Utterance, espeak, frame_durations, load_corpus, make_sentences
+from latentspeech.corpora import Corpus, CorpusError, Utterance, frame_durations, load_corpus, make_sentences
 from latentspeech.distances import f0_metrics, mel_cepstral_distortion, world, world_copy
 from latentspeech.encoder import TextEncoder
+from latentspeech.espeak import espeak
 from latentspeech.evaluation import by_speaker, recordings
 from latentspeech.judge import Judge, JudgeTask, _audible
 from latentspeech.latents import cache_latents
@@ -255,6 +256,7 @@ class Line:
     "Hold one sentence as `Voice.speak_phones` reads it."
     ids: Tensor
     tone_ids: Tensor
+    pinyin, syllable, warnings = (), (), ()
     def __len__(self):
         return len(self.ids)
 

@@ -14,7 +14,8 @@ import matplotlib.pyplot as plt
 import torch
 from latentspeech.aligner import measure_aligner, syllable_starts, train_aligner
 from latentspeech.audio import setup_plots, show_spectrogram
-from latentspeech.corpora import load_corpus, make_embedded_corpus
+from latentspeech.corpora import make_embedded_corpus
+from latentspeech.readers import open_corpus
 
 
 def read_hand_starts(split):
@@ -51,7 +52,7 @@ def main():
     options = parser.parse_args()
     jobs, rows = [("every phone", make_embedded_corpus(), {"test": None})], []
     if options.words:
-        jobs += [("syllables marked by hand", load_corpus(options.words),
+        jobs += [("syllables marked by hand", open_corpus(options.words),
                   {split: read_hand_starts(split) for split in ("valid", "test")})]
     for what, corpus, splits in jobs:
         began = time.time()

@@ -1,10 +1,8 @@
 "Two judges over the same sounds: agreement, paired differences, calibration, and what is demanded of them."
-import json, random, sys
-from pathlib import Path
+import json, random
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
-import second_judge as tool
+from latentspeech.experiments import judges as tool
+from latentspeech.experiments.harness import main, results
 from latentspeech.weights import PretrainedError
 from latentspeech.judge import Judge, plant_errors
 from latentspeech.table import recorded
@@ -63,20 +61,18 @@ def test_the_difference_is_paired():
     assert 0.2 < gap["low"] < gap["value"] < gap["high"]
 
 
-def test_the_whole_tool_on_a_few_sentences(tmp_path, monkeypatch, capsys):
+def test_the_whole_command_on_a_few_sentences(tmp_path, monkeypatch, capsys):
     try:
         Judge.from_pretrained("mini")
     except PretrainedError as error:
         pytest.skip(str(error))
     out = tmp_path / "judge.json"
-    command = (f"second_judge.py --judge mini --second mini --preset tiny --limit 3 --work {tmp_path / 'work'} "
-               f"--out {out}")
-    monkeypatch.setattr(sys, "argv", command.split())
-    tool.main()
+    words = f"judges --judge mini --second mini --preset tiny --limit 3 --work {tmp_path / 'work'} --out {out}".split()
+    assert main(words) == 0
     first = recorded(out)
     kept = {p: p.read_bytes() for p in (tmp_path / "work").iterdir()}
     monkeypatch.setattr(Judge, "transcribe_batch", lambda *a, **k: pytest.fail("heard again what was heard before"))
-    tool.main()                                                            # goes on from what was kept
+    assert main(words) == 0                                                # goes on from what was kept
     assert recorded(out)["rows"] == first["rows"] and {p: p.read_bytes() for p in (tmp_path / "work").iterdir()} == kept
     agreed = [r for r in first["rows"] if r["metric"] == "agreement"]
     assert {r["row"] for r in agreed} >= {"natural", "control: another text", "control: 0 dB noise"}
@@ -89,8 +85,8 @@ def test_the_whole_tool_on_a_few_sentences(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize("name, preset, corpora",
                          [("53_judge", "mini", {"embedded"}), ("53_judge_people", "base", {"real", "embedded"})])
-def test_what_the_records_say_of_the_judges_that_ship(name, preset, corpora, tmp_path, monkeypatch):
-    kept = recorded(tool.ROOT / "data" / "results" / f"{name}.json")
+def test_what_the_records_say_of_the_judges_that_ship(name, preset, corpora, tmp_path):
+    kept = recorded(results(name))
     assert kept["acceptance"] == tool.acceptance(kept["rows"]) and {r["corpus"] for r in kept["rows"]} == corpora
     assert (
         kept["weights_sha256"]["first"]
@@ -100,9 +96,7 @@ def test_what_the_records_say_of_the_judges_that_ship(name, preset, corpora, tmp
     assert kept["judges"]["first"]["seed"] != kept["judges"]["second"]["seed"]
     row = lambda rows: next(r for r in rows if (r["corpus"], r["row"], r["judge"],
                                                 r["metric"]) == ("embedded", "natural", "first", "SER (in-house)"))
-    monkeypatch.setattr(sys, "argv",
-                        f"second_judge.py --judge {preset} --second {preset} --preset tiny --limit 3 --work "
-                        f"{tmp_path} --out {tmp_path / 'r.json'}".split())
-    tool.main()
+    main(f"judges --judge {preset} --second {preset} --preset tiny --limit 3 --work {tmp_path} "
+         f"--out {tmp_path / 'r.json'}".split())
     now = row(recorded(tmp_path / "r.json")["rows"])
     assert now["n"] == 3 and now["low"] <= row(kept["rows"])["high"] and now["value"] < 0.05
