@@ -16,7 +16,8 @@ PORT ?= 8888
 
 export PYTHONUNBUFFERED = 1
 export PYDEVD_DISABLE_FILE_VALIDATION = 1
-# Threads that wait in a loop keep each other from working as soon as anything else runs: training then slows down tenfold. Spin briefly, then sleep.
+# Threads that wait in a loop keep each other from working as soon as anything else runs: training then slows down
+# tenfold. Spin briefly, then sleep.
 export GOMP_SPINCOUNT ?= 2000
 export SCRATCH
 
@@ -38,16 +39,16 @@ setup: $(READY)  ## build .venv (once; later calls find it ready)
 	@echo "The environment in $(VENV) is ready."
 
 demo: $(READY)  ## the main job: corpus, training, evaluation, out/demo/index.html (SCRATCH=1: from nothing)
-	@"$(RUN)" tools/demo.py --preset "$(PRESET)"
+	@"$(RUN)" -m demo --preset "$(PRESET)"
 
 test: $(READY)  ## every notebook on a fresh kernel and every test
-	@"$(RUN)" tests/run_all.py
+	@"$(RUN)" -m tools.run_all
 
 lab: $(READY)  ## open the notebooks in JupyterLab
 	"$(RUN)" -m jupyter lab --notebook-dir=nbs --port=$(PORT)
 
 docs: $(READY)  ## the notebooks as a web site in _docs (installs the docs extra)
-	@"$(RUN)" tools/docs.py
+	@"$(RUN)" -m tools.docs
 
 bench: $(READY)  ## real-time factors of every stage on this machine, the paper's beside them: VOICE=mini or base
 	@"$(SPEAKER)" bench --preset "$(VOICE)" --device "$(DEVICE)"
@@ -62,9 +63,9 @@ export TEXT
 export: $(READY)  ## notebooks -> latentspeech/, cleaned
 	@"$(abspath $(VENV))/bin/nbdev_export" && "$(abspath $(VENV))/bin/nbdev_clean"
 
-readme: $(READY)  ## README.md from nbs/index.ipynb
-	@"$(RUN)" tools/readme.py
+readme: $(READY)  ## README.md from nbs/index.ipynb, and the pictures
+	@"$(RUN)" -m tools.diagram && "$(RUN)" -m tools.readme
 
 clean:  ## remove what was built, but for .venv, corpora and weights
 	rm -rf out _docs _proc build dist *.egg-info .pytest_cache
-	find latentspeech nbs tests tools -name __pycache__ -prune -exec rm -rf {} +
+	find latentspeech nbs tests tools demo -name __pycache__ -prune -exec rm -rf {} +

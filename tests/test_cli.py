@@ -1,24 +1,23 @@
-"""The command line: wiring, one-line errors, exit codes, and a doctor who finds what was taken away."""
-import importlib.metadata, json, os, re, subprocess, sys, time, types
+"""The command line: wiring, one-line errors, exit codes."""
+import json, os, re, subprocess, sys, time, types
 from pathlib import Path
 import pytest, torch
 from latentspeech import cli
 from latentspeech.audio import save
-from latentspeech.cli import doctor, main, missing, unfit_extensions
+from latentspeech.cli import main
 from latentspeech.config import PRESETS
 from latentspeech.corpora import make_embedded_corpus
 from latentspeech.judge import Judge, train_judge
 from latentspeech.weights import PretrainedError
 
-COMMANDS = ("prepare", "train", "speak", "evaluate", "bench", "doctor")
+COMMANDS = ("prepare", "train", "speak", "evaluate", "experiment", "bench", "doctor")
 
 
 def shell(*words, **env):
     "Run `latentspeech` in a process of its own."
     root = str(Path(cli.__file__).parent.parent)
-    code = "import sys; from latentspeech.cli import main; sys.exit(main())"
-    return subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=120,
-                          env={**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1", **env})
+    return subprocess.run([sys.executable, "-m", "latentspeech.cli", *words], capture_output=True, text=True,
+                          timeout=120, env={**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1", **env})
 
 
 def refused(capsys, *words):
@@ -40,13 +39,29 @@ def test_help_is_quick_and_imports_no_torch():
                           cwd=Path(cli.__file__).parent.parent).returncode == 0
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c != "experiment"])
 def test_every_command_explains_every_option(command, capsys):
     with pytest.raises(SystemExit) as stopped:
         main([command, "--help"])
     text = capsys.readouterr().out
     assert stopped.value.code == 0 and "--json" in text
     assert not re.search(r"^  --[\w-]+( [A-Z_]+)?$\n(?= +-|\Z)", text, re.M), "an option without help"
+
+
+def test_experiments_are_listed_and_each_explains_its_options(capsys):
+    from latentspeech.experiments.harness import EXPERIMENTS
+    for words in (["--help"], ["no-such-experiment"], *([name, "--help"] for name in EXPERIMENTS)):
+        with pytest.raises(SystemExit) as stopped:
+            main(["experiment", *words])
+        said = capsys.readouterr()
+        assert stopped.value.code == (2 if words == ["no-such-experiment"] else 0), said.err
+        assert "Traceback" not in said.err
+        if words == ["--help"]:
+            assert all(re.search(rf"^ +{name} ", said.out, re.M) for name in EXPERIMENTS)
+        elif words[-1] == "--help":
+            assert "--json" in said.out and not re.search(r"^  --[\w-]+( [A-Z_]+)?$\n(?= +-|\Z)", said.out, re.M)
+    with pytest.raises(ValueError, match="no experiment"):
+        cli.experiment("no-such-experiment")
 
 
 @pytest.mark.parametrize("words", [[], ["sing"], ["speak"], ["train", "--minutes", "soon"], ["bench", "--no-such"]])
@@ -72,8 +87,8 @@ def test_bad_values_are_one_line(capsys):
 
 def test_each_part_starts_where_it_was_told_to(monkeypatch, tmp_path, capsys):
     asked = {}
-    monkeypatch.setattr(cli, "_train_one", lambda part, *_, start, **__: asked.update({part: start}))
-    monkeypatch.setattr(cli, "_corpus", lambda *_: None)
+    monkeypatch.setattr(cli, "train_part", lambda part, *_, start, **__: asked.update({part: start}))
+    monkeypatch.setattr(cli, "open_corpora", lambda *_: None)
     for part in ("judge", "autoencoder", "decoder", "voice"):
         cli.train(part, preset="tiny", from_="mini")
         assert asked.pop(part) == "mini" and not asked
@@ -101,15 +116,15 @@ def test_a_judge_goes_on_from_another_of_its_own_sizes(tmp_path):
 
 def test_evaluate_takes_as_long_as_it_is_asked_to(monkeypatch, capsys, tmp_path):
     tiny = make_embedded_corpus(config=PRESETS["tiny"].corpus)
-    monkeypatch.setattr(cli, "_corpus", lambda *_: tiny)
+    monkeypatch.setattr(cli, "open_corpora", lambda *_: tiny)
     quick = cli.evaluate(preset="mini", limit=2, seeds=1, distances=0)
     assert {r["metric"] for r in quick["rows"]} == {"SER (in-house)", "tone error"}
     assert "reconstruction" in {r["row"] for r in quick["rows"]}
     assert quick["command"] == "latentspeech evaluate --preset mini --seed 0 --limit 2 --seeds 1 --distances 0"
     whole = cli.evaluate(preset="mini", limit=2, seeds=1, distances=1)
-    same = lambda table: {(r["row"], r["metric"]): r["value"] for r in table["rows"] if (r["row"], r["metric"])
-                          in {(q["row"], q["metric"]) for q in quick["rows"]}}
-    assert same(whole) == same(quick) and len(whole["rows"]) > len(quick["rows"])
+    values = {(r["row"], r["metric"]): r["value"] for r in whole["rows"]}
+    assert all(values[r["row"], r["metric"]] == r["value"] for r in quick["rows"])
+    assert len(whole["rows"]) > len(quick["rows"])
     capsys.readouterr()
     for wrong in ("--seeds 0", "--limit -1", "--distances -1"):
         assert "--seeds is 1 or more" in refused(capsys, "evaluate", *wrong.split())
@@ -188,11 +203,11 @@ def test_train_makes_all_parts_and_they_speak(monkeypatch, tmp_path, capsys):
 def test_an_interrupt_is_130_and_a_bug_is_a_traceback(monkeypatch, capsys):
     def interrupted(*given, **more):
         raise KeyboardInterrupt
-    monkeypatch.setattr(cli, "_corpus", interrupted)
+    monkeypatch.setattr(cli, "open_corpora", interrupted)
     assert main(["prepare"]) == 130 and "Traceback" not in capsys.readouterr().err
     def bug(*given, **more):
         raise KeyError("our own mistake")
-    monkeypatch.setattr(cli, "_corpus", bug)
+    monkeypatch.setattr(cli, "open_corpora", bug)
     with pytest.raises(KeyError):
         main(["prepare"])
 
@@ -205,105 +220,5 @@ def test_a_damaged_corpus_is_exit_code_1(monkeypatch, capsys):
             return 0
         def __iter__(self):
             return iter(())
-    monkeypatch.setattr(cli, "_corpus", lambda *a, **more: Corpus(**vars(corpus)))
+    monkeypatch.setattr(cli, "open_corpora", lambda *a, **more: Corpus(**vars(corpus)))
     assert main(["prepare", "--verify"]) == 1 and "001" in capsys.readouterr().out
-
-
-def test_laps_are_taken_in_turn_and_a_run_that_broke_off_goes_on(tmp_path):
-    order, seconds, keep = [], iter([1.0, 2.0, 3.0, 4.0, 5.0]), tmp_path / "new" / "laps.json"
-    work = {name: lambda name=name: order.append(name) for name in "ab"}
-    lap = lambda run: (run(), next(seconds))[1]
-    laps = cli.time_interleaved(work, 2, lap, keep)
-    assert laps == {"a": [1.0, 3.0], "b": [2.0, 4.0]}
-    assert "".join(order) == "aabbab"     # each once more, before its first lap
-    assert cli.time_interleaved(work, 2, lap, keep) == laps and len(order) == 6               # kept: nothing ran again
-    # as if it had been killed during the last one
-    keep.write_text(json.dumps(json.loads(keep.read_text())[:-1]))
-    assert cli.time_interleaved(work, 2, lap, keep)["b"] == [2.0, 5.0] and "".join(order[6:]) == "bb"
-
-
-def test_bench_measures_every_stage_beside_another_preset(monkeypatch, capsys):
-    from latentspeech.synthesis import LatentSpeech
-    monkeypatch.setattr(LatentSpeech, "receptive_field",
-                        property(lambda self: (10**5 if self.preset.name == "mini" else 7, 12)))
-    words = ["bench", "--preset", "tiny", "--against", "mini", "--seconds", "0.5", "--repeats", "1", "--threads",
-             "1", "--n-steps", "2", "--json"]
-    assert main(words) == 0
-    result = json.loads(capsys.readouterr().out)
-    rows = {r["stage"]: r for r in result["rows"]}
-    assert {"text to sound", "first sound of a stream", "text encoder", "denoiser, one call", "decoder", "encoder",
-            "PQMF, there and back"} < rows.keys()
-    assert all(r["real_time_factor"] > 0 and r["times_faster"] == r["other_seconds"] / r["seconds"]
-               for r in rows.values())
-    assert torch.is_grad_enabled()
-    # who sees everything can't begin early
-    assert rows["first sound of a stream"]["other_seconds"] == rows["text to sound"]["other_seconds"]
-    assert result["against"] == "mini" and result["parameters"]["mini"] > result["parameters"]["tiny"]
-
-
-def test_bench_alone(capsys):
-    assert main(["bench", "--preset", "tiny", "--against", "", "--seconds", "0.5", "--repeats", "1", "--threads",
-                 "1", "--json"]) == 0
-    assert all(set(r) == {"stage", "seconds", "real_time_factor"} for r in json.loads(capsys.readouterr().out)["rows"])
-
-
-def rows_of(result):
-    return {r["what"]: r for r in result["rows"]}
-
-
-def test_the_doctor_finds_the_core_sound(capsys):
-    assert main(["doctor", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["ok"]
-
-
-def test_the_doctor_finds_what_is_gone(monkeypatch):
-    real = importlib.metadata.version
-    def version(name):
-        if name in ("pesq", "soundfile"):
-            raise importlib.metadata.PackageNotFoundError(name)
-        return real(name)
-    monkeypatch.setattr(importlib.metadata, "version", version)
-    monkeypatch.setattr(cli.shutil, "which", lambda name: None)
-    monkeypatch.setitem(sys.modules, "soundfile", None)
-    found = doctor()
-    rows = rows_of(found)
-    assert not found["ok"]
-    assert rows["soundfile"]["status"] == "broken"
-    assert "soundfile" in rows["core packages"]["detail"]
-    assert rows["extra eval"]["status"] == "absent" and "eval" in rows["extra eval"]["mend"]
-    assert rows["compiler"]["status"] == "absent" and "gcc" in rows["compiler"]["mend"]
-    assert all(r["mend"] for r in found["rows"] if r["status"] != "ok")
-
-
-def install(folder, cuda, library=b"links to libcudart.so.13"):
-    "Lay out what pip leaves of torch and torchaudio."
-    (folder / "torch").mkdir()
-    (folder / "torch" / "version.py").write_text(f"cuda = {cuda!r}\nhip = None\n")
-    (folder / "torchaudio" / "lib").mkdir(parents=True)
-    extension = folder / "torchaudio" / "lib" / "_torchaudio.abi3.so"
-    extension.write_bytes(library)
-    return extension
-
-
-@pytest.mark.parametrize("cuda,library,unfit", [(None, b"libcudart.so.13", True),
-                                                ("13.0", b"libcudart.so.13", False), (None, b"libtorch_cpu.so", False)])
-def test_a_cuda_torchaudio_is_moved_aside_only_beside_a_cpu_torch(tmp_path, monkeypatch, cuda, library, unfit, capsys):
-    extension = install(tmp_path, cuda, library)
-    monkeypatch.setattr(cli, "_folder", lambda package: tmp_path / package)
-    assert bool(unfit_extensions()) is unfit
-    if unfit:
-        assert rows_of(doctor())["torchaudio"] | {"mend": ""} == dict(what="torchaudio", status="broken", mend="",
-                                                                      detail=f"{extension} wants CUDA, which "
-                                                                             "this torch has not")
-    doctor(mend=True)
-    assert extension.exists() is not unfit and extension.with_name(extension.name + ".unused").exists() is unfit
-    assert ("moved" in capsys.readouterr().err) is unfit and unfit_extensions() == []
-
-
-def test_missing_reads_the_metadata(monkeypatch):
-    monkeypatch.setattr(importlib.metadata, "requires", lambda name: ["numpy>=1", "no-such-thing>=2",
-                                                                      'pesq>=0; extra == "eval"',
-                                                                      'nor-this; extra == "eval"'])
-    monkeypatch.setattr(importlib.metadata, "version", lambda name: "1" if name in ("numpy", "pesq")
-                        else (_ for _ in ()).throw(importlib.metadata.PackageNotFoundError(name)))
-    assert missing() == ["no-such-thing"] and missing("eval") == ["nor-this"] and missing("zh") == []

@@ -1,13 +1,12 @@
-"""The demo's page must show what there is, say what is missing, and load nothing from the network; its run must end with the right code."""
+"""The demo's page shows what there is, says what is missing, needs no network; its run ends with the right code."""
 import io, json, os, re, signal, subprocess, sys, time
 from pathlib import Path
 import nbformat, numpy as np, pytest, soundfile
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "tests")]
-import demo
-from demo import Demo, Stage, clock, estimate, headings_of, plan_stages, progress_line, resident_gb, write_record
-from demo_page import accented, build_page, marked, notebook_page, settled, write_page
+from demo import run as demo
+from demo.run import Demo, Stage, clock, estimate, headings_of, plan_stages, progress_line, resident_gb, write_record
+from demo.page import accented, build_page, marked, notebook_page, settled, write_page
 
 
 def fabricate(folder):
@@ -16,13 +15,15 @@ def fabricate(folder):
     tone = 0.1 * np.sin(np.arange(24_000) * 0.05)
     for name in ("a-natural.wav", "a-speech.wav"):
         soundfile.write(folder / "samples" / name, tone, 48_000)
-    keep = lambda name, what: (folder / name).write_text(json.dumps(what), "utf8")
+    def keep(name, what):
+        (folder / name).write_text(json.dumps(what), "utf8")
+    def row(name, role, value):
+        return dict(row=name, metric="SER (in-house)", value=value, n=150, low=value / 2, high=value * 2, role=role,
+                    unit="%", failed=0)
     keep("samples.json",
          [dict(id="a", text="你好<b>&", pinyin=["ni2", "hao3"], heard=dict(natural=["ni2", "hao3"], speech=["ni3"]),
-                               sounds=dict(natural="samples/a-natural.wav", speech="a-speech.wav",
-                                           reconstruction="samples/lost.wav"))])
-    row = lambda name, role, value: dict(row=name, metric="SER (in-house)", value=value, n=150, low=value / 2,
-                                         high=value * 2, role=role, unit="%", failed=0)
+               sounds=dict(natural="samples/a-natural.wav", speech="a-speech.wav",
+                           reconstruction="samples/lost.wav"))])
     keep("table.json", dict(seed=0, split="abc<script>alert(1)</script>", ordering="holds",
                             rows=[row("natural", "natural", 0.01), row("full TTS", "tts", 0.062),
                                   row("wrong text", "control", 0.93)]))
@@ -98,8 +99,8 @@ def test_a_damaged_piece_never_hurts_the_rest(tmp_path, name, content):
 def test_a_violated_ordering_is_shown(tmp_path):
     folder = fabricate(tmp_path / "demo")
     table = json.loads((folder / "table.json").read_text())
-    (folder / "table.json").write_text(json.dumps(dict(table, ordering=["ORDERING VIOLATED: SER: natural is "
-                                                                        "not below"])))
+    wrong = ["ORDERING VIOLATED: SER: natural is not below"]
+    (folder / "table.json").write_text(json.dumps(dict(table, ordering=wrong)))
     assert 'class="bad"' in (text := build_page(folder)) and "ORDERING VIOLATED" in text
 
 
@@ -112,15 +113,11 @@ def test_what_was_heard_is_compared_with_what_was_said():
 
 
 def test_a_notebook_becomes_a_page_without_network_or_widgets(tmp_path):
-    bar = lambda key, **state: {key: dict(state=state)}
-    states = (
-        bar("box", children=["IPY_MODEL_a", "IPY_MODEL_b"])
-        | bar("a", value="training: 100%")
-        | bar("b", value=" 20/20 [00:02&lt;00:00]")
-    )
-    view = lambda key: nbformat.v4.new_output("display_data",
-                                              {"application/vnd.jupyter.widget-view+json": dict(model_id=key),
-                                               "text/plain": "0%"})
+    states = dict(box=dict(state=dict(children=["IPY_MODEL_a", "IPY_MODEL_b"])),
+                  a=dict(state=dict(value="training: 100%")), b=dict(state=dict(value=" 20/20 [00:02&lt;00:00]")))
+    def view(key):
+        data = {"application/vnd.jupyter.widget-view+json": dict(model_id=key), "text/plain": "0%"}
+        return nbformat.v4.new_output("display_data", data)
     cells = [nbformat.v4.new_markdown_cell("# Lesson <1>\nWhy? <details><summary>Answer</summary>Since.</details>"),
              nbformat.v4.new_code_cell("1", outputs=[view("box"), view("gone"),
                                                      nbformat.v4.new_output("stream", text="seen")])]
@@ -153,9 +150,9 @@ def test_what_is_left_is_never_nothing_and_never_all():
 
 
 def test_memory_of_children_counts():
-    before, child = resident_gb(), subprocess.Popen([sys.executable, "-c",
-                                                     "x = b'x' * 200_000_000; print(1, flush=True); input()"],
-                                                    stdin=-1, stdout=-1)
+    before = resident_gb()
+    heavy = "x = b'x' * 200_000_000\nprint(1, flush=True)\ninput()"
+    child = subprocess.Popen([sys.executable, "-c", heavy], stdin=-1, stdout=-1)
     if not before:
         pytest.skip("/proc does not tell here")
     child.stdout.readline()
@@ -166,10 +163,10 @@ def test_memory_of_children_counts():
 class Small(Demo):
     "Run three small notebooks in place of the real ones, and make no corpus."
     def make_corpus(self):
-        self.watcher.set_up_training("corpus")
+        self.watcher.begin("corpus")
         self.watcher.end()
     def speak_first(self):
-        self.watcher.set_up_training("first")
+        self.watcher.begin("first")
         self.watcher.end("skipped", "not in a test")
 
 
@@ -177,12 +174,14 @@ TRAIN = """import json, os
 from pathlib import Path
 out = Path(os.environ["LATENTSPEECH_OUT"]) / "{part}"; out.mkdir()
 (out / "progress.json").write_text(json.dumps(dict(what="x", step=7, steps=20, seconds=1, left=0, loss=1.5)))
-(out / "history.json").write_text(json.dumps(dict(history=[dict(step=1, seconds=1, loss=2.0), dict(step=7, seconds=2, loss=1.5)])))
+history = [dict(step=1, seconds=1, loss=2.0), dict(step=7, seconds=2, loss=1.5)]
+(out / "history.json").write_text(json.dumps(dict(history=history)))
 assert os.environ["LATENTSPEECH_PRESET"] == "tiny" and "LATENTSPEECH_START" not in os.environ"""
 TABLE = """import json, os
 from pathlib import Path
 out = Path(os.environ["LATENTSPEECH_OUT"])
-(out / "table.json").write_text(json.dumps(dict(ordering="holds", rows=[dict(row="full TTS", metric="SER (in-house)", value=0.05, n=8, low=0.01, high=0.1, role="tts", unit="%")])))
+row = dict(row="full TTS", metric="SER (in-house)", value=0.05, n=8, low=0.01, high=0.1, role="tts", unit="%")
+(out / "table.json").write_text(json.dumps(dict(ordering="holds", rows=[row])))
 (out / "samples.json").write_text("[]")"""
 
 
@@ -243,20 +242,22 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
 
 
 INTERRUPTED = """
-import sys; sys.path[:0] = ["{tests}", "{tools}"]
+import sys
 from pathlib import Path
-from test_demo import small
-sys.exit(small(Path("{folder}"), sys.stdout, autoencoder="import os, time; open('{folder}/pid', 'w').write(str(os.getpid())); time.sleep(100)").run())
+from tests.test_demo import small
+waits = "import os, time\\nopen('{folder}/pid', 'w').write(str(os.getpid()))\\ntime.sleep(100)"
+sys.exit(small(Path("{folder}"), sys.stdout, autoencoder=waits).run())
 """
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals differ")
 def test_ctrl_c_ends_the_kernel_too(tmp_path):
-    code = INTERRUPTED.format(tests=ROOT / "tests", tools=ROOT / "tools", folder=tmp_path)
+    code = INTERRUPTED.format(folder=tmp_path)
     # A runner that was itself started in the background hands down an ignored SIGINT, which a terminal never does.
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                               env={**os.environ, "PYTHONPATH": str(ROOT)},
                                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
-    for _ in range(300):
+    for _ in range(900):
         if (tmp_path / "pid").exists() and (pid := (tmp_path / "pid").read_text()):
             break
         time.sleep(0.1)

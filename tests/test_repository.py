@@ -1,13 +1,14 @@
-"""The repository keeps its own rules: modules stand alone, files made from others are up to date, nothing local leaks."""
+"""The repository keeps its own rules: modules stand alone, made files are up to date, nothing local leaks."""
 import ast, os, re, shutil, subprocess, sys, tomllib
 from pathlib import Path
 import nbformat, pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 LIBRARY = ROOT / "latentspeech"
-MODULES = sorted(p.stem for p in LIBRARY.glob("*.py") if not p.stem.startswith("_"))
+MODULES = sorted(".".join(p.relative_to(LIBRARY).with_suffix("").parts) for p in LIBRARY.rglob("*.py")
+                 if not p.stem.startswith("_"))
 NOTEBOOKS = sorted((ROOT / "nbs").glob("*.ipynb"))
-sys.path.insert(0, str(ROOT / "tools"))
+SCRIPTS = sorted(p for folder in ("tests", "tools", "demo") for p in (ROOT / folder).rglob("*.py"))
 
 
 def run(*command, cwd=ROOT, **options):
@@ -24,27 +25,63 @@ def tracked():
     return [p for p in (ROOT / n for n in found.stdout.splitlines()) if p.is_file()]
 
 
+def source_of(path: Path) -> str:
+    "Return the Python of a script, or of all code cells of a notebook, shell and magic lines left out."
+    if path.suffix == ".py":
+        return path.read_text("utf8")
+    code = "\n".join(c.source for c in nbformat.read(path, 4).cells if c.cell_type == "code")
+    return re.sub(r"^( *)[!%].*$", r"\1pass", code, flags=re.M)
+
+
+def tree_of(module: str) -> ast.Module:
+    "Parse a module of the library."
+    return ast.parse((LIBRARY / f"{module.replace('.', '/')}.py").read_text("utf8"))
+
+
 def module_number():
-    "Return module -> number of the notebook that makes it, as text: \"07\" < \"07b\" < \"08\"."
+    "Return module -> number of the notebook that makes it, as text."
     numbers = {}
     for path in NOTEBOOKS:
-        text = "\n".join(c.source for c in nbformat.read(path, 4).cells if c.cell_type == "code")
-        if (name := re.search(r"^#\| *default_exp +(\w+)", text, re.M)) and path.stem[:2].isdigit():
+        if (name := re.search(r"^#\| *default_exp +([\w.]+)", source_of(path), re.M)) and path.stem[:2].isdigit():
             numbers[name[1]] = path.stem.split("_")[0]
     return numbers
 
 
+def imports_of(tree: ast.Module, package: str = ""):
+    "Yield (module of ours, name or None, alias) of each import; `package` is where a module of ours lies."
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for a in node.names:
+                if a.name.startswith("latentspeech."):
+                    yield a.name.removeprefix("latentspeech."), None, a.asname or a.name
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[:len(package.split(".")) + 1 - node.level] if node.level else []
+            where = ".".join(filter(None, [*above, node.module]))
+            if not where.startswith("latentspeech"):
+                continue
+            for a in node.names:
+                whole = f"{where}.{a.name}".removeprefix("latentspeech.")
+                if whole in MODULES:
+                    yield whole, None, a.asname or a.name
+                else:
+                    yield where.removeprefix("latentspeech").removeprefix("."), a.name, a.asname or a.name
+
+
 ALONE = """
 import builtins, random, socket, sys
-before_threads = __import__("threading").active_count()
-def no_network(*a, **k): raise OSError("a module used the network while it was imported")
+def no_network(*a, **k):
+    raise OSError("a module used the network while it was imported")
 socket.socket.connect = no_network
 import numpy, torch
-random.seed(7); numpy.random.seed(7); torch.manual_seed(7)
-states = [random.getstate(), numpy.random.get_state()[1].tolist(), torch.random.get_rng_state().tolist(), torch.get_default_dtype(), torch.get_num_threads()]
+def state():
+    return [random.getstate(), numpy.random.get_state()[1].tolist(), torch.random.get_rng_state().tolist(),
+            torch.get_default_dtype(), torch.get_num_threads()]
+random.seed(7)
+numpy.random.seed(7)
+torch.manual_seed(7)
+before = state()
 import latentspeech.{module}
-now = [random.getstate(), numpy.random.get_state()[1].tolist(), torch.random.get_rng_state().tolist(), torch.get_default_dtype(), torch.get_num_threads()]
-assert states == now, "importing it changed a global seed, dtype or thread count"
+assert state() == before, "importing it changed a global seed, dtype or thread count"
 assert not torch.cuda.is_initialized(), "importing it initialised CUDA"
 libraries = open("/proc/self/maps").read() if sys.platform == "linux" else ""
 assert "espeak" not in libraries, "importing it loaded espeak"
@@ -60,7 +97,7 @@ def test_a_module_imports_alone_without_side_effects(module, tmp_path):
 
 
 def test_no_name_is_undefined():
-    found = run(sys.executable, "-m", "pyflakes", "latentspeech", "tools", "tests")
+    found = run(sys.executable, "-m", "pyflakes", "latentspeech", "tools", "tests", "demo")
     wrong = [l for l in (found.stdout + found.stderr).splitlines() if "undefined name" in l or "SyntaxError" in l
              or "invalid syntax" in l]
     assert not wrong and "No module" not in found.stderr, "\n".join(wrong) or found.stderr
@@ -70,29 +107,56 @@ def test_imports_run_downhill():
     numbers, uphill = module_number(), []
     assert set(MODULES) <= set(numbers), f"no notebook makes {sorted(set(MODULES) - set(numbers))}"
     for module in MODULES:
-        tree = ast.parse((LIBRARY / f"{module}.py").read_text("utf8"))
-        for node in ast.walk(tree):
-            if not isinstance(node, ast.ImportFrom):
-                continue
-            name = node.module or ""
-            other = (
-                name
-                if node.level
-                else name.removeprefix("latentspeech.")
-                if name.startswith("latentspeech.")
-                else ""
-            )
+        package = f"latentspeech.{module}".rpartition(".")[0]
+        for other, _, _ in imports_of(tree_of(module), package):
             if other and numbers.get(other, "99") >= numbers[module]:
                 uphill.append(f"{module} imports {other}")
     assert not uphill
 
 
+def test_no_private_name_crosses_modules():
+    def private(name):
+        return name and name.startswith("_") and not name.startswith("__")
+    crossing = []
+    for path in [*LIBRARY.rglob("[a-z]*.py"), *NOTEBOOKS, *SCRIPTS]:
+        package = ".".join(path.relative_to(ROOT).parent.parts)
+        tree, modules = ast.parse(source_of(path)), set()
+        for other, name, alias in imports_of(tree, package):
+            if private(name):
+                crossing.append(f"{path.relative_to(ROOT)} imports {name} of {other}")
+            if name is None:
+                modules.add(alias)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and private(node.attr) and ast.unparse(node.value) in modules:
+                crossing.append(f"{path.relative_to(ROOT)} uses {ast.unparse(node)}")
+    assert not crossing, "\n".join(crossing)
+
+
+def test_nothing_edits_the_path_of_imports():
+    edits = []
+    for path in [*LIBRARY.rglob("*.py"), *NOTEBOOKS, *SCRIPTS]:
+        for node in ast.walk(ast.parse(source_of(path))):
+            if isinstance(node, ast.Attribute) and ast.unparse(node) == "sys.path":
+                edits.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert not edits, "\n".join(edits)
+
+
+def test_ruff_finds_nothing():
+    found = run(sys.executable, "-m", "ruff", "check", "--no-cache", "--output-format", "concise", ".")
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
 def test_the_readme_says_what_the_front_page_says():
-    assert (result := run(sys.executable, "tools/readme.py", "--check")).returncode == 0, result.stdout + result.stderr
+    result = run(sys.executable, "-m", "tools.readme", "--check")
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_the_pictures_show_the_house_as_it_is():
+    assert (result := run(sys.executable, "-m", "tools.diagram", "--check")).returncode == 0, result.stderr
 
 
 def test_the_card_of_the_weights_shows_the_records():
-    assert (result := run(sys.executable, "tools/card.py", "--check")).returncode == 0, result.stderr
+    assert (result := run(sys.executable, "-m", "tools.card", "--check")).returncode == 0, result.stderr
 
 
 def test_readme_links_lead_somewhere():
@@ -101,14 +165,21 @@ def test_readme_links_lead_somewhere():
     assert links and not [l for l in links if not (ROOT / l).exists()]
 
 
+def copy_of_the_repository(folder: Path, *left_out: str) -> Path:
+    "Copy the repository without what git ignores and what is named."
+    local = {".venv", ".git", "out", "data", "build", "_docs", "_proc", "__pycache__", ".ipynb_checkpoints", *left_out}
+    def ignore(_, names):
+        return [n for n in names if n in local or n.endswith(".egg-info")]
+    return Path(shutil.copytree(ROOT, folder / "copy", ignore=ignore))
+
+
 def test_export_and_clean_leave_no_trace(tmp_path):
-    copy = tmp_path / "copy"
-    shutil.copytree(ROOT, copy, ignore=lambda folder,
-                    names: [n for n in names if n in (".venv", ".git", "out", "data", "__pycache__",
-                                                      ".ipynb_checkpoints") or n.endswith(".egg-info")])
-    files = lambda: {p.relative_to(copy): p.read_bytes() for folder in ("nbs", "latentspeech")
-                     for p in (copy / folder).rglob("*") if p.is_file() and "__pycache__" not in p.parts} | \
-                    {Path(n): (copy / n).read_bytes() for n in ("settings.ini", "pyproject.toml")}
+    copy = copy_of_the_repository(tmp_path)
+    def files():
+        found = [copy / "settings.ini", copy / "pyproject.toml"]
+        for folder in ("nbs", "latentspeech"):
+            found += [p for p in (copy / folder).rglob("*") if p.is_file() and "__pycache__" not in p.parts]
+        return {p.relative_to(copy): p.read_bytes() for p in found}
     before, scripts = files(), Path(sys.executable).parent
     for command in ("nbdev_export", "nbdev_clean"):
         result = run(scripts / command, cwd=copy)
@@ -141,33 +212,36 @@ def test_no_file_is_heavy():
     assert not heavy and sum(p.stat().st_size for p in (LIBRARY / "pretrained").glob("*")) < 40e6
 
 
-def public_definitions():
-    "Yield (module, name, node) of what a module offers, methods of classes included."
-    for module in MODULES:
-        tree = ast.parse((LIBRARY / f"{module}.py").read_text("utf8"))
-        for node in tree.body:
-            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef,
-                                 ast.ClassDef)) and not node.name.startswith("_"):
-                yield module, node.name, node
+def public_definitions(module: str):
+    "Yield (name, node) of what a module offers: functions, patched methods, classes and their methods."
+    def public(nodes):
+        kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+        return [n for n in nodes if isinstance(n, kinds) and not n.name.startswith("_")]
+    for node in public(tree_of(module).body):
+        yield node.name, node
+        if isinstance(node, ast.ClassDef):
+            yield from ((f"{node.name}.{method.name}", method) for method in public(node.body))
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_every_public_name_says_what_it_is(module):
-    # `forward` is told by its class, an alias by what it stands for
-    silent = [name for where, name, node in public_definitions() if where == module and name != "forward"
-              and not ast.get_docstring(node)]
+    # `forward` is told by its class
+    silent = [name for name, node in public_definitions(module)
+              if name.split(".")[-1] != "forward" and not ast.get_docstring(node)]
     assert not silent
+
+
+PICKLES = ("pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal")
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_nothing_is_unpickled_or_evaluated(module):
-    tree, wrong = ast.parse((LIBRARY / f"{module}.py").read_text("utf8")), []
+    tree, wrong = tree_of(module), []
     for node in ast.walk(tree):
         names = [ast.unparse(node)] if isinstance(node, ast.Attribute) else []
         if isinstance(node, ast.ImportFrom):
             names = [f"{node.module}.{a.name}" for a in node.names]
-        wrong += [n for n in names if n.split(".")[0] in ("pickle", "dill", "cloudpickle", "joblib", "shelve",
-                                                          "marshal") and not n.endswith("Error")]
+        wrong += [n for n in names if n.split(".")[0] in PICKLES and not n.endswith("Error")]
         if not isinstance(node, ast.Call):
             continue
         called = ast.unparse(node.func)
@@ -185,37 +259,43 @@ def test_nothing_is_unpickled_or_evaluated(module):
     assert not wrong
 
 
+def project() -> dict:
+    "Return the metadata of the package."
+    return tomllib.loads((ROOT / "pyproject.toml").read_text("utf8"))["project"]
+
+
+def names_of(requirements) -> set:
+    "Return the plain names of requirements."
+    return {re.match(r"[\w.-]+", r)[0].lower().replace("-", "_") for r in requirements}
+
+
+def imported_packages(node) -> set:
+    "Return the packages that an import of others' code names."
+    if isinstance(node, ast.Import):
+        names = [a.name for a in node.names]
+    elif isinstance(node, ast.ImportFrom) and not node.level:
+        names = [node.module]
+    else:
+        names = []
+    return {n.split(".")[0] for n in names} - set(sys.stdlib_module_names) - {"latentspeech"}
+
+
 def test_what_is_imported_is_required():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf8"))["project"]
-    plain = lambda requirement: re.match(r"[\w.-]+", requirement)[0].lower().replace("-", "_")
-    everything = {plain(r) for r in sum(project["optional-dependencies"].values(), project["dependencies"])}
-    core, known = {plain(r) for r in project["dependencies"]}, {"ipython": "ipython", "ipython.display": "ipython"}
-    wrong = []
+    core, wrong = names_of(project()["dependencies"]), []
+    everything = core.union(*map(names_of, project()["optional-dependencies"].values()))
     for module in MODULES:
-        tree = ast.parse((LIBRARY / f"{module}.py").read_text("utf8"))
+        tree = tree_of(module)
         for node in ast.walk(tree):
-            names = (
-                [a.name for a in node.names]
-                if isinstance(node, ast.Import)
-                else [node.module]
-                if isinstance(node, ast.ImportFrom) and not node.level
-                else []
-            )
-            for name in {n.split(".")[0] for n in names} - set(sys.stdlib_module_names) - {"latentspeech"}:
-                package = known.get(name.lower(), name.lower())
-                if package not in (core if node in tree.body else everything):
-                    wrong.append(f"{module} imports {name}")
+            allowed = core if node in tree.body else everything
+            wrong += [f"{module} imports {name}" for name in imported_packages(node) if name.lower() not in allowed]
     assert not wrong
 
 
 def test_every_requirement_is_pinned_once():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf8"))["project"]
-    plain = lambda requirement: re.match(r"[\w.-]+", requirement)[0].lower().replace("-", "_")
     pins = [l for l in (ROOT / "constraints.txt").read_text("utf8").splitlines() if l and not l.startswith("#")]
     assert all(re.fullmatch(r"[\w.-]+==[\w.!+-]+", l) for l in pins)
-    names = [plain(l) for l in pins]
-    wanted = {plain(r) for r in sum(project["optional-dependencies"].values(), project["dependencies"])}
-    assert len(names) == len(set(names)) and wanted <= set(names), wanted - set(names)
+    wanted = names_of(project()["dependencies"]).union(*map(names_of, project()["optional-dependencies"].values()))
+    assert len(names_of(pins)) == len(pins) and wanted <= names_of(pins), wanted - names_of(pins)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
@@ -224,8 +304,8 @@ def test_a_notebook_is_clean_and_light(path):
     assert path.stat().st_size <= 0.55e6
     assert not [i for i, c in enumerate(notebook.cells) if c.cell_type == "code" and c.execution_count is not None]
     prose = "\n".join(c.source for c in notebook.cells if c.cell_type == "markdown")
-    assert re.search(r"^# ", prose, re.M) and re.search(r"^> ", prose,
-                                                        re.M), "a title and a one-sentence claim are missing"
+    assert re.search(r"^# ", prose, re.M), "a title is missing"
+    assert re.search(r"^> ", prose, re.M), "a one-sentence claim is missing"
     wrong = [c.id for c in notebook.cells if c.cell_type == "code" for o in c.outputs if o.output_type == "error"]
     assert not wrong and len({c.id for c in notebook.cells}) == len(notebook.cells)
 
@@ -233,7 +313,7 @@ def test_a_notebook_is_clean_and_light(path):
 PROMISES = {"audio": ["load", "save"], "pqmf": ["PQMF"], "autoencoder": ["Autoencoder"], "text": ["to_pinyin"],
             "synthesis": ["LatentSpeech"],
             "judge": ["Judge"], "metrics": ["mel_cepstral_distortion", "syllable_error_rate"],
-            "cli": ["main", "prepare", "train", "speak", "evaluate", "bench", "doctor"]}
+            "cli": ["main", "prepare", "train", "speak", "evaluate", "experiment", "bench", "doctor"]}
 
 
 @pytest.mark.parametrize("module", PROMISES)
@@ -246,10 +326,7 @@ def test_promised_names_exist(module):
 
 def test_a_wheel_holds_the_code_and_its_data(tmp_path):
     import zipfile
-    copy = tmp_path / "copy"
-    shutil.copytree(ROOT, copy, ignore=lambda folder,
-                    names: [n for n in names if n in (".venv", ".git", "out", "data", "nbs", "tests", "build",
-                                                      "__pycache__") or n.endswith(".egg-info")])
+    copy = copy_of_the_repository(tmp_path, "nbs", "tests")
     result = run(sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation",
                  "--disable-pip-version-check", "-q", "-w", tmp_path / "dist", copy, cwd=copy)
     assert result.returncode == 0, result.stderr[-1500:]
@@ -264,7 +341,8 @@ def test_a_wheel_holds_the_code_and_its_data(tmp_path):
 
 
 def test_jupyterlab_folds_long_lines_unless_told_otherwise(tmp_path):
-    import json, set_up
+    import json
+    from tools import set_up
     file = set_up.fold_long_lines(tmp_path)
     (plugin, kept), = json.loads(file.read_text("utf8")).items()
     extension, name = plugin.split(":")

@@ -1,9 +1,7 @@
 """The notebook runner must see every way in which a notebook can go wrong, and name the cell."""
-import sys, time
-from pathlib import Path
+import time
 import nbformat, pytest
-sys.path.insert(0, str(Path(__file__).parent))
-from run_notebooks import main, run_notebook
+from tools.run_notebooks import main, run_notebook
 
 
 def write(folder, *cells, name="lesson"):

@@ -1,18 +1,17 @@
-#!/usr/bin/env python3
-"""Put the figures of the shipped weights into their card: `tools/card.py` rewrites what stands between the marks in latentspeech/pretrained/README.md; `--check` only says whether it is up to date."""
+"""Put the figures of the shipped weights into their card.
+
+`python -m tools.card` rewrites what stands between the marks in latentspeech/pretrained/README.md; `--check` only says
+whether that is up to date.
+"""
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
 from latentspeech.files import write_atomically
 from latentspeech.table import ResultsTable, recorded
 
-CARD, BEGIN, END = (
-    ROOT / "latentspeech/pretrained/README.md",
-    "<!-- figures: made by tools/card.py -->",
-    "<!-- end of figures -->",
-)
+CARD = ROOT / "latentspeech/pretrained/README.md"
+BEGIN, END = "<!-- figures: made by tools/card.py -->", "<!-- end of figures -->"
 SETS = {"tan": "words by `tan`", "magic": "sentences by `magic`"}
 RECORDS = {"Autoencoders": ("70_train_autoencoder", ("SER (in-house)", "tone error", "PESQ-wb", "STOI", "MCD")),
            "Voice": ("71_train_latentspeech", ("SER (in-house)", "tone error", "MCD", "F0 correlation"))}
@@ -32,12 +31,13 @@ def figures() -> str:
 
 
 def main() -> int:
+    "Write the card, or say whether it is up to date."
     text = CARD.read_text("utf8")
     before, after = text.split(BEGIN)[0], text.split(END)[1]
     made = f"{before}{BEGIN}\n\n{figures()}\n\n{END}{after}"
     if "--check" in sys.argv:
         if made != text:
-            print(f"{CARD.relative_to(ROOT)} is not up to date: run python tools/card.py", file=sys.stderr)
+            print(f"{CARD.relative_to(ROOT)} is not up to date: run python -m tools.card", file=sys.stderr)
         return int(made != text)
     write_atomically(CARD, made.encode())
     return 0

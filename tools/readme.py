@@ -1,11 +1,13 @@
 """Make README.md from nbs/index.ipynb: its prose, and what its code cells print or show as Markdown.
 
-`python tools/readme.py` runs the notebook, keeps its outputs and writes README.md; `--check` only says whether both are up
-to date. Code that a reader should see stays, `#| hide` cells don't. Links to notebooks and pictures are turned so that they work from the top folder.
+`python -m tools.readme` runs the notebook, keeps its outputs and writes README.md; `--check` only says whether both are
+up to date. Code that a reader should see stays, `#| hide` cells don't. Links to notebooks and pictures are turned so
+that they work from the top folder.
 """
 import re, sys, tempfile
 from pathlib import Path
 import nbformat
+from tools.run_notebooks import run_notebook
 
 ROOT = Path(__file__).resolve().parent.parent
 FRONT = ROOT / "nbs" / "index.ipynb"
@@ -46,8 +48,6 @@ def readme(notebook) -> str:
 
 def run_front_page():
     "Run index.ipynb on a fresh kernel; return it with its outputs, without counts."
-    sys.path.insert(0, str(ROOT / "tests"))
-    from run_notebooks import run_notebook
     with tempfile.TemporaryDirectory() as folder:
         result = run_notebook(FRONT, save_to=Path(folder) / FRONT.name)
         if not result.passed:
@@ -58,14 +58,14 @@ def run_front_page():
         if cell.cell_type != "code":
             continue
         for output in new.outputs:
-            output.pop("execution_count", None)
-        cell.outputs = [nbformat.from_dict(dict(o, **({"execution_count": None}
-                                                      if o.output_type == "execute_result" else {})))
-                        for o in new.outputs]
+            if output.output_type == "execute_result":
+                output.execution_count = None
+        cell.outputs = new.outputs
     return kept
 
 
 def main() -> int:
+    "Write README.md, or say whether it is up to date."
     notebook = run_front_page()
     made, target = readme(notebook), ROOT / "README.md"
     if "--check" in sys.argv:

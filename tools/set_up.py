@@ -1,8 +1,8 @@
 """Build the environment that everything else runs in: `python tools/set_up.py .venv`.
 
 Only the standard library: this runs before anything is installed. It makes the environment if there is none, installs
-the pinned packages, tries the packages that want a C compiler, and asks the doctor, who also mends a torchaudio made for
-CUDA beside a torch that is not.
+the pinned packages, tries the packages that want a C compiler, and asks the doctor, who also mends a torchaudio made
+for CUDA beside a torch that is not.
 A torch that is already there (a CUDA set-up, say) is kept: its own version takes the place of the pin.
 """
 import argparse, json, os, subprocess, sys, time
@@ -14,6 +14,7 @@ ASK_VERSION = "import importlib.metadata as m, sys; print(m.version(sys.argv[1])
 
 
 def say(*words):
+    "Print a line that says who speaks."
     print("set-up:", *words, flush=True)
 
 
@@ -48,7 +49,7 @@ def version_of(python: Path, package: str) -> str:
 
 
 def constraints(python: Path, folder: Path) -> Path:
-    "Return the pins to install with: the repository's own, with a torch that is already there in place of the pinned one."
+    "Return the pins to install with: the repository's own, but a torch that is there stands in for the pinned one."
     lines = (ROOT / "constraints.txt").read_text("utf8").splitlines()
     for package in ("torch", "torchaudio"):
         if not (found := version_of(python, package)):
@@ -69,35 +70,27 @@ def install(python: Path, folder: Path):
     run(*pip, pins, "-q", "setuptools", "wheel")
     run(*pip, pins, "-q", "--no-build-isolation", "-e", f".[{EXTRAS}]")
     say("building PESQ, WORLD and mel-cepstra (the `eval` extra)")
-    if run(*pip, pins, "-q", "numpy", "Cython", quiet=True, check=False).returncode or \
-       run(*pip, pins, "-q", "--no-build-isolation", "-e", ".[eval]", quiet=True, check=False).returncode:
-        say("`eval` could not be built, so PESQ, F0 and mel-cepstral figures will say that they are missing; "
-            "all the rest works.")
-        say("to mend it: install a C compiler (Debian and Ubuntu: `apt-get install gcc python3-dev`), then "
-            "`make setup` "
-            "after removing", folder / "ready")
+    for wanted in (("numpy", "Cython"), ("--no-build-isolation", "-e", ".[eval]")):
+        if run(*pip, pins, "-q", *wanted, quiet=True, check=False).returncode:
+            say("`eval` could not be built, so PESQ, F0 and mel-cepstral figures will say that they are missing; all "
+                "the rest works.")
+            say("to mend it: install a C compiler (Debian and Ubuntu: `apt-get install gcc python3-dev`), then "
+                "`make setup` after removing", folder / "ready")
+            break
 
 
 def fold_long_lines(folder: Path) -> Path:
-    "Let the JupyterLab of an environment fold long lines of code, unless it has settings of its own; return the file that says so."
+    "Let JupyterLab fold long lines of code, unless it has settings of its own; return the file that says so."
     file = folder / "share/jupyter/lab/settings/overrides.json"    # defaults: what a user sets in the menu goes before
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(
-            json.dumps(
-                {
-                    "@jupyterlab/notebook-extension:tracker": {
-                        "codeCellConfig": {"lineNumbers": False, "lineWrap": True}
-                    }
-                },
-                indent=1,
-            )
-            + "\n"
-        )
+        cells = {"codeCellConfig": {"lineNumbers": False, "lineWrap": True}}
+        file.write_text(json.dumps({"@jupyterlab/notebook-extension:tracker": cells}, indent=1) + "\n")
     return file
 
 
 def main():
+    "Build the environment that the shell names."
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, nargs="?", default=Path(".venv"),
                         help="the environment to make or to complete")

@@ -1,16 +1,16 @@
-"""The main job, as `make demo` runs it: a corpus, a first sentence, two trainings, a table, and a page that shows it all.
+"""The main job, as `make demo` runs it: a corpus, a first sentence, two trainings, a table, and a page of it all.
 
-`python tools/demo.py` goes on from the weights that ship; `SCRATCH=1` starts from nothing. Everything lands in out/demo, which
-is made anew each time; `--page` only writes the page again from what lies there. `--preset tiny` tries the machinery in a minute or two.
+`python -m demo` goes on from the weights that ship; `SCRATCH=1` starts from nothing. Everything lands in out/demo,
+which is made anew each time; `--page` only writes the page again from what lies there. `--preset tiny` tries the
+machinery in a minute or two.
 """
 from __future__ import annotations
 import argparse, json, os, platform, shutil, signal, sys, threading, time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from demo.page import notebook_page, read_json, write_page
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tools")]
-from demo_page import notebook_page, read_json, write_page
 
 GOING_ON, FROM_NOTHING = (2.5, 2.5), (24.0, 18.0)  # minutes of training: autoencoder, voice
 NOTEBOOKS = {"autoencoder": "70_train_autoencoder", "voice": "71_train_latentspeech", "table": "72_paper_table"}
@@ -39,26 +39,30 @@ class Stage:
 
     @property
     def plan(self) -> float:
+        "Return the seconds planned for all of it."
         return self.before + 60 * self.minutes + self.after
 
 
-STAGES = {"corpus": ("Make the corpus",
-                     "a speech robot, espeak-ng, reads sentences written for this project: the only teacher there is"),
-          "first": ("Say a first sentence", "the weights that ship speak, and a recogniser writes down what it hears"),
-          "autoencoder": ("Train the autoencoder",
-                          "learns to write 21 ms of sound as 16 numbers, and to read them back as sound"),
-          "voice": ("Train the voice", "learns which numbers a text asks for, and to find them in noise"),
-          "table": ("Measure", "speaks test sentences that no training has seen; the recogniser marks them"),
-          "page": ("Write the page", "notebooks, curves, sounds and figures in one place")}
+STAGES = {
+    "corpus": ("Make the corpus",
+               "a speech robot, espeak-ng, reads sentences written for this project: the only teacher there is"),
+    "first": ("Say a first sentence", "the weights that ship speak, and a recogniser writes down what it hears"),
+    "autoencoder": ("Train the autoencoder",
+                    "learns to write 21 ms of sound as 16 numbers, and to read them back as sound"),
+    "voice": ("Train the voice", "learns which numbers a text asks for, and to find them in noise"),
+    "table": ("Measure", "speaks test sentences that no training has seen; the recogniser counts the errors"),
+    "page": ("Write the page", "notebooks, curves, sounds and figures in one place"),
+}
 
 
-def plan_stages(minutes: tuple,    # of training: autoencoder, voice
-                tiny: bool = False # seconds of training, and little of everything
+def plan_stages(minutes: tuple,     # of training: autoencoder, voice
+                tiny: bool = False  # seconds of training, and little of everything
                 ) -> list[Stage]:
     "List the parts of the demo, with the time that each should take on two CPU cores."
-    share, training = 0.2 if tiny else 1, {} if tiny else dict(zip(("autoencoder", "voice"), minutes))
-    return [Stage(key, *words, PLAN[key][0] * share, training.get(key, 0.0), PLAN[key][1] * share) for key,
-            words in STAGES.items()]
+    share = 0.2 if tiny else 1
+    training = {} if tiny else dict(zip(("autoencoder", "voice"), minutes))
+    return [Stage(key, *words, PLAN[key][0] * share, training.get(key, 0.0), PLAN[key][1] * share)
+            for key, words in STAGES.items()]
 
 
 def estimate(stage: Stage, elapsed: float, training: dict | None = None, trained: float = 0.0) -> tuple[float, float]:
@@ -75,22 +79,20 @@ def estimate(stage: Stage, elapsed: float, training: dict | None = None, trained
 
 def clock(seconds: float) -> str:
     "Say seconds as a person would."
-    return (
-        f"{seconds:.0f} s"
-        if seconds < 90
-        else f"{seconds / 60:.0f} min"
-        if seconds >= 600
-        else f"{seconds // 60:.0f}:{seconds % 60:02.0f} min"
-    )
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds >= 600:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds // 60:.0f}:{seconds % 60:02.0f} min"
 
 
 def progress_line(number: int, count: int, stage: Stage, share: float, left: float, left_in_all: float,
                   detail: str = "", width: int = 20) -> str:
     "Write one line of progress: which part, how far, what, how long still."
     full = round(share * width)
-    return (f"{number} of {count}  {stage.title:22} {BARS[0] * full}{BARS[1] * (width - full)} {share:4.0%}  "
-            f"{clock(left)} left"
-            f", whole demo {clock(left_in_all)}{'  ' + detail if detail else ''}")
+    bar = BARS[0] * full + BARS[1] * (width - full)
+    return (f"{number} of {count}  {stage.title:22} {bar} {share:4.0%}  {clock(left)} left, "
+            f"whole demo {clock(left_in_all)}{'  ' + detail if detail else ''}")
 
 
 def resident_gb() -> float:
@@ -117,10 +119,14 @@ class Watcher(threading.Thread):
     def __init__(self, stages: list[Stage], out: Path, stream=sys.stdout):
         super().__init__(daemon=True)
         self.stages, self.out, self.stream = stages, out, stream
-        self.live, self.lock, self.over = stream.isatty(), threading.RLock(), threading.Event()
-        self.stage, self.detail, self.share, self.spoke, self.trained, self.began = None, "", 0.0, 0.0, 0.0, time.time()
+        self.live = stream.isatty()   # a terminal, whose last line can be written anew
+        self.lock, self.over = threading.RLock(), threading.Event()
+        self.stage = None             # the one that runs
+        self.began, self.trained = time.time(), 0.0   # when it started, and after how many seconds its training ended
+        self.detail, self.share, self.spoke = "", 0.0, 0.0
 
     def run(self):
+        "Look again and again, until all is over."
         while not self.over.wait(0.5 if self.live else 1.0):
             self.look()
 
@@ -130,43 +136,40 @@ class Watcher(threading.Thread):
             print(("\r\x1b[K" if self.live else "") + text, file=self.stream, flush=True)
 
     def look(self):
+        "Note the memory, and show how far the running stage is."
         with self.lock:
             if not (stage := self.stage):
                 return
             stage.peak_gb = max(stage.peak_gb, resident_gb())
-            elapsed, training = time.time() - self.began, read_json(self.out / stage.key / "progress.json")
+            training = read_json(self.out / stage.key / "progress.json")
+            detail = self.detail
             if training:
                 stage.step = training["step"]
-            share, left = estimate(stage, elapsed, training, self.trained)
-            share = self.share = max(self.share, share)   # a bar that goes back frightens people
+                if not self.trained:
+                    detail = f"training: step {training['step']:,}, error {training['loss']:.3g}"
+            share, left = estimate(stage, time.time() - self.began, training, self.trained)
+            self.share = max(self.share, share)   # a bar that goes back frightens people
             number = self.stages.index(stage) + 1
-            detail = (
-                f"training: step {training['step']:,}, error {training['loss']:.3g}"
-                if training and not self.trained
-                else self.detail
-            )
-            text = progress_line(number, len(self.stages), stage, share, left,
-                                 left + sum(s.plan for s in self.stages[number:]), detail)
-            if self.live:
-                self.stream.write("\r" + text[:shutil.get_terminal_size((100, 24)).columns - 1] + "\x1b[K")
-                self.stream.flush()
-            elif time.time() - self.spoke > 15:
-                self.spoke = time.time()
-                print(text, file=self.stream, flush=True)
+            left_in_all = left + sum(s.plan for s in self.stages[number:])
+            self.show(progress_line(number, len(self.stages), stage, self.share, left, left_in_all, detail))
 
-    def set_up_training(self, key: str) -> Stage:
+    def show(self, text: str):
+        "Write the line anew where that can be done, else now and then a line."
+        if self.live:
+            self.stream.write("\r" + text[:shutil.get_terminal_size((100, 24)).columns - 1] + "\x1b[K")
+            self.stream.flush()
+        elif time.time() - self.spoke > 15:
+            self.spoke = time.time()
+            print(text, file=self.stream, flush=True)
+
+    def begin(self, key: str) -> Stage:
         "Start a stage."
         self.say()
         with self.lock:
             self.stage = next(s for s in self.stages if s.key == key)
-            self.began, self.detail, self.trained, self.share, self.spoke, self.stage.status = (
-                time.time(),
-                "",
-                0.0,
-                0.0,
-                time.time(),
-                "running",
-            )
+            self.stage.status = "running"
+            self.began = self.spoke = time.time()
+            self.detail, self.share, self.trained = "", 0.0, 0.0
         self.say(f"{self.stages.index(self.stage) + 1} of {len(self.stages)}  {self.stage.title}: {self.stage.words}.")
         return self.stage
 
@@ -196,8 +199,8 @@ def headings_of(path: Path) -> list[str]:
     heading, found = "", []
     for cell in nbformat.read(path, as_version=4).cells:
         if cell.cell_type == "markdown":
-            heading = ([line.lstrip("# ").strip() for line in cell.source.splitlines() if line.startswith("#")]
-                       or [heading])[-1]
+            headings = [line.lstrip("# ").strip() for line in cell.source.splitlines() if line.startswith("#")]
+            heading = headings[-1] if headings else heading
         elif cell.cell_type == "code" and cell.source.strip():
             found.append(heading)
     return found
@@ -218,8 +221,8 @@ def machine() -> str:
         memory = f", {os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 1e9:.0f} GB"
     except (OSError, StopIteration, ValueError):
         memory = ""
-    return (f"{len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores, "
-            f"{model}{memory}")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{cores} cores, {model}{memory}"
 
 
 class Failed(Exception):
@@ -254,14 +257,10 @@ class Demo:
         free, whole = shutil.disk_usage(ROOT).free / 1e9, sum(s.plan for s in self.stages)
         start = ("The voice starts from nothing." if self.scratch
                  else "It goes on from the weights that ship, so it can speak at once.")
-        self.say(f"LatentSpeech learns to speak Mandarin on this machine ({machine()}), without a "
-                 f"network.\n{start} Six parts:")
+        self.say(f"LatentSpeech learns to speak Mandarin on this machine ({machine()}), without a network.")
+        self.say(f"{start} Six parts:")
         for i, s in enumerate(self.stages, 1):
-            self.say(
-                f"  {i}. {s.title}: {s.words} ({'' if s.minutes else 'up to '}about {clock(s.plan)})".replace(
-                    "up to about", "up to"
-                )
-            )
+            self.say(f"  {i}. {s.title}: {s.words} ({'about' if s.minutes else 'up to'} {clock(s.plan)})")
         self.say(f"In all about {clock(whole)}, up to {MEMORY_GB} GB of memory and {DISK_GB} GB of disk "
                  f"({free:.0f} GB are free). Ctrl-C stops it.")
         self.say(f"At the end, open {self.page} in a browser.")
@@ -271,6 +270,7 @@ class Demo:
 
     @property
     def page(self) -> Path:
+        "Say where the page will be."
         return self.out / "index.html"
 
     def clear(self):
@@ -283,10 +283,12 @@ class Demo:
         self.keep()
 
     def keep(self):
+        "Write down what is known of this run."
         (self.out / "demo.json").write_text(json.dumps(self.record(), indent=1, ensure_ascii=False) + "\n", "utf8")
 
     def make_corpus(self):
-        self.watcher.set_up_training("corpus")
+        "Make the embedded corpus."
+        self.watcher.begin("corpus")
         from latentspeech.config import preset
         from latentspeech.corpora import make_embedded_corpus
         corpus = make_embedded_corpus(config=preset(self.preset).corpus, progress=False)
@@ -294,17 +296,15 @@ class Demo:
                                     **{s: len(corpus.split(s)) for s in ("train", "valid", "test")},
                                     test_sha256=corpus.split_sha256("test"))
         self.watcher.end()
-        self.say(
-            "        {utterances:,} sentences, {minutes:.0f} minutes; {test} of them are kept for the test".format(
-                **self.about["corpus"]
-            )
-        )
+        facts = "        {utterances:,} sentences, {minutes:.0f} minutes; {test} of them are kept for the test"
+        self.say(facts.format(**self.about["corpus"]))
 
     def speak_first(self):
-        self.watcher.set_up_training("first")
+        "Let the weights that ship say a sentence, and let the recogniser listen."
+        self.watcher.begin("first")
         if self.scratch and not self.tiny:
-            return self.watcher.end("skipped",
-                                    "with SCRATCH=1 nothing has been learned yet, so there is nothing to hear")
+            nothing = "with SCRATCH=1 nothing has been learned yet, so there is nothing to hear"
+            return self.watcher.end("skipped", nothing)
         from latentspeech.evaluation import matching_judge
         from latentspeech.synthesis import LatentSpeech
         from latentspeech.weights import PretrainedError, load_weights
@@ -326,8 +326,10 @@ class Demo:
         except PretrainedError as error:
             self.say(f"        no recogniser: {error}")
         self.watcher.end()
-        self.say(f"        listen now: {path}\n        text    {FIRST_WORDS}\n        pinyin  "
-                 f"{' '.join(speech.pinyin)}" + (f"\n        heard   {' '.join(heard)}" if heard else ""))
+        self.say(f"        listen now: {path}\n        text    {FIRST_WORDS}")
+        self.say(f"        pinyin  {' '.join(speech.pinyin)}")
+        if heard:
+            self.say(f"        heard   {' '.join(heard)}")
 
     def start_from_nothing(self, why: str):
         "Change plans where no weights ship for this preset."
@@ -341,17 +343,15 @@ class Demo:
                  f"{clock(sum(s.plan for s in self.stages[2:]))} in all.")
 
     def run_notebook(self, key: str):
-        from run_notebooks import run_notebook
-        stage, path, saved = (
-            self.watcher.set_up_training(key),
-            self.lessons / f"{NOTEBOOKS[key]}.ipynb",
-            self.out / f"{NOTEBOOKS[key]}.ipynb",
-        )
+        "Run the notebook of a stage, and write it as a page."
+        from tools.run_notebooks import run_notebook
+        stage, name = self.watcher.begin(key), f"{NOTEBOOKS[key]}.ipynb"
+        path, saved = self.lessons / name, self.out / name
         if not path.exists():
             raise Failed(f"{path} is not there")
         headings = headings_of(path)
-        for name in ("LATENTSPEECH_START", "LATENTSPEECH_MINUTES"):
-            os.environ.pop(name, None)
+        for variable in ("LATENTSPEECH_START", "LATENTSPEECH_MINUTES"):
+            os.environ.pop(variable, None)
         env = {"LATENTSPEECH_PRESET": self.preset, "LATENTSPEECH_OUT": str(self.out),
                "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
         if not self.scratch:
@@ -367,6 +367,7 @@ class Demo:
         self.watcher.end()
 
     def write_page(self):
+        "Write the page from what there is."
         self.keep()
         write_page(self.out)
 
@@ -398,7 +399,7 @@ class Demo:
             self.watcher.end("interrupted" if code == 130 else "failed", problem if code == 1 else "")
         try:
             if code != 130:
-                self.watcher.set_up_training("page")
+                self.watcher.begin("page")
             self.write_page()
             if code != 130:
                 self.watcher.end()
@@ -419,8 +420,8 @@ class Demo:
                             "starts afresh.")
         if code:
             return self.say(f"\nThe demo FAILED after {whole}: {problem}\nWhat there is: {self.page}")
-        self.say(f"\nDone after {whole}, {self.record()['peak_gb']:.1f} GB of memory at most. Syllable errors "
-                 "on sentences never seen in training:")
+        self.say(f"\nDone after {whole}, {self.record()['peak_gb']:.1f} GB of memory at most. Syllable errors on "
+                 "sentences never seen in training:")
         for row in (read_json(self.out / "table.json") or {}).get("rows", []):
             if "SER" in row["metric"] and row["value"] is not None:
                 self.say(f"  {row['row']:32} {row['value']:7.1%}   n = {row['n']}")
@@ -431,17 +432,18 @@ def write_record(out: Path, target: Path):
     "Keep the figures of a whole demo where the front page finds them."
     said, table = read_json(out / "demo.json"), read_json(out / "table.json")
     rows = [{k: row.get(k) for k in ("row", "metric", "value", "n", "low", "high")} for row in table["rows"]]
+    facts = {k: said.get(k) for k in ("machine", "first_sound_minutes", "minutes", "peak_gb", "scratch")}
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps({**{k: said.get(k) for k in ("machine", "first_sound_minutes", "minutes",
-                                                              "peak_gb", "scratch")}, "table": rows},
-                                 indent=1, ensure_ascii=False) + "\n", "utf8")
+    target.write_text(json.dumps(facts | {"table": rows}, indent=1, ensure_ascii=False) + "\n", "utf8")
 
 
 def terminated(*_):
+    "End as a shell expects of a process that was told to stop."
     raise SystemExit(143)
 
 
 def main(argv=None) -> int:
+    "Run the demo from a shell."
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--preset", default="mini", help="mini; tiny only tries the machinery [mini]")
     parser.add_argument("--minutes", type=float, nargs=2, metavar=("A", "V"),
@@ -464,8 +466,8 @@ def main(argv=None) -> int:
     if options.preset not in PRESETS:
         parser.error(f"no preset {options.preset!r}; there are: {', '.join(PRESETS)}")
     signal.signal(signal.SIGTERM, terminated)
-    demo = Demo(options.preset, out, os.environ.get("SCRATCH", "") not in ("", "0"), options.minutes
-                and tuple(options.minutes))
+    scratch = os.environ.get("SCRATCH", "") not in ("", "0")
+    demo = Demo(options.preset, out, scratch, tuple(options.minutes) if options.minutes else None)
     try:
         code = demo.run()
     except KeyboardInterrupt:
@@ -478,6 +480,3 @@ def main(argv=None) -> int:
         write_record(out, ROOT / "data" / "results" / ("demo-scratch.json" if demo.scratch else "demo.json"))
     return code
 
-
-if __name__ == "__main__":
-    sys.exit(main())

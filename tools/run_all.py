@@ -9,7 +9,8 @@ LAST = re.compile(r"(\d+) passed, (\d+) failed")
 
 def run_notebooks() -> tuple[int, int]:
     "Run the notebooks; return how many passed and failed."
-    command = [sys.executable, "tests/run_notebooks.py", "--save", "out/test/nbs", "--json", "out/test/notebooks.json"]
+    command = [sys.executable, "-m", "tools.run_notebooks", "--save", "out/test/nbs", "--json",
+               "out/test/notebooks.json"]
     tally = (0, 1)
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         for line in process.stdout:
@@ -42,6 +43,7 @@ def run_tests(report: Path) -> tuple[int, int]:
 
 
 def main() -> int:
+    "Run everything and print the tally."
     started, tallies = time.time(), []
     # Once, before two notebooks want it at the same time.
     subprocess.run([Path(sys.executable).parent / "latentspeech", "prepare", "--preset", "tiny"], cwd=ROOT,
