@@ -4,36 +4,40 @@
 
 # %% ../nbs/42_aligner.ipynb #06e67bea
 from __future__ import annotations
-import warnings
+import tempfile, warnings
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
 from fastcore.basics import patch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 from tqdm.auto import tqdm
 from .audio import log_mel, play, show_spectrogram, show_waveform
-from .config import FRAME, SAMPLE_RATE
-from .corpora import Corpus, sampling_weights, frame_durations
+from .config import FRAME, SAMPLE_RATE, AlignerConfig
+from .corpora import Corpus, frame_durations, sampling_weights
 from .english import ARPABET
+from .tasks import length_bucket
 from .text import PAUSES, SYMBOLS
+from .training import fit
 
 # %% auto #0
-__all__ = ['HOP', 'BANDS', 'LEASH', 'AlignerError', 'moves', 'viterbi', 'ctc_states', 'forward_score', 'mel_features',
-           'class_ids', 'Aligner', 'ctc_step', 'phone_starts', 'add_closures', 'realign', 'near_step', 'spread',
-           'Alignment', 'boundary_errors', 'show_alignment', 'browse_alignments', 'syllable_starts', 'train_aligner',
-           'align_corpus', 'measure_aligner']
+__all__ = ['AlignerError', 'transitions', 'viterbi', 'ctc_states', 'forward_score', 'mel_features', 'class_ids',
+           'PhoneRecogniser', 'FrameClassifier', 'Aligner', 'RecogniserTask', 'phone_starts', 'add_closures',
+           'FrameTask', 'separate_starts', 'Alignment', 'boundary_errors', 'show_alignment', 'browse_alignments',
+           'syllable_starts', 'draw_utterances', 'train_aligner', 'align_corpus', 'measure_aligner']
 
 # %% ../nbs/42_aligner.ipynb #807fce3c
 class AlignerError(ValueError):
     "Report sound and phones that can't be aligned, in one line."
 
 # %% ../nbs/42_aligner.ipynb #66b402d0
-def moves(best: np.ndarray,     # [S], score of the best way into each state so far
-          optional: np.ndarray  # [S] bool, states that may be left out
-          ) -> np.ndarray:      # [3, S], score of staying, coming from the state before, jumping over an optional one
-    "List the three ways into each state."
+def transitions(best: np.ndarray,     # [S], score of the best way into each state so far
+                optional: np.ndarray  # [S] bool, states that may be left out
+                ) -> np.ndarray:      # [3, S]: staying, coming from the state before, jumping over an optional one
+    "List the scores of the three ways into each state."
     ways = np.full((3, len(best)), -np.inf)
     ways[0], ways[1, 1:] = best, best[:-1]
     ways[2, 2:] = np.where(optional[1:-1], best[:-2], -np.inf)
@@ -41,23 +45,25 @@ def moves(best: np.ndarray,     # [S], score of the best way into each state so 
 
 # %% ../nbs/42_aligner.ipynb #98ac876c
 def viterbi(scores: np.ndarray,                # [T, S], log score of state s at frame t
-            optional: np.ndarray | None = None # [S] bool, states that may be left out, no two in a row; default: none
+            optional: np.ndarray | None = None # [S] bool, states that may be left out, no two in a row
             ) -> np.ndarray:                   # [T], the state of each frame, never falling
-    "Find the best way through the states, in order (Viterbi 1967); raises `AlignerError` where frames are too few."
+    "Find the best way through the states, in order (Viterbi 1967); raises `AlignerError`."
     n_frames, n_states = scores.shape
     optional = np.zeros(n_states, bool) if optional is None else np.asarray(optional, bool)
     needed = int(n_states - optional.sum())
     if n_frames < max(needed, 1):
-        raise AlignerError(f"{n_frames} frames can't hold {needed} phones; is the sound cut or the text another's?")
+        raise AlignerError(f"{n_frames} frames can't hold {needed} phones; is the sound cut, or the text another's?")
     best, back = np.full(n_states, -np.inf), np.zeros((n_frames, n_states), np.int8)
     best[:1 + optional[0]] = scores[0, :1 + optional[0]]
     for t in range(1, n_frames):
-        ways = moves(best, optional)
+        ways = transitions(best, optional)
         back[t], best = ways.argmax(0), ways.max(0) + scores[t]
-    path, state = np.empty(n_frames, np.int64), n_states - 1
-    if optional[-1] and n_states > 1 and best[-2] > best[-1]:
-        state -= 1
-    for t in range(n_frames - 1, -1, -1):
+    skip_last = bool(optional[-1] and n_states > 1 and best[-2] > best[-1])
+    return _walk_back(back, n_states - 1 - skip_last)
+
+def _walk_back(back, state):
+    path = np.empty(len(back), np.int64)
+    for t in range(len(back) - 1, -1, -1):
         path[t], state = state, state - int(back[t, state])
     return path
 
@@ -81,16 +87,17 @@ def forward_score(scores: np.ndarray,                # [T, S], log score of stat
     total = np.full(scores.shape[1], -np.inf)
     total[:1 + optional[0]] = scores[0, :1 + optional[0]]
     for row in scores[1:]:
-        total = np.logaddexp.reduce(moves(total, optional)) + row
+        total = np.logaddexp.reduce(transitions(total, optional)) + row
     return float(np.logaddexp(total[-1], total[-2]) if optional[-1] else total[-1])
 
 # %% ../nbs/42_aligner.ipynb #e8ebdcac
-HOP, BANDS = 256, 40   # samples between the aligner's frames, 5.3 ms; mel bands
-def mel_features(audio: Tensor  # [T], 48 kHz
-                 ) -> Tensor:   # [40, T // 256 + 1]
-    "Compute log-mel bands up to 12 kHz at one loudness, less their means: level and the voice's colour fall out."
-    mel = log_mel(.1 * audio / audio.square().mean().sqrt().clamp(min=1e-6), n_fft=2 * HOP, hop=HOP, n_mels=BANDS,
-                  f_max=12_000.)
+def mel_features(audio: Tensor,  # [T], 48 kHz
+                 config: AlignerConfig = AlignerConfig()
+                 ) -> Tensor:    # [40, T // 256 + 1]
+    "Compute log-mel bands at one loudness, less their means: level and the voice's colour fall out."
+    loudness = audio.square().mean().sqrt().clamp(min=1e-6)
+    mel = log_mel(.1 * audio / loudness, n_fft=config.window, hop=config.hop, n_mels=config.n_mels,
+                  f_max=config.f_max)
     return mel - mel.mean(-1, keepdim=True)
 
 # %% ../nbs/42_aligner.ipynb #5e289c57
@@ -104,67 +111,78 @@ def class_ids(symbols: list    # names from `SYMBOLS`, or English ones from `ARP
     return np.array([_CLASS[s] for s in symbols])
 
 # %% ../nbs/42_aligner.ipynb #9c7f1857
-class Aligner(nn.Module):
-    "Score phones frame by frame: `forward` sees far (for CTC), `near` hardly at all (for boundaries)."
-    def __init__(self, width: int = 96, dilations: tuple = (1, 1, 2, 2, 4)):
+class PhoneRecogniser(nn.Module):
+    "Score phones with a wide receptive field, in every second frame: says what, for CTC."
+    def __init__(self, config: AlignerConfig = AlignerConfig()):
         super().__init__()
-        self.width, n = width, len(_CLASS)
-        self.enter = nn.Conv1d(BANDS, width, 4, stride=2, padding=1)   # the far sight works at half the rate
-        self.layers = nn.ModuleList(nn.Conv1d(width, width, 5, padding=2 * d, dilation=d) for d in dilations)
-        self.norms = nn.ModuleList(nn.BatchNorm1d(width) for _ in dilations)
-        self.leave = nn.Conv1d(width, n, 1)
-        # begin with blanks, or some common phone may become the filler between spikes
-        nn.init.constant_(self.leave.bias[:1], 4.)
-        half = lambda i, kernel: [nn.Conv1d(i, width, kernel, padding=kernel // 2), nn.BatchNorm1d(width),
-                                  nn.GELU(), nn.Dropout(.2)]
-        self.near_layers = nn.Sequential(*half(BANDS, 3), *half(width, 1), nn.Conv1d(width, n, 1))
-        self.register_buffer("log_prior", torch.zeros(n))   # how common each phone's frames are
+        width, reach = config.width, config.kernel // 2
+        self.enter = nn.Conv1d(config.n_mels, width, 4, stride=2, padding=1)
+        self.layers = nn.ModuleList(nn.Conv1d(width, width, config.kernel, padding=reach * d, dilation=d)
+                                    for d in config.dilations)
+        self.norms = nn.ModuleList(nn.BatchNorm1d(width) for _ in config.dilations)
+        self.leave = nn.Conv1d(width, len(_CLASS), 1)
+        nn.init.constant_(self.leave.bias[:1], config.blank)
 
     def forward(self, mels: Tensor  # [B, 40, T], from `mel_features`
                 ) -> Tensor:        # [B, T // 2, symbols], log probabilities; symbol 0 is CTC's blank
+        "Score every second frame."
         x = self.enter(mels)
         for layer, norm in zip(self.layers, self.norms):
             x = x + F.gelu(norm(layer(x)))
         return self.leave(x).transpose(1, 2).log_softmax(-1)
 
-    def near(self, mels: Tensor  # [B, 40, T]
-             ) -> Tensor:        # [B, T, symbols], log probabilities
-        return self.near_layers(mels).transpose(1, 2).log_softmax(-1)
+# %% ../nbs/42_aligner.ipynb #a96a475e
+class FrameClassifier(nn.Module):
+    "Score phones with a receptive field of three frames: says when."
+    def __init__(self, config: AlignerConfig = AlignerConfig()):
+        super().__init__()
+        def layer(n, kernel):
+            return [nn.Conv1d(n, config.width, kernel, padding=kernel // 2), nn.BatchNorm1d(config.width), nn.GELU(),
+                    nn.Dropout(config.dropout)]
+        self.layers = nn.Sequential(*layer(config.n_mels, 3), *layer(config.width, 1),
+                                    nn.Conv1d(config.width, len(_CLASS), 1))
+        self.register_buffer("log_prior", torch.zeros(len(_CLASS)))
+
+    def forward(self, mels: Tensor  # [B, 40, T]
+                ) -> Tensor:        # [B, T, symbols], log probabilities
+        "Score every frame."
+        return self.layers(mels).transpose(1, 2).log_softmax(-1)
+
+# %% ../nbs/42_aligner.ipynb #c471591e
+class Aligner(nn.Module):
+    "Find when phones are said: a recogniser for what, a frame classifier for when."
+    def __init__(self, config: AlignerConfig = AlignerConfig()):
+        super().__init__()
+        self.config, self.recogniser, self.classifier = config, PhoneRecogniser(config), FrameClassifier(config)
 
 # %% ../nbs/42_aligner.ipynb #b9706cad
-def ctc_step(aligner: Aligner,
-             mels: list,    # [40, T] each
-             labels: list   # [N] class ids each
-             ) -> Tensor:   # scalar
-    "Measure the CTC loss of a batch."
-    log_probs = aligner(nn.utils.rnn.pad_sequence([m.T for m in mels],
-                                                  batch_first=True).transpose(1, 2).to(aligner.log_prior.device))
-    lengths, counts = torch.tensor([m.shape[1] // 2 for m in mels]), torch.tensor([len(x) for x in labels])
-    return F.ctc_loss(log_probs.transpose(0, 1), torch.as_tensor(np.concatenate(labels)), lengths, counts,
-                      zero_infinity=True)
+class RecogniserTask(nn.Module):
+    "Learn which phones are said in whole utterances, by CTC, for `training.fit`."
+    def __init__(self, recogniser: PhoneRecogniser,
+                 mels: list,      # [40, T] each
+                 labels: list,    # [N] class ids each
+                 times: int = AlignerConfig.recogniser.bucket):  # see `length_bucket`
+        super().__init__()
+        order = sorted(range(len(mels)), key=lambda i: mels[i].shape[1])
+        self.recogniser, self.times = recogniser, times
+        self.mels, self.labels = [mels[i] for i in order], [torch.as_tensor(labels[i]) for i in order]
 
-# %% ../nbs/42_aligner.ipynb #2b7e2d5f
-def _fit(aligner, step, mels, targets, steps, batch, rng, progress=False, enough=0.):
-    optimizer, losses = torch.optim.AdamW(aligner.train().parameters(), 2e-3), []
-    # ends calm: the next alignment is made with it
-    decay = torch.optim.lr_scheduler.LinearLR(optimizer, 1., .1, max(1, steps))
-    for _ in tqdm(range(steps), step.__name__, disable=not progress):
-        chosen = rng.choice(len(mels), min(batch, len(mels)), replace=False)
-        loss = step(aligner, [mels[i] for i in chosen], [targets[i] for i in chosen])
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(aligner.parameters(), 1.)
-        optimizer.step()
-        decay.step()
-        losses.append(loss.item())
-        if len(losses) >= 20 and np.mean(losses[-20:]) < enough:
-            break
-    return losses
+    def batch(self, generator: torch.Generator, size: int) -> dict:
+        "Draw `size` utterances of like length, padded."
+        chosen = length_bucket(torch.ones(len(self.mels)), size, generator, self.times)
+        mels, labels = [self.mels[i].T for i in chosen], [self.labels[i] for i in chosen]
+        return dict(mels=pad_sequence(mels, batch_first=True).mT, frames=torch.tensor([len(m) // 2 for m in mels]),
+                    labels=pad_sequence(labels, batch_first=True), counts=torch.tensor([len(x) for x in labels]))
+
+    def forward(self, b: dict) -> tuple:
+        "Return the CTC loss of a batch; it has no terms."
+        log_probs = self.recogniser(b["mels"]).transpose(0, 1)
+        return F.ctc_loss(log_probs, b["labels"], b["frames"], b["counts"], zero_infinity=True), {}
 
 # %% ../nbs/42_aligner.ipynb #29019f37
 def phone_starts(scores: np.ndarray,  # [T, S]
                  path: np.ndarray     # [T], from `viterbi`
-                 ) -> np.ndarray:     # [S], frames with fractions; a state that was left out starts where the next does
+                 ) -> np.ndarray:     # [S], frames with fractions; a state left out starts where the next does
     "Place each boundary between the two frames where the two states score alike."
     starts = np.zeros(scores.shape[1])
     for t in np.flatnonzero(np.diff(path)) + 1:
@@ -177,73 +195,97 @@ def phone_starts(scores: np.ndarray,  # [T, S]
 # %% ../nbs/42_aligner.ipynb #6f929153
 @patch
 @torch.no_grad()
+def scores_of(self: Aligner, network: nn.Module,  # `recogniser` or `classifier`
+              mel: Tensor                         # [40, T]
+              ) -> np.ndarray:                    # [frames, symbols] float64
+    "Score the frames of one utterance with one of the two networks, as it is used."
+    self.eval()
+    return network(mel[None].to(self.classifier.log_prior.device))[0].cpu().double().numpy()
+
+# %% ../nbs/42_aligner.ipynb #6842a96d
+@patch
 def ctc_peaks(self: Aligner, mel: Tensor,  # [40, T]
-           label: np.ndarray            # [N] class ids
-           ) -> np.ndarray:             # [N], frames, rising
-    "Find where the far-sighted network is surest of each phone, on the best CTC path."
+              label: np.ndarray            # [N] class ids
+              ) -> np.ndarray:             # [N], frames, rising
+    "Find where the recogniser is surest of each phone, on the best CTC path."
     states, optional = ctc_states(label)
-    logs = self.eval()(mel[None].to(self.log_prior.device))[0].cpu().double().numpy()[:, states]
+    logs = self.scores_of(self.recogniser, mel)[:, states]
     path = viterbi(logs, optional)
-    return np.array([2 * max(np.flatnonzero(path == i), key=lambda t: logs[t, i]) for i in range(1, len(states), 2)])
+    return np.array([2 * max(np.flatnonzero(path == i), key=lambda t: logs[t, i])
+                     for i in range(1, len(states), 2)])
 
 # %% ../nbs/42_aligner.ipynb #4a1446a4
-LEASH = 12   # aligner frames, 64 ms
 @patch
-@torch.no_grad()
 def scores(self: Aligner, mel: Tensor,               # [40, T]
            label: np.ndarray,                        # [N] class ids
-           optional: np.ndarray | None = None        # [N] bool, phones that may be left out: on no leash
+           optional: np.ndarray | None = None        # [N] bool, may be left out: no constraint on them
            ) -> np.ndarray:                          # [T, N] float64
-    "Score frames against phones: log p(phone | frame) - log p(phone), less a fine beyond the leash."
-    logs = self.eval().near(mel[None].to(self.log_prior.device))[0] - self.log_prior
-    scores, surely = logs[:, label].cpu().double().numpy(), np.ones(len(label), bool) if optional is None else ~optional
-    heard, seen, t = self.ctc_peaks(mel, label[surely]), np.cumsum(surely), np.arange(len(scores))[:, None]
-    scores[t > np.append(heard, np.inf)[seen] + LEASH] -= 5              # the next phone must have started,
-    scores[t < np.append(heard, -np.inf)[seen - surely - 1] - LEASH] -= 5   # the one before can't have ended
-    return scores
+    "Score frames against phones: log p(phone | frame) - log p(phone), less a penalty outside the constraint."
+    prior, config = self.classifier.log_prior.cpu().double().numpy(), self.config
+    scores = (self.scores_of(self.classifier, mel) - prior)[:, label]
+    sure = np.ones(len(label), bool) if optional is None else ~optional
+    peaks, n, t = self.ctc_peaks(mel, label[sure]), np.cumsum(sure), np.arange(len(scores))[:, None]
+    last = np.append(peaks, np.inf)[n] + config.tolerance               # the next phone must have started
+    first = np.append(peaks, -np.inf)[n - sure - 1] - config.tolerance  # the one before can't have ended
+    return scores - config.penalty * ((t > last).astype(float) + (t < first))
 
 # %% ../nbs/42_aligner.ipynb #9a558f54
 _PLOSIVES = class_ids("b p d t g k j q zh ch z c B P D T G K CH JH".split())
-def add_closures(
-    label: np.ndarray,  # [N] class ids
-) -> tuple:  # ([M] ids, [M] bool, which may be left out, [N] where each phone with its closure starts)
+def add_closures(label: np.ndarray  # [N] class ids
+                 ) -> tuple:        # ([M] ids, [M] bool, which may be left out, [N] where phones start)
     "Put an optional silence before each plosive that follows no pause."
     at = np.flatnonzero(np.isin(label[1:], _PLOSIVES) & (label[:-1] != _CLASS["sil"])) + 1
     optional = np.insert(np.zeros(len(label), bool), at, True)
-    return np.insert(label, at, _CLASS["sil"]), optional, np.delete(np.arange(len(optional)),
-                                                                    np.flatnonzero(optional) + 1)
+    starts = np.delete(np.arange(len(optional)), np.flatnonzero(optional) + 1)
+    return np.insert(label, at, _CLASS["sil"]), optional, starts
 
 # %% ../nbs/42_aligner.ipynb #efcf2351
-@torch.no_grad()
-def realign(aligner: Aligner, mels: list, labels: list,
-            near: bool = True  # scores from the near-sighted network, else from the CTC network
-            ) -> list:         # [T] class ids of each utterance's frames
-    "Label every frame by Viterbi, and remember how common each phone is."
-    paths = []
-    for mel, label in zip(mels, labels):
-        if near:
-            closed, optional, _ = add_closures(label)
-            paths.append(closed[viterbi(aligner.scores(mel, closed, optional), optional)])
-            continue
-        path = label[
-            viterbi(aligner.eval()(mel[None].to(aligner.log_prior.device))[0][:, label].cpu().double().numpy())
-        ]
-        paths.append(np.pad(path.repeat(2), (0, mel.shape[1] - 2 * len(path)), mode="edge"))
+@patch
+def first_labels(self: Aligner, mel: Tensor, label: np.ndarray  # [40, T], [N] class ids
+                 ) -> np.ndarray:                               # [T] class ids
+    "Label every frame by Viterbi on the recogniser."
+    path = label[viterbi(self.scores_of(self.recogniser, mel)[:, label])]
+    return np.pad(path.repeat(2), (0, mel.shape[1] - 2 * len(path)), mode="edge")
+
+@patch
+def frame_labels(self: Aligner, mel: Tensor, label: np.ndarray  # [40, T], [N] class ids
+                 ) -> np.ndarray:                               # [T] class ids
+    "Label every frame by Viterbi on the frame classifier, under the constraint."
+    closed, optional, _ = add_closures(label)
+    return closed[viterbi(self.scores(mel, closed, optional), optional)]
+
+@patch
+def count_phones(self: Aligner, paths: list):  # [T] class ids each
+    "Remember how common each phone's frames are; a phone never seen would win everywhere, so each gets a few."
     counts = np.bincount(np.concatenate(paths), minlength=len(_CLASS))
-    counts = counts + .002 * counts.sum()   # else a phone never seen would win everywhere
-    aligner.log_prior.copy_(torch.tensor(np.log(counts / counts.sum())))
-    return paths
+    counts = counts + self.config.rare * counts.sum()
+    self.classifier.log_prior.copy_(torch.tensor(np.log(counts / counts.sum())))
 
 # %% ../nbs/42_aligner.ipynb #31b31496
-def near_step(aligner: Aligner, mels: list, paths: list) -> Tensor:
-    "Measure the frame-wise cross-entropy of the near-sighted network on its own alignments."
-    logs = aligner.near(torch.cat(mels, 1)[None].to(aligner.log_prior.device))[0]
-    return F.nll_loss(logs, torch.as_tensor(np.concatenate(paths), device=logs.device))
+class FrameTask(nn.Module):
+    "Learn to name the phone of every frame, from crops of labelled sound, for `training.fit`."
+    def __init__(self, classifier: FrameClassifier,
+                 mels: list,       # [40, T] each
+                 paths: list,      # [T] class ids each
+                 crop: int = AlignerConfig.crop):  # frames
+        super().__init__()
+        self.classifier, self.mels = classifier, torch.cat(mels, 1)
+        self.path, self.crop = torch.as_tensor(np.concatenate(paths)), min(crop, self.mels.shape[1])
+
+    def batch(self, generator: torch.Generator, size: int) -> dict:
+        "Draw `size` crops and their labels."
+        starts = torch.randint(self.mels.shape[1] - self.crop + 1, (size, 1), generator=generator)
+        places = starts + torch.arange(self.crop)
+        return dict(mels=self.mels[:, places].transpose(0, 1), phones=self.path[places])
+
+    def forward(self, b: dict) -> tuple:
+        "Return the cross-entropy of a batch; it has no terms."
+        return F.nll_loss(self.classifier(b["mels"]).flatten(0, 1), b["phones"].flatten()), {}
 
 # %% ../nbs/42_aligner.ipynb #328229b6
-def spread(starts: np.ndarray,  # [N], seconds, never falling, the first 0
-           end: float           # seconds
-           ) -> np.ndarray:     # [N], each at least 1,024 samples after the one before, if there is room
+def separate_starts(starts: np.ndarray,  # [N], seconds, never falling, the first 0
+                    end: float           # seconds
+                    ) -> np.ndarray:     # [N], each at least 1,024 samples after the one before, if there is room
     "Push starts apart that are closer than a latent frame."
     least = FRAME / SAMPLE_RATE * np.arange(len(starts) + 1)
     starts = np.maximum.accumulate(starts - least[:-1]) + least[:-1]   # later, past the phone before,
@@ -259,54 +301,72 @@ class Alignment(NamedTuple):
     durations: list   # latent frames, each at least 1
     score: float      # mean log score of a frame: far below its corpus' others = text and sound differ
 
+# %% ../nbs/42_aligner.ipynb #7064c8cb
+@patch
+def add_pauses(self: Aligner, mel: Tensor,  # [40, T]
+               symbols: list, tones: list   # of the phones that the text shows
+               ) -> tuple:                  # symbols and tones, with the pauses that were found
+    "Look for pauses between syllables; what is shorter than `shortest_pause` is a plosive's closure."
+    new = [i for i in range(1, len(symbols)) if tones[i - 1] and symbols[i] not in PAUSES]
+    if not new:
+        return symbols, tones
+    states = np.insert(class_ids(symbols), new, _CLASS["sp"])
+    optional = np.insert(np.zeros(len(symbols), bool), new, True)
+    # no constraint: the peaks know of no pause
+    path = viterbi(self.scores(mel, states, np.ones(len(states), bool)), optional)
+    seconds = np.bincount(path, minlength=len(states)) * self.config.hop / SAMPLE_RATE
+    keep = ~optional | (seconds >= self.config.shortest_pause)
+    names = np.insert(np.array(symbols, object), new, "sp")
+    return names[keep].tolist(), np.insert(tones, new, 0)[keep].tolist()
+
 # %% ../nbs/42_aligner.ipynb #717d05fc
 @patch
 def align(self: Aligner, audio: Tensor,  # [T], 48 kHz
           symbols: list,                 # phones and pauses, names from `SYMBOLS`
           tones: list | None = None,     # carried along; needed for `pauses`, which may follow a tone
-          pauses: bool = False,          # also look for pauses between syllables that the text doesn't show
-          shortest: float = 0.12         # seconds; what is shorter is a plosive's closure, not a pause
+          pauses: bool = False           # also look for pauses between syllables that the text doesn't show
           ) -> Alignment:
-    "Find when each phone was said."
+    "Find when each phone was said; raises `AlignerError`."
     symbols, tones = list(symbols), list(tones or [0] * len(symbols))
     if len(tones) != len(symbols):
         raise AlignerError(f"{len(symbols)} phones and {len(tones)} tones; they must pair")
-    label, mel, end = class_ids(symbols), mel_features(audio), len(audio) / SAMPLE_RATE
-    new = [i + 1 for i in range(len(symbols) - 1) if tones[i] and symbols[i + 1] not in PAUSES] if pauses else []
-    if new:   # drop those that are too short, then align what remains
-        states, optional = np.insert(label, new, _CLASS["sp"]), np.insert(np.zeros(len(label), bool), new, True)
-        # on no leash, which knows of no pause
-        path = viterbi(self.scores(mel, states, np.ones(len(states), bool)), optional)
-        keep = ~optional | (np.bincount(path, minlength=len(states)) * HOP / SAMPLE_RATE >= shortest)
-        names = np.insert(np.array(symbols, object), new, "sp")[keep].tolist()
-        return self.align(audio, names, np.insert(tones, new, 0)[keep].tolist())
+    mel, end = mel_features(audio, self.config), len(audio) / SAMPLE_RATE
+    if pauses:
+        symbols, tones = self.add_pauses(mel, symbols, tones)
+    label = class_ids(symbols)
     states, optional, where = add_closures(label)
-    score = self.scores(mel, states, optional)
-    path = viterbi(score, optional)
-    starts = [*phone_starts(score, path)[where] * HOP / SAMPLE_RATE, end]
-    for i in np.flatnonzero(label[1:] == label[:-1]) + 1:
-        starts[i] = (starts[i - 1] + starts[i + 1]) / 2   # twins sound alike: half each
-    starts = spread(np.array(starts[:-1]), end).tolist()
+    scores = self.scores(mel, states, optional)
+    path = viterbi(scores, optional)
+    starts = phone_starts(scores, path)[where] * self.config.hop / SAMPLE_RATE
+    starts = separate_starts(_halve_twins(starts, label, end), end).tolist()
     return Alignment(symbols, tones, starts, end, frame_durations(starts, end),
-                     float(score[np.arange(len(path)), path].mean()))
+                     float(scores[np.arange(len(path)), path].mean()))
+
+def _halve_twins(starts, label, end):  # two equal phones in a row sound alike: half each
+    starts = np.append(starts, end)
+    for i in np.flatnonzero(label[1:] == label[:-1]) + 1:
+        starts[i] = (starts[i - 1] + starts[i + 1]) / 2
+    return starts[:-1]
 
 # %% ../nbs/42_aligner.ipynb #7a83b23d
-def _marks(spoken):  # (phones before it, is it a pause) -> its start
+def _starts_by_place(spoken):  # (phones before it, is it a pause) -> its start
     pauses = [s in PAUSES for s in spoken.symbols]
     return {(i - sum(pauses[:i]), pauses[i]): start for i, start in enumerate(spoken.starts)}
-def boundary_errors(found,          # symbols and starts: an `Alignment` or `Utterance`
-          known           # the same phones with other starts
-          ) -> np.ndarray: # ms for each phone of `known`; nan for the first, and for pauses that `found` lacks
-    "Measure how much later each phone starts in `found`."
-    spoken = [[s for s in side.symbols if s not in PAUSES] for side in (found, known)]
-    if spoken[0] != spoken[1]:
-        raise AlignerError(f"{len(spoken[0])} phones against {len(spoken[1])} others: two different texts have "
-                           "no drift")
-    marks = _marks(found)
-    return np.array([np.nan] + [1000 * (marks.get(key, np.nan) - start) for key, start in _marks(known).items()][1:])
+
+def boundary_errors(found,           # symbols and starts: an `Alignment` or `Utterance`
+                    known            # the same phones with other starts
+                    ) -> np.ndarray: # ms for each phone of `known`; nan for the first, and pauses that `found` lacks
+    "Measure how much later each phone starts in `found`; raises `AlignerError` where the texts differ."
+    texts = [[s for s in side.symbols if s not in PAUSES] for side in (found, known)]
+    if texts[0] != texts[1]:
+        raise AlignerError(f"{len(texts[0])} phones against {len(texts[1])} others: two different texts have no "
+                           "boundary errors")
+    mine, theirs = _starts_by_place(found), _starts_by_place(known)
+    late = [1000 * (mine.get(place, np.nan) - start) for place, start in theirs.items()]
+    return np.array([np.nan, *late[1:]])
 
 # %% ../nbs/42_aligner.ipynb #b5e161ef
-def _tiers(ax, picture, sides):
+def _show_phones(ax, picture, sides):
     "Write each side's phones on a row of `ax` and draw its starts into `picture`."
     for row, side in enumerate(sides.values()):
         for symbol, start, end in zip(side.symbols, side.starts, [*side.starts[1:], side.end]):
@@ -314,22 +374,24 @@ def _tiers(ax, picture, sides):
             ax.text((start + end) / 2, -row, symbol, ha="center", va="center", fontsize=8)
             picture.axvline(start, c="c" if row else "w", ls=":" if row else "-", lw=.7)
     ax.set(yticks=[-row for row in range(len(sides))], yticklabels=sides, ylim=(.5 - len(sides), .5))
+
+# %% ../nbs/42_aligner.ipynb #f5546b76
 def show_alignment(audio: Tensor,     # [T], 48 kHz
                    found,             # an `Alignment`, or an `Utterance` with starts
                    known=None,        # labels to compare with: an `Utterance` with starts
                    title: str = ""    # say what to see
                    ):
-    "Draw waveform, spectrogram, phones and drift on one axis of time; returns the axes."
+    "Draw waveform, spectrogram, phones and boundary errors on one axis of time; returns the axes."
     import matplotlib.pyplot as plt
     sides = {"aligner" if known else "": found} | ({"corpus": known} if known else {})
     rows = [2, 3, len(sides), 2][:3 + bool(known)]
     _, axes = plt.subplots(len(rows), 1, figsize=(8, 1 + len(rows)), sharex=True, height_ratios=rows)
     show_waveform(audio, ax=axes[0], title=title, lw=.4).set(xlabel="")
     show_spectrogram(audio, ax=axes[1], f_max=8000, hop=256).set(xlabel="")
-    _tiers(axes[2], axes[1], sides)
+    _show_phones(axes[2], axes[1], sides)
     if known:
         axes[3].bar(known.starts, boundary_errors(found, known), .015)
-        axes[3].set_ylabel("drift, ms")
+        axes[3].set_ylabel("error, ms")
     axes[-1].set_xlabel("seconds")
     return axes
 
@@ -359,78 +421,97 @@ def syllable_starts(spoken   # symbols, tones and starts: an `Alignment` or `Utt
     return [start for start, symbol, new in zip(spoken.starts, spoken.symbols, fresh) if new and symbol not in PAUSES]
 
 # %% ../nbs/42_aligner.ipynb #90e0e89c
-def train_aligner(corpus: Corpus,          # its utterances need symbols, no starts
-                  split: str = "train",
-                  minutes: float = 20.,    # of sound used, at most
-                  ctc_steps: int = 2000,   # at most; it stops where the loss has fallen below 0.05
-                  rounds: int = 5, round_steps: int = 60,
-                  batch: int = 12, width: int = 96, device: str = "cpu", seed: int = 0, progress: bool = True
-                  ) -> Aligner:
-    "Train an aligner on sound and phones alone: CTC, then the near-sighted network on its own alignments."
-    rng, utterances = np.random.default_rng(seed), [u for u in corpus.split(split) if u.symbols]
-    if not utterances:
+def draw_utterances(corpus: Corpus, split: str,
+                    minutes: float,    # of sound, at most
+                    seed: int) -> list:
+    "Draw utterances with phones until there are `minutes` of them; raises `AlignerError` where there are none."
+    rng, some = np.random.default_rng(seed), [u for u in corpus.split(split) if u.symbols]
+    if not some:
         raise AlignerError(f"corpus {corpus.name!r} has no {split!r} utterances with phones")
-    fair = sampling_weights([u.speaker for u in utterances],
-                            torch.tensor([u.seconds for u in utterances])).double().numpy()
-    utterances = [utterances[i] for i in rng.choice(len(utterances), len(utterances), replace=False,
-                                                    p=fair / fair.sum())]
-    utterances = utterances[:1 + np.searchsorted(np.cumsum([u.seconds for u in utterances]), 60 * minutes)]
-    mels = [mel_features(corpus.audio(u)) for u in tqdm(utterances, "listening", disable=not progress)]
+    seconds = [u.seconds for u in some]
+    weights = sampling_weights([u.speaker for u in some], torch.tensor(seconds)).double().numpy()
+    order = rng.choice(len(some), len(some), replace=False, p=weights / weights.sum())
+    return [some[i] for i in order[:1 + np.searchsorted(np.cumsum([seconds[i] for i in order]), 60 * minutes)]]
+
+# %% ../nbs/42_aligner.ipynb #fb7b1592
+def train_aligner(corpus: Corpus,           # its utterances need symbols, no starts
+                  split: str = "train",
+                  config: AlignerConfig = AlignerConfig(),
+                  folder: str | Path | None = None,  # checkpoints; run again to go on. None: nothing is kept
+                  seed: int | None = None,  # instead of the configuration's
+                  device: str = "cpu", progress: bool = True
+                  ) -> Aligner:
+    "Train an aligner on sound and phones alone: CTC, then the frame classifier on its own labels."
+    seed = config.seed if seed is None else seed
+    utterances = draw_utterances(corpus, split, config.minutes, seed)
+    mels = [mel_features(corpus.audio(u), config) for u in tqdm(utterances, "listening", disable=not progress)]
     labels = [class_ids(u.symbols) for u in utterances]
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), tempfile.TemporaryDirectory() as spare:
         torch.manual_seed(seed)
-        aligner = Aligner(width).to(device)
-        loss = np.mean(_fit(aligner, ctc_step, mels, labels, ctc_steps, batch, rng, progress, enough=.05)[-20:])
-        if loss > .5:
-            warnings.warn(f"CTC stopped at a loss of {loss:.2f}, too early for good alignments; allow more ctc_steps")
-        paths = realign(aligner, mels, labels, near=False)
-        for i in range(rounds):   # the first starts from nothing
-            _fit(aligner, near_step, mels, paths, round_steps * (1 if i else 3), batch, rng, progress)
-            paths = realign(aligner, mels, labels)
+        aligner, folder = Aligner(config).to(device), Path(folder or spare)
+        _train_recogniser(aligner, mels, labels, folder, seed, device, progress)
+        paths = [aligner.first_labels(*pair) for pair in zip(mels, labels)]
+        for turn in range(config.rounds):
+            _train_classifier(aligner, mels, paths, folder, seed, turn, device, progress)
+            paths = [aligner.frame_labels(*pair) for pair in zip(mels, labels)]
+        aligner.count_phones(paths)
     return aligner.eval()
 
+# %% ../nbs/42_aligner.ipynb #95e7b9c7
+def _train_recogniser(aligner, mels, labels, folder, seed, device, progress):
+    task = RecogniserTask(aligner.recogniser, mels, labels, aligner.config.recogniser.bucket)
+    run = fit(task, replace(aligner.config.recogniser, seed=seed), folder / "recogniser", None, device, progress,
+              name="recogniser")
+    loss = np.mean([h["loss"] for h in run.history[-10:]])
+    if loss > aligner.config.worst:
+        warnings.warn(f"CTC stopped at a loss of {loss:.2f}, too early for good alignments; allow more steps")
+
+def _train_classifier(aligner, mels, paths, folder, seed, turn, device, progress):
+    aligner.count_phones(paths)
+    config = aligner.config.classifier
+    steps = config.steps * (1 if turn else aligner.config.first_round)
+    task = FrameTask(aligner.classifier, mels, paths, aligner.config.crop)
+    fit(task, replace(config, steps=steps, seed=seed + turn), folder / f"round-{turn + 1}", None, device, progress,
+        name=f"round {turn + 1}")
+
 # %% ../nbs/42_aligner.ipynb #649545dd
-def align_corpus(
-    corpus: Corpus,
-    aligner: Aligner | None = None,  # default: one trained on this corpus
-    pauses: bool = True,  # look for pauses that the text doesn't show
-    trust: bool = True,  # keep starts that the corpus brings
-    progress: bool = True,
-) -> Corpus:  # the same, each utterance with starts; those that can't be aligned are reported, not kept
-    "Give every utterance of a corpus its phones' starts."
+def align_corpus(corpus: Corpus,
+                 aligner: Aligner | None = None,  # default: one trained on this corpus
+                 pauses: bool = True,             # look for pauses that the text doesn't show
+                 trust: bool = True,              # keep starts that the corpus brings
+                 progress: bool = True
+                 ) -> Corpus:
+    "Give every utterance of a corpus its phones' starts, and its report a line for each that can't be aligned."
     if trust and all(u.starts for u in corpus):
         return corpus
     aligner, kept, report = aligner or train_aligner(corpus, progress=progress), [], list(corpus.report)
     for u in tqdm(corpus, "aligning", disable=not progress):
-        if trust and u.starts:
-            kept.append(u)
-            continue
         try:
-            found = aligner.align(corpus.audio(u), u.symbols, u.tones, pauses)
+            kept.append(u if trust and u.starts else _align_one(aligner, corpus, u, pauses))
         except ValueError as error:
             report.append(f"{u.id}: {error}")
-            continue
-        if np.mean(np.equal(found.durations, 1)) > .5:
-            report.append(f"{u.id}: sound and text don't seem to belong together")
-        else:
-            kept.append(replace(u, symbols=found.symbols, tones=found.tones, starts=found.starts))
     return Corpus(corpus.folder, corpus.name, kept, corpus.recipe, report)
+
+def _align_one(aligner, corpus, u, pauses):
+    found = aligner.align(corpus.audio(u), u.symbols, u.tones, pauses)
+    if np.mean(np.equal(found.durations, 1)) > aligner.config.most_short:
+        raise AlignerError("sound and text don't seem to belong together")
+    return replace(u, symbols=found.symbols, tones=found.tones, starts=found.starts)
 
 # %% ../nbs/42_aligner.ipynb #8413b928
 def measure_aligner(aligner: Aligner, corpus: Corpus,
                     split: str = "test",       # utterances measured, where the corpus knows their starts
-                    hand: dict
-                    | None = None   # id -> seconds at which its syllables start, marked by hand: measure these instead
+                    hand: dict | None = None   # id -> seconds at which syllables start, by hand: these instead
                     ) -> dict:                 # errors in ms, how many, and the shortest phone in latent frames
     "Measure the starts that an aligner finds against known ones."
     errors, shortest = [], []
     for u in [corpus[i] for i in hand] if hand else corpus.split(split):
         found = aligner.align(corpus.audio(u), u.symbols, u.tones, pauses=bool(hand))
-        errors += [1000 * np.subtract(syllable_starts(found), hand[u.id])] if hand else [boundary_errors(found, u)[1:]]
+        late = 1000 * np.subtract(syllable_starts(found), hand[u.id]) if hand else boundary_errors(found, u)[1:]
+        errors.append(late)
         shortest.append(min(found.durations))
     late = np.concatenate(errors)
     size = abs(late)
     return dict(n=len(errors), starts=len(late), median_ms=float(np.median(size)),
-                within_95_ms=float(np.quantile(size, .95)),
-                share_within_40_ms=float(np.mean(size <= 40)), late_ms=float(np.median(late)),
-                shortest_frames=min(shortest))
+                within_95_ms=float(np.quantile(size, .95)), share_within_40_ms=float(np.mean(size <= 40)),
+                late_ms=float(np.median(late)), shortest_frames=min(shortest))

@@ -5,6 +5,7 @@
 # %% ../nbs/25_corpora.ipynb #b8ec122a
 from __future__ import annotations
 import io, json, math, os, random, re, shutil, subprocess, sys, tempfile
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
@@ -73,9 +74,14 @@ def check(self: Utterance) -> Utterance:
 # %% ../nbs/25_corpora.ipynb #40fa0717
 class Corpus:
     "Hold the utterances of one corpus; iterate, index by number or id, or take a split."
-    def __init__(self, folder, name, utterances, recipe="", report=()):
+    def __init__(self,
+                 folder: str | Path,    # where it lies
+                 name: str,
+                 utterances: list,      # of `Utterance`
+                 recipe: str = "",      # a hash of what it was made from
+                 report: list = ()):    # what was left out, and why
         self.folder, self.name, self.utterances = Path(folder), name, utterances
-        self.recipe, self.report = recipe, list(report)  # what it was made from; what was left out, and why
+        self.recipe, self.report = recipe, list(report)
         self.speakers = sorted({u.speaker for u in utterances})
         self._by_id = {u.id: u for u in utterances}
     def split(self, name: str) -> list:
@@ -203,9 +209,9 @@ def _draw_sentence(draw):
         return None  # nobody first washes up, then washes up
     return re.sub(r"{\w+}", "{}", template).format(*choice)
 
-# %% ../nbs/25_corpora.ipynb #784ac9ba
+# %% ../nbs/25_corpora.ipynb #6f746463
 def make_sentences(count: int,         # how many
-                   seed: int = 0,
+                   seed: int = 0,      # another seed, other sentences
                    shortest: int = 5,  # syllables
                    longest: int = 13   # syllables
                    ) -> dict:          # sentence -> toned pinyin with "sp" at pauses
@@ -259,7 +265,7 @@ def _spell(pinyin, draw):
 # %% ../nbs/25_corpora.ipynb #8de0f301
 def coverage_phrases(said: dict,      # toned syllable -> how often it is said already
                      times: int = 3,  # how often each shall be said
-                     seed: int = 0,
+                     seed: int = 0,   # another seed, other phrases
                      length: int = 8  # syllables a phrase, at most
                      ) -> dict:       # phrase -> toned pinyin
     "Make phrases that say every common syllable with every tone often enough."
@@ -279,7 +285,7 @@ def coverage_phrases(said: dict,      # toned syllable -> how often it is said a
 
 # %% ../nbs/25_corpora.ipynb #b61ef4ee
 def _cover(natural, train, seed):
-    "Take `train` sentences, the last of them phrases that complete the syllables; natural ones only where those would be the half."
+    "Take `train` sentences, the last of them phrases that complete the syllables, if those are less than half."
     phrases = []
     while len(phrases) < train // 2:  # fewer natural sentences miss more syllables: repeat until it fits
         said = Counter(p for _, tokens in natural[:train - len(phrases)] for p in tokens)
@@ -323,9 +329,9 @@ def plan_corpus(config: CorpusConfig  # sizes and seed
             for i, (split, (text, tokens), speaker) in enumerate(zip(splits, rows, speakers))]
     return [job | fresh for job, fresh in zip(plan, _fresh_test(plan, config))] + plan[config.test:]
 
-# %% ../nbs/25_corpora.ipynb #7d78b949
+# %% ../nbs/25_corpora.ipynb #63266e47
 def read_lines(file: Path) -> list:
-    "Return the lines of a UTF-8 text, without a byte-order mark or Windows line ends; raises `CorpusError` with file and line."
+    "Return the lines of a UTF-8 text without byte-order mark or Windows line ends; raises `CorpusError` with the line."
     data = file.read_bytes()
     try:
         return data.decode("utf-8-sig").replace("\r\n", "\n").rstrip("\n").split("\n")
@@ -492,7 +498,7 @@ def make_embedded_corpus(folder: str | Path | None = None,  # data_folder()/embe
                          config: CorpusConfig = CorpusConfig(),
                          progress: bool = True              # show a bar
                          ) -> Corpus:
-    "Make the embedded corpus with espeak-ng, or open it where it is; raises `CorpusError` where `folder` holds something else."
+    "Make the embedded corpus, or open it where it is; raises `CorpusError` where `folder` holds something else."
     plan = plan_corpus(config)
     recipe = sha256(json.dumps([plan, VOICES]))
     folder = Path(folder or data_folder() / f"embedded-{recipe[:8]}")

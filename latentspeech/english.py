@@ -40,7 +40,7 @@ def arpabet(phonemes: str  # one word in espeak's names, joined by "_"
             stress.append({"'": 1, ",": 2}.get(name[0], 5) if phone[0] in "AEIOU" else 0)
     return phones, stress
 
-# %% ../nbs/24_english.ipynb #f1b984d0
+# %% ../nbs/24_english.ipynb #92a22b7f
 def _add_words(found, words):
     "Append the words of one clause to `found`, after a pause unless they are the first."
     if words and found.pinyin:

@@ -21,9 +21,9 @@ __all__ = ['ESPEAK_RATE', 'UNSPEAKABLE', 'VOICES', 'EspeakError', 'espeak_librar
 class EspeakError(ValueError):
     "Report what espeak-ng cannot say, or that it isn't here, and what to do about it."
 
-# %% ../nbs/23_espeak.ipynb #ca30307f
-_MISSING = ("no espeak-ng library here: `pip install espeakng-loader`, or where that has no build `apt install espeak-ng` "
-            "(`brew install espeak-ng`), or name the library file in ESPEAK_LIBRARY")
+# %% ../nbs/23_espeak.ipynb #4a201c54
+_MISSING = ("no espeak-ng library here: `pip install espeakng-loader`, or where that has no build "
+            "`apt install espeak-ng` (`brew install espeak-ng`), or name the library file in ESPEAK_LIBRARY")
 
 # %% ../nbs/23_espeak.ipynb #19197f64
 def espeak_library() -> tuple:  # (library file, data folder or None where the library knows its own)
@@ -55,7 +55,7 @@ _UTF8, _MNEMONICS = 1, 0x100                 # text is UTF-8; [[...]] holds phon
 _PHONEME = 7                                 # espeakEVENT_PHONEME
 _IN_LETTERS = ord("_") << 8                  # phoneme names in plain letters, "_" between them
 
-# %% ../nbs/23_espeak.ipynb #175c4898
+# %% ../nbs/23_espeak.ipynb #c5b3c780
 def _open_library(callback):
     "Load espeak-ng with phoneme events switched on."
     file, data = espeak_library()
@@ -64,7 +64,8 @@ def _open_library(callback):
     except OSError as e:
         raise EspeakError(f"{_MISSING} ({e})") from None
     if library.espeak_Initialize(_SYNCHRONOUS, 0, data.encode() if data else None, _PHONEME_EVENTS) != ESPEAK_RATE:
-        raise EspeakError(f"espeak-ng found no data at {data}; set ESPEAK_DATA_PATH to the folder that holds espeak-ng-data")
+        raise EspeakError(f"espeak-ng found no data at {data}; set ESPEAK_DATA_PATH to the folder that holds "
+                          "espeak-ng-data")
     library.espeak_SetSynthCallback(callback)
     return library
 
@@ -202,7 +203,7 @@ def _in_a_room(samples, first, last, silence, seed):
     noise = torch.from_numpy(np.random.default_rng(seed).normal(0, 2e-4, len(audio))).float()
     return (audio + noise).clamp(-1, 1), lead
 
-# %% ../nbs/23_espeak.ipynb #8c39f31d
+# %% ../nbs/23_espeak.ipynb #eca06905
 def speak_espeak(
     pinyin: list,                  # toned pinyin, "sp" for a pause between clauses
     voice: str = "female",         # a key of `VOICES`
@@ -211,7 +212,7 @@ def speak_espeak(
     silence: tuple = (0.1, 0.1),   # seconds before and after
     seed: int = 0                  # of the room's noise
 ) -> tuple:  # (audio [T] at 48 kHz, seconds at which the phones of ["sil", *pinyin, "sil"] start)
-    "Say toned pinyin; raises `EspeakError` for what espeak cannot say. (Of two third tones it says the first as a second.)"
+    "Say toned pinyin, of two third tones the first as a second; raises `EspeakError` for what espeak cannot say."
     if voice not in VOICES:
         raise EspeakError(f"no voice {voice!r}; there are {', '.join(VOICES)}")
     if not pinyin or pinyin[0] in PAUSES or pinyin[-1] in PAUSES:

@@ -17,7 +17,7 @@ from .corpora import Corpus, Utterance, frame_durations, make_embedded_corpus
 from .distances import MCD_CAPTION, author_script_mfcc_distance, f0_metrics, length_ratio
 from .distances import level_difference, mel_cepstral_distortion, pesq_wb, stoi, world, world_copy
 from .metrics import Rate, syllable_error_rate, tone_error_rate
-from .tasks import machine
+from .training import describe_machine
 from .table import ResultsTable, measured
 from .judge import Judge
 from .listening import bad_control
@@ -210,7 +210,7 @@ def errors(name: str,        # of the row
         yield measured(name, metric, Rate(*sum(each[1:], each[0])), role, seed=seed)
 
 def _about(tts, ear, corpus, split, n, seeds):
-    return dict(sentences=n, seed=seeds[0], seeds=seeds, machine=machine(), date=str(date.today()),
+    return dict(sentences=n, seed=seeds[0], seeds=seeds, machine=describe_machine(), date=str(date.today()),
                 split_sha256=corpus.split_sha256(split), voice_sha256=tts.card["sha256"],
                 autoencoder_sha256=tts.autoencoder.card["sha256"], judge_sha256=ear.card["sha256"],
                 weights_sha256=tts.card["sha256"], corpus=f"{corpus.name} {corpus.recipe[:8]}",

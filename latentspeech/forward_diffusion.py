@@ -8,11 +8,12 @@ import math
 import torch
 from fastcore.basics import patch
 from torch import Tensor
+from .encoder import masked_mean
 
 # %% auto #0
 __all__ = ['SCHEDULES', 'TARGETS', 'TIME_SAMPLERS', 'linear_alpha_bar', 'cosine_alpha_bar', 'zero_terminal', 'DiffusionError',
            'check_name', 'Schedule', 'target', 'to_z0', 'to_noise', 'convert', 'draw_where', 'sample_times',
-           'masked_mean', 'diffusion_error', 'diffusion_loss']
+           'diffusion_error', 'diffusion_loss']
 
 # %% ../nbs/30_forward_diffusion.ipynb #fd8894c5
 def linear_alpha_bar(
@@ -195,15 +196,6 @@ def times(self: Schedule,
     t = shift * t / (1 + (shift - 1) * t)
     on_grid = self.n_steps and n_steps <= self.n_steps and shift == 1
     return (t * self.n_steps).round() / self.n_steps if on_grid else t
-
-# %% ../nbs/30_forward_diffusion.ipynb #6409ffc5
-def masked_mean(error: Tensor,              # [B, C, L]
-                mask: Tensor | None = None  # [B, 1, L], 1 = counts; None = all of them
-                ) -> Tensor:                # scalar
-    "Average over what counts in each example, then over examples: every one counts the same, however long."
-    if mask is None:
-        return error.mean()
-    return ((error * mask).flatten(1).sum(1) / (mask.flatten(1).sum(1) * error.shape[1])).mean()
 
 # %% ../nbs/30_forward_diffusion.ipynb #f024da5e
 def diffusion_error(prediction: Tensor,         # [B, C, L], of a network that saw z_t

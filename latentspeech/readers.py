@@ -26,7 +26,7 @@ __all__ = ['SOUND_SUFFIXES', 'READERS', 'DamagedCorpus', 'read_textgrid', 'label
 # %% ../nbs/26_readers.ipynb #6c8db078
 class DamagedCorpus(CorpusError):
     "Report damage in one line: which file, which line, what is wrong."
-    def __init__(self, file, line, problem, hint=""):
+    def __init__(self, file: str | Path, line: int, problem: str, hint: str = ""):
         self.file, self.line, self.problem = Path(file), line, problem
         place = f"{file} line {line}" if line else file
         super().__init__(f"{place} {problem}{hint}")
@@ -119,7 +119,7 @@ def label_phones(labels: list  # names as a corpus writes them: "sil", "k", "a2"
 # %% ../nbs/26_readers.ipynb #3c0a1164
 class Reading:
     "Collect the utterances of one corpus: damage is refused at the end, what can't be said is left out and reported."
-    def __init__(self, folder, name):
+    def __init__(self, folder: str | Path, name: str):
         self.folder, self.name = Path(folder), name
         self.ids, self.utterances = set(), []
         self.damages, self.remarks = [], []   # errors; lines of the report
@@ -182,11 +182,13 @@ def sound_seconds(self: Reading,
     if not path.is_file():
         raise DamagedCorpus(file, number, f"has no sound: {name} is missing; fetch it again")
     if not path.resolve().is_relative_to(self.folder.resolve()):
-        raise DamagedCorpus(file, number, f"has a sound, {name}, that leads out of the corpus; copy it instead of linking")
+        raise DamagedCorpus(file, number,
+                            f"has a sound, {name}, that leads out of the corpus; copy it instead of linking")
     try:
         return soundfile.info(path).duration
     except soundfile.LibsndfileError:
-        raise DamagedCorpus(file, number, f"has a sound, {name}, that is none or an empty one; fetch it again") from None
+        raise DamagedCorpus(file, number,
+                            f"has a sound, {name}, that is none or an empty one; fetch it again") from None
 
 # %% ../nbs/26_readers.ipynb #7524ae67
 @patch
@@ -201,7 +203,7 @@ def expect_registered(self: Reading,
             problem = f"should tell about {path.relative_to(self.folder)}, but the file ends"
             self.damages.append(DamagedCorpus(file, number + 1, problem))
 
-# %% ../nbs/26_readers.ipynb #03f4fcf5
+# %% ../nbs/26_readers.ipynb #0b34de84
 def _check_row(row, cells, header, seen):
     "Say what is wrong with one row of a table, or nothing."
     if len(cells) != len(header):
@@ -253,7 +255,7 @@ def read_labels(text: str,        # with #1 to #4 for breaks, or none
         said.insert(edge, "sp")
     return text, said
 
-# %% ../nbs/26_readers.ipynb #08bf2af2
+# %% ../nbs/26_readers.ipynb #0bc96eae
 SOUND_SUFFIXES = (".wav", ".flac", ".opus", ".ogg", ".mp3")
 def _archived_sounds(archive):
     "Return id -> (path, member) of the sounds in a tar archive."
@@ -265,7 +267,8 @@ def _archived_sounds(archive):
     for m in members:
         stem, suffix = os.path.splitext(m.name)
         if not m.isreg() or suffix not in SOUND_SUFFIXES or not re.fullmatch(r"[\w-]+", stem) or stem in found:
-            raise CorpusError(f"{archive} holds {m.name!r}, which is doubled or no plain sound; pack <id>.opus files only")
+            raise CorpusError(f"{archive} holds {m.name!r}, which is doubled or no plain sound; "
+                              "pack <id>.opus files only")
         if m.offset_data + m.size > archive.stat().st_size:
             raise CorpusError(f"{archive} is cut short inside {m.name}; fetch it again")
         found[stem] = archive, (m.offset_data, m.size)
@@ -410,20 +413,22 @@ def _baker_lines(reading, file, lines):
         with reading.line(file, number):
             found = re.fullmatch(r"(\d{6})\t(.*\S)\s*", lines[number - 1])
             if not found:
-                raise DamagedCorpus(file, number, f"is {lines[number - 1][:20]!r}, not a number of six digits, a tab and a text")
+                raise DamagedCorpus(file, number,
+                                    f"is {lines[number - 1][:20]!r}, not a number of six digits, a tab and a text")
             reading.register(found[1], file, number)
             if number == len(lines) or not lines[number].strip() or re.match(r"\d{6}\t", lines[number]):
                 raise DamagedCorpus(file, number, "is followed by no pinyin")
             number += 1
             _baker_sentence(reading, file, number - 1, found[1], found[2], lines[number - 1].strip())
 
-# %% ../nbs/26_readers.ipynb #41be08a6
+# %% ../nbs/26_readers.ipynb #0e2a9d38
 def read_baker(reading: Reading  # of a folder with Wave, ProsodyLabeling and, for starts, PhoneLabeling
                ):
     "Read BZNSYP, DataBaker's standard Mandarin voice."
     texts = sorted((reading.folder / "ProsodyLabeling").glob("*.txt"))
     if len(texts) != 1:
-        raise DamagedCorpus(reading.folder / "ProsodyLabeling", 0, f"holds {len(texts)} texts, not one; remove the others")
+        raise DamagedCorpus(reading.folder / "ProsodyLabeling", 0,
+                            f"holds {len(texts)} texts, not one; remove the others")
     file, lines = texts[0], read_lines(texts[0])
     if not (reading.folder / "PhoneLabeling").is_dir():
         reading.report(file, 1, "there is no PhoneLabeling, so no phone knows its start; an aligner can find them")

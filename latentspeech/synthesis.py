@@ -49,16 +49,13 @@ class Speech:
         "Return the syllables without their times."
         return [s for s, _, _ in self.syllables]
 
-# %% ../nbs/60_synthesis.ipynb #f2a6da59
-@patch
-def save(self: Speech, path) -> Path:
-    "Write the audio to `path`, in the format of its suffix."
-    write_sound(path, self.audio, self.sample_rate)
-    return Path(path)
+    def save(self, path) -> Path:
+        "Write the audio to `path`, in the format of its suffix."
+        write_sound(path, self.audio, self.sample_rate)
+        return Path(path)
 
-@patch
-def _repr_html_(self: Speech) -> str:
-    return play(self.audio, self.sample_rate, f"{self.text} {' '.join(self.pinyin)}")._repr_html_()
+    def _repr_html_(self) -> str:
+        return play(self.audio, self.sample_rate, f"{self.text} {' '.join(self.pinyin)}")._repr_html_()
 
 # %% ../nbs/60_synthesis.ipynb #3c40ec2e
 def syllable_times(phones: Phones,    # N phones
@@ -466,13 +463,10 @@ def speak_to(self: LatentSpeech,
         with soundfile.SoundFile(draft, "w", SAMPLE_RATE, 1) as file:
             for piece in self.stream(text, seconds=math.inf, **how):
                 file.write(piece.audio.numpy())
-                _note(told, piece)
+                told["syllables"] += [(p, a + told["seconds"], b + told["seconds"]) for p, a, b in piece.syllables]
+                told["warnings"] += piece.warnings
+                told["seconds"] += piece.seconds
         os.replace(draft, path)  # nobody ever sees half of it
     finally:
         draft.unlink(missing_ok=True)
     return told
-
-def _note(told, piece):  # what was said, and when
-    told["syllables"] += [(p, a + told["seconds"], b + told["seconds"]) for p, a, b in piece.syllables]
-    told["warnings"] += piece.warnings
-    told["seconds"] += piece.seconds

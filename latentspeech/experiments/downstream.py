@@ -29,7 +29,8 @@ from ..losses import mel_distance
 from ..weights import PretrainedError, weights_hash
 from ..latents import numbers_a_second, sparsity
 from ..text import SYMBOLS
-from ..corpora import Corpus, Utterance, espeak, make_embedded_corpus
+from ..corpora import Corpus, Utterance, make_embedded_corpus
+from ..espeak import espeak
 from ..training import fit
 from ..tasks import AutoencoderTask, CropDataset
 from ..distances import pesq_wb, stoi

@@ -32,7 +32,8 @@ from ..audio import Player, match_level, resample, show_spectrogram
 from ..autoencoder import Autoencoder
 from ..weights import weights_hash
 from ..latents import cache_latents
-from ..corpora import Corpus, CorpusError, Utterance, espeak, frame_durations, load_corpus, make_sentences
+from ..corpora import Corpus, CorpusError, Utterance, frame_durations, load_corpus, make_sentences
+from ..espeak import espeak
 from ..encoder import TextEncoder
 from ..training import fit
 from ..tasks import VoiceTask
