@@ -57,7 +57,7 @@ class ResidualUnit(nn.Module):
 
 # %% ../nbs/12_autoencoder.ipynb #beb32eaf
 class Tilt(nn.Module):
-    "Multiply each band by a fixed gain, so that speech, whose high bands are faint, arrives at about the same size in all."
+    "Multiply each band by a fixed gain, so that speech, whose high bands are faint, has about one size in all."
     def __init__(self, n_bands: int,  # bands
                  power: int = 1       # -1 undoes it
                  ):
@@ -105,7 +105,7 @@ def base_encoder(config: AutoencoderConfig  # sizes
 # %% ../nbs/12_autoencoder.ipynb #bca774eb
 def base_decoder(config: AutoencoderConfig  # sizes
                  ) -> nn.Sequential:
-    "Build the network from raw latents back to bands: the encoder mirrored, with residual units at the latent rate too."
+    "Build the way from raw latents back to bands: the encoder mirrored, with residual units at the latent rate too."
     widths = config.channels[::-1]
     layers = [_conv(config.latent_channels, widths[0], 7), *_units(widths[0], config.residual_units)]
     for width, narrower, stride in zip(widths, widths[1:], config.strides[::-1]):
@@ -120,7 +120,7 @@ def _normed(layer):
 
 def paper_encoder(config: AutoencoderConfig  # sizes
                   ) -> nn.Sequential:
-    "Build the authors' encoder: kernel 7, then kernel 9 at each stride, BatchNorm and LeakyReLU after all, latent included."
+    "Build the authors' encoder: kernel 7, then 9 at each stride, BatchNorm and LeakyReLU after all, latent included."
     layers = _normed(nn.Conv1d(config.n_bands, config.channels[0], 7, padding=3))
     for width, wider, stride in zip(config.channels, config.channels[1:], config.strides):
         layers += _normed(nn.Conv1d(width, wider, 9, stride, padding=4))
@@ -308,7 +308,7 @@ def _fold(m):
 
 @patch
 def fuse(self: Autoencoder) -> Autoencoder:
-    "Fold weight normalisation into plain weights: same sound, less work. Training can go on without it, or after `unfuse`."
+    "Fold weight normalisation into plain weights: same sound, less work. Training needs `unfuse` to have it again."
     for m in list(self.modules()):
         _fold(m)
     return self

@@ -183,7 +183,8 @@ def paired_interval(a, b,                   # as for `bootstrap_interval`, over 
     parts = [_ratio(a), _ratio(b)]
     if parts[0].shape != parts[1].shape:
         raise MetricError("a paired interval needs the same utterances on both sides")
-    change = lambda x, y: (x - y) / (y if relative else 1)
+    def change(x, y):
+        return (x - y) / (y if relative else 1)
     with np.errstate(divide="ignore", invalid="ignore"):
         ends = _middle(change(*_replicates(parts, n, seed)), share)
         return float(change(*(e.sum() / t.sum() for e, t in parts))), *ends

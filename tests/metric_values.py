@@ -1,6 +1,7 @@
 """Damage a sentence in known ways: `python tests/metric_values.py` writes what each measure makes of it.
 
-Tests compare every machine with tests/data/metric_values.json. Make it again only when a measure is meant to change, and say so.
+Tests compare every machine with tests/data/metric_values.json. Make it again only when a measure is meant to
+change, and say so.
 """
 import json, math, warnings
 from pathlib import Path
@@ -16,7 +17,7 @@ WORDS = (("a", 1), ("i", 4), ("u", 2), ("e", 3))
 
 
 def speech(seconds=0.24, tones=None, names=None, gap=2 * SILENCE):
-    "Vowels with tones between two pauses, over a faint hiss: no recording and no synthesiser, so the same on every machine."
+    "Vowels with tones between two pauses, over a faint hiss: no recording, no synthesiser, the same on every machine."
     parts = [vowel(names[k] if names else name, tones or tone, seconds, 170) for k, (name, tone) in enumerate(WORDS)]
     sound = torch.cat([torch.zeros(gap), *parts, torch.zeros(gap)])
     return sound + 1e-4 * torch.randn(len(sound), generator=torch.Generator().manual_seed(1))
@@ -66,7 +67,8 @@ def values(sounds) -> dict:
                 yield name, measure(reference, sound)
             except MissingExtra:
                 pass
-    plain = lambda value: round(float(value), 4) if math.isfinite(value) else None     # a failure has no number
+    def plain(value):
+        return round(float(value), 4) if math.isfinite(value) else None     # a failure has no number
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return {name: {metric: plain(value) for metric, value in measures(sound)} for name, sound in others}

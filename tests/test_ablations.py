@@ -91,7 +91,8 @@ def test_figures_follow_from_counts(rows):
 
 
 def test_natural_speech_and_another_text_stand_at_the_ends(rows):
-    ser = lambda name: rows[name]["marks"]["SER (in-house)"]["value"]
+    def ser(name):
+        return rows[name]["marks"]["SER (in-house)"]["value"]
     assert ser("natural") < ser("full system") < ser("no condition")
     assert ser("full system") < ser("control: another text")
 

@@ -105,10 +105,11 @@ with torch.inference_mode():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     latents = model.encode(audio)
     decoded = model.decode(latents)
-print(latents.shape[2], decoded.shape[2], decoded.isfinite().all().item(), (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+print(latents.shape[2], decoded.shape[2], decoded.isfinite().all().item(), grown)
 """
 def test_ten_minutes_in_bounded_memory():
-    "Peak memory grows by the sound that comes back, once in pieces and once joined (2 x 115 MB), and hardly by anything else."
+    "Peak memory grows by the sound that comes back, once in pieces and once joined (2 x 115 MB), and hardly by more."
     pytest.importorskip("resource")
     ran = subprocess.run([sys.executable, "-c", TEN_MINUTES], capture_output=True, text=True,
                          env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])})
@@ -131,7 +132,7 @@ def shipped(name="mini"):
 @pytest.mark.parametrize("name", ["mini", "base"])
 @torch.inference_mode()
 def test_shipped_weights_neither_click_nor_hum(name):
-    "Silence comes back silent from edge to edge; speech that starts and ends abruptly comes back without louder edges, and without an offset."
+    "Silence comes back silent; speech that starts and ends abruptly comes back without louder edges or an offset."
     autoencoder, silence = shipped(name), torch.zeros(1, 1, 30_000)
     quiet = autoencoder(silence)[0, 0]
     assert max(level(quiet), level(quiet[:1024]), level(quiet[-1024:])) < -60 and quiet.mean().abs() < 1e-4
@@ -199,7 +200,8 @@ def test_learns_without_a_delay():
 
 
 def test_parameter_counts():
-    count = lambda net: sum(p.numel() for p in net.parameters())
+    def count(net):
+        return sum(p.numel() for p in net.parameters())
     base, paper = Autoencoder(preset("base").autoencoder).fuse(), Autoencoder(preset("paper").autoencoder)
     assert count(base.decoder) <= 5_000_000 and paper.n_parameters == pytest.approx(2.96e6, rel=0.01)
     assert 2e6 <= Autoencoder(preset("mini").autoencoder).n_parameters <= 3.2e6
@@ -282,7 +284,7 @@ def test_gradients_reach_every_weight():
 
 
 def test_a_hash_is_the_same_however_the_weights_came():
-    "A voice names the encoder it was trained on: building, folding and loading must list the same weights in the same order."
+    "A voice names its encoder: building, folding and loading must list the same weights in the same order."
     autoencoder = make().fuse()
     twin = Autoencoder(TINY, fused=True)
     twin.load_state_dict(autoencoder.state_dict())

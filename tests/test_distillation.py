@@ -1,4 +1,4 @@
-"""Students against exact oracles, and what a student must leave alone: its teacher, its encoder, and the steps of an interrupted run."""
+"""Students against exact oracles, and what they must leave alone: teacher, encoder, steps of an interrupted run."""
 from dataclasses import replace
 
 import pytest
@@ -18,7 +18,8 @@ from latentspeech.training import TrainingError, step_generator
 from latentspeech.weights import load_weights, save_weights, weights_hash
 
 TINY, double, flow = PRESETS["tiny"], dict(dtype=torch.float64), Schedule("flow")
-seeded = lambda seed=0: torch.Generator().manual_seed(seed)
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
 
 
 @pytest.fixture(scope="module")
@@ -56,13 +57,14 @@ def distil(teacher, corpus, folder, preset="tiny", **options):
 
 def fit_linear(noise, answers):
     "The student a + b noise that minimises `pair_loss` at t = 1, in closed form."
-    columns = lambda z: torch.cat([z, torch.ones(len(z), 1, **double)], 1)
+    def columns(z):
+        return torch.cat([z, torch.ones(len(z), 1, **double)], 1)
     weights = torch.linalg.lstsq(columns(noise), noise - answers).solution
     return lambda z, t: columns(z) @ weights
 
 
 def test_a_linear_student_is_eight_steps_in_one():
-    """A Gaussian's walk is a linear map of the noise; strangers for pairs, as in ordinary training, teach the mean alone."""
+    """A Gaussian's walk is a linear map of the noise; strangers for pairs, as in ordinary training, teach the mean."""
     mean, spread = torch.tensor([1.5, -0.7], **double), torch.tensor([0.5, 1.2], **double)
     def exact(z, t):
         alpha, sigma = 1 - t[:, None], t[:, None]
@@ -77,7 +79,7 @@ def test_a_linear_student_is_eight_steps_in_one():
 
 
 def test_the_walks_of_a_teacher_never_cross():
-    """On a line that means that the order of the noises is the order of the answers, for data with a gap in the middle, too."""
+    """On a line the order of the noises is the order of the answers, for data with a gap in the middle, too."""
     def exact(z, t):  # data: half at -1, half at 1, each of width 0.1
         alpha, sigma = 1 - t[:, None], t[:, None]
         spread = alpha ** 2 * 0.01 + sigma ** 2
@@ -93,9 +95,11 @@ def test_the_walks_of_a_teacher_never_cross():
 def test_a_student_that_knows_its_pairs_has_no_loss(kind):
     noise, z_0 = torch.randn(2, 6, 3, 5, generator=seeded(), **double)
     t = torch.tensor([0.25, 0.5, 0.75, 1, 0.1, 0.9], **double)
-    knows = lambda z, t: target(kind, z_0, noise, *flow.alpha_sigma(t))
+    def knows(z, t):
+        return target(kind, z_0, noise, *flow.alpha_sigma(t))
     assert pair_loss(knows, flow, kind, z_0, noise, t) == 0
-    wrong = lambda z, t: knows(z, t) + 2
+    def wrong(z, t):
+        return knows(z, t) + 2
     assert pair_loss(wrong, flow, kind, z_0, noise, t) == pytest.approx(4)
 
 
@@ -103,7 +107,8 @@ def test_at_the_start_the_loss_is_how_far_the_jump_misses_and_padding_counts_for
     noise, z_0 = torch.randn(2, 2, 3, 8, generator=seeded(), **double)
     mask = torch.ones(2, 1, 8, **double)
     mask[1, :, 3:] = 0
-    guess = lambda z, t: z.tanh()
+    def guess(z, t):
+        return z.tanh()
     jump = sample(guess, noise, flow, n_steps=1)
     expected = torch.stack([(jump[0] - z_0[0]).square().mean(), (jump[1] - z_0[1])[:, :3].square().mean()]).mean()
     assert pair_loss(guess, flow, "velocity", z_0, noise, torch.ones(2, **double),
@@ -124,14 +129,15 @@ def test_practice_needs_no_sound(corpus):
 
 
 def test_the_answer_is_the_voices_own_walk(teacher, corpus):
-    """The teacher's answers in a padded batch, with guidance, are those of `LatentSpeech` for the same text, durations and noise."""
+    """The teacher's answers in a padded, guided batch are those of `LatentSpeech` for the same text and noise."""
     task = task_of(teacher, corpus, draws=1, guidance=1.7)
     b = task.batch(step_generator(3, 0), 3)
     out = task.encoder(b["symbols"], b["tones"], b["speakers"], b["lengths"], b["durations"], n_frames=b["z"].shape[2])
     together = task.answer(out, b["noise"][:, 0], out.frame_mask)
     assert len(set(out.frame_lengths.tolist())) > 1
     for i, n in enumerate(out.frame_lengths.tolist()):
-        denoise = lambda z, t, conditional=True: task.teacher(z, t, out.hidden[i:i + 1, :, :n] if conditional else None)
+        def denoise(z, t, conditional=True):
+            return task.teacher(z, t, out.hidden[i:i + 1, :, :n] if conditional else None)
         alone = sample(denoise, b["noise"][i, :1, :, :n], flow, n_steps=TINY.diffusion.n_steps, guidance=1.7)
         torch.testing.assert_close(together[i:i + 1, :, :n], alone, atol=1e-4, rtol=1e-4)
         assert together[i, :, n:].abs().sum() == 0
@@ -229,7 +235,8 @@ def test_an_interrupted_student_ends_bit_identical(teacher, corpus, tmp_path):
     seen = []
     parts = distil(teacher, corpus, tmp_path / "parts", often, steps=7, callback=lambda run,
                    terms: seen.append(run.step))
-    read = lambda folder: (folder / "tiny-voice.safetensors").read_bytes()
+    def read(folder):
+        return (folder / "tiny-voice.safetensors").read_bytes()
     assert seen == [5, 6, 7] and [h["loss"] for h in parts.history] == [h["loss"] for h in whole.history]
     assert read(tmp_path / "whole") == read(tmp_path / "parts")
     distil(teacher, corpus, tmp_path / "other", often, steps=6)

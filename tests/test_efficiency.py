@@ -46,7 +46,8 @@ def test_attention_grows_with_the_square():
         with counted(net) as seen:
             attention(torch.randn(2, n, 8), torch.ones(2, n, dtype=torch.bool))
         return seen["attention"]
-    projections = lambda n: 2 * n * (8 * 24 + 8 * 8)
+    def projections(n):
+        return 2 * n * (8 * 24 + 8 * 8)
     assert [macs(n) - projections(n) for n in (5, 10)] == [2 * 2 * 25 * 8, 2 * 2 * 100 * 8]
 
 
@@ -125,7 +126,8 @@ def test_the_processors_clock_does_not_count_waiting():
 
 def test_fits_find_what_was_planted():
     assert exponent([1, 2, 4, 8], [3 * s ** 1.5 for s in (1, 2, 4, 8)]) == pytest.approx(1.5)
-    truth = lambda s, k: 0.02 + 0.01 * s + k * (0.003 + 0.005 * s)
+    def truth(s, k):
+        return 0.02 + 0.01 * s + k * (0.003 + 0.005 * s)
     fitted = fit_time([dict(seconds=s, n_steps=k, value=truth(s, k)) for s in (1, 5, 20) for k in (1, 4, 50)])
     assert predict_time(fitted, 30, 16) == pytest.approx(truth(30, 16))
 

@@ -156,7 +156,7 @@ def test_losses_against_plain_formulas():
 
 
 def test_what_the_lessons_define_is_what_trains(monkeypatch):
-    """The voice's task calls the losses of the lessons, and the encoder its length regulator: change them, and training notices."""
+    """The voice's task calls the lessons' losses, the encoder its length regulator: change them; training notices."""
     from latentspeech import tasks
     from latentspeech.training import step_generator
     p = preset("tiny")
@@ -219,7 +219,8 @@ def test_cuda_graph_with_known_durations():
     symbols, tones, speakers, lengths = (x.cuda() for x in batch())
     durations = torch.randint(1, 5, (4, 12)).cuda()
     with torch.no_grad():
-        run = lambda: encoder(symbols, tones, speakers, lengths, durations, n_frames=64).hidden
+        def run():
+            return encoder(symbols, tones, speakers, lengths, durations, n_frames=64).hidden
         stream = torch.cuda.Stream()
         with torch.cuda.stream(stream):
             eager = run().clone()

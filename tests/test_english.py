@@ -41,8 +41,8 @@ def test_any_string_gives_english_phones_or_a_typed_error(text):
     assert set(said.symbols) <= {*ARPABET, *PAUSES} and len(said.symbols) == len(said.tones) == len(said.syllable)
 
 
-COMMON = """the of and to in a is that for it as was with be by on not he his but at are this have had from they which one
-you were her she all would there their we him been has when who will more no if out so said what up its about
+COMMON = """the of and to in a is that for it as was with be by on not he his but at are this have had from they which
+one you were her she all would there their we him been has when who will more no if out so said what up its about
 than them can only other new some could time these two may then do first any my now such like our over man me
 most made after also did many before must through back years where much your way well down should because each
 just those people how too little state good very make world still own see men work long get between both life

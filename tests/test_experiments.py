@@ -1,4 +1,4 @@
-"Experiments whose records are committed: rows of each are made again, at small scale and from the experiment's own code."
+"Experiments whose records are committed: rows of each are made again, small, from the experiment's own code."
 import json, shlex, time
 from pathlib import Path
 from statistics import median
@@ -35,7 +35,8 @@ def seen():
 def test_experiment_7_a_line_reads_phones_from_a_mel_more_easily_than_from_a_latent(seen):
     rows = {r["view"]: r for r in record("76_downstream")["rows"] if r["task"] == "phone of a frame, wrong"}
     now = {name: probe_errors(seen.views[name], seen.train, seen.test, 0) for name in rows}
-    order = lambda values: sorted(values, key=values.get)
+    def order(values):
+        return sorted(values, key=values.get)
     assert order({k: float(v) for k, v in now.items()})[-1] == order({k: r["value"] for k,
                                                                       r in rows.items()})[-1] == "latent"
     # a small corpus teaches less: no better than the record, and far from chance
@@ -73,8 +74,9 @@ def test_experiment_8_the_text_takes_next_to_nothing_beside_steps_and_decoder(tt
             laps.append(time.process_time() - start)
         return median(laps[1:])
     phones = tts.plan(text)
-    say = lambda n: seconds(lambda: tts.latents([r[1] for r in phones.rows], [0] * len(phones.rows),
-                                                [0] * len(phones.rows), diffusion=tts.diffusion(n)))
+    def say(n):
+        return seconds(lambda: tts.latents([r[1] for r in phones.rows], [0] * len(phones.rows),
+                                                    [0] * len(phones.rows), diffusion=tts.diffusion(n)))
     with torch.no_grad():
         now = {"text": seconds(lambda: tts.phones(text)), "8 steps": say(9) - say(1),
                "decoder": seconds(lambda: tts.autoencoder.decode(z[None]))}

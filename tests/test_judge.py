@@ -1,4 +1,4 @@
-"Oracles for latentspeech.judge: tokens both ways, masks, padding, CTC by brute force, planted errors, weights and cards."
+"Oracles for latentspeech.judge: tokens both ways, masks, padding, CTC by brute force, planted errors, weights, cards."
 import itertools, json, math
 import pytest
 import torch
@@ -75,7 +75,8 @@ def test_loss_is_the_sum_over_all_paths(judge):
 
 def test_masks_are_drawn_from_the_generator_and_only_in_training(judge):
     x, lengths = torch.ones(2, 74, 200), torch.tensor([200, 60])
-    draw = lambda seed: j.mask_features(x, lengths, torch.Generator().manual_seed(seed))
+    def draw(seed):
+        return j.mask_features(x, lengths, torch.Generator().manual_seed(seed))
     assert (draw(0) == draw(0)).all() and (draw(0) != draw(1)).any()
     hidden = 1 - draw(0).mean().item()
     assert 0 < hidden < 0.4

@@ -94,8 +94,9 @@ def test_what_the_records_say_of_the_judges_that_ship(name, preset, corpora, tmp
         != kept["weights_sha256"]["second"]
     )
     assert kept["judges"]["first"]["seed"] != kept["judges"]["second"]["seed"]
-    row = lambda rows: next(r for r in rows if (r["corpus"], r["row"], r["judge"],
-                                                r["metric"]) == ("embedded", "natural", "first", "SER (in-house)"))
+    def row(rows):
+        return next(r for r in rows if (r["corpus"], r["row"], r["judge"],
+                                                    r["metric"]) == ("embedded", "natural", "first", "SER (in-house)"))
     main(f"judges --judge {preset} --second {preset} --preset tiny --limit 3 --work {tmp_path} "
          f"--out {tmp_path / 'r.json'}".split())
     now = row(recorded(tmp_path / "r.json")["rows"])

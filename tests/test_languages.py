@@ -171,9 +171,10 @@ def test_errors_against_counts_by_hand():
 
 def test_a_guess_knows_what_phones_give_away():
     draw = random.Random(0)
-    sentence = lambda tone: SimpleNamespace(**dict(zip(("symbols", "tones"),
-                                                       zip(*[("abcd"[i], tone(i))
-                                                             for i in (draw.randrange(4) for _ in range(20))]))))
+    def sentence(tone):
+        return SimpleNamespace(**dict(zip(("symbols", "tones"),
+                                                           zip(*[("abcd"[i], tone(i))
+                                                                 for i in (draw.randrange(4) for _ in range(20))]))))
     fixed, free = (lambda i: i + 1), (lambda i: draw.randrange(1, 5))
     assert guess([sentence(fixed) for _ in range(30)], [sentence(fixed) for _ in range(5)]).value == 0
     assert guess([sentence(free) for _ in range(30)], [sentence(free) for _ in range(5)]).value > 0.6

@@ -149,7 +149,8 @@ def test_the_sweep_goes_on_where_it_stopped(tmp_path, monkeypatch):
         return json.loads(file.read_text())
     result = run()
     assert [r["name"] for r in result["rows"]] == ["natural", "4x1024", "16x2048"]
-    assert result["command"] == "latentspeech experiment latent-sizes --preset tiny --widths 8 8 8 8 --steps 2 --limit 2"
+    assert result["command"] == ("latentspeech experiment latent-sizes --preset tiny --widths 8 8 8 8 "
+                                 "--steps 2 --limit 2")
     assert result["split"] == "valid"
     assert len(result["split_sha256"]) == 64
     assert [r["numbers_a_second"] for r in result["rows"][1:]] == [187.5, 375]

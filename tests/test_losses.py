@@ -30,7 +30,8 @@ def test_mel_distance_against_torchaudio(n):
     mel = torchaudio.transforms.MelSpectrogram(48_000, n, hop_length=n // 4, n_mels=n_mels, power=1,
                                                pad_mode="constant")
     used = mel.mel_scale.fb.sum(0) > 0
-    log = lambda x: (mel(x)[..., used, :] / torch.hann_window(n).sum()).clamp(min=FLOOR).log()
+    def log(x):
+        return (mel(x)[..., used, :] / torch.hann_window(n).sum()).clamp(min=FLOOR).log()
     torch.testing.assert_close(mel_distance(a, b, (n,)), (log(a) - log(b)).abs().mean(), atol=1e-5, rtol=1e-4)
 
 

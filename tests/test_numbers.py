@@ -7,9 +7,10 @@ ROOT = Path(__file__).resolve().parent.parent
 MODULES = [p for p in sorted((ROOT / "latentspeech").glob("*.py")) if p.name not in ("config.py", "_modidx.py")]
 TUNED = re.compile(r"(^|_)(lr|rate|rates|betas|momentum|decay|dropout|ema|warmup|gamma|weight|seed)$")
 SEEDING = {"manual_seed", "default_rng", "Random", "RandomState"}
-HARMLESS = {"clamp", "clamp_", "clamp_min", "clamp_max", "maximum", "minimum", "max", "min", "clip", "isclose", "allclose",
+HARMLESS = {"clamp", "clamp_", "clamp_min", "clamp_max", "maximum", "minimum", "max", "min", "clip", "isclose",
+            "allclose",
             "torch.clamp", "round"}
-# what is no choice of ours: floors under a logarithm or a quotient, milliseconds, the noise of a drawing, a published table
+# what is no choice of ours: floors under a logarithm or a quotient, milliseconds, the noise of a drawing, a table
 ALLOWED = {"audio": {"default_rng(0)", "0.003", "0.002", "1e-05"}, "baselines": {"manual_seed(0)"},
            "corpora": {"_ESPEAK_RATE=22050", "0.0002", "1e-09"}, "distances": {"1e-06", "1e-05"},
            "espeak": {"_ESPEAK_RATE=22050", "0.0002"}, "forward_diffusion": {"0.0001", "0.008"},
@@ -30,7 +31,8 @@ def named_numbers(tree):
     for node in ast.walk(tree):
         if isinstance(node, (ast.FunctionDef, ast.Lambda)):
             a = node.args
-            pairs = list(zip([*a.posonlyargs, *a.args][::-1], a.defaults[::-1])) + list(zip(a.kwonlyargs, a.kw_defaults))
+            pairs = list(zip([*a.posonlyargs, *a.args][::-1], a.defaults[::-1]))
+            pairs += zip(a.kwonlyargs, a.kw_defaults)
             yield from ((arg.arg, default, node.lineno) for arg, default in pairs if default)
         elif isinstance(node, ast.Call):
             yield from ((k.arg, k.value, node.lineno) for k in node.keywords if k.arg)

@@ -1,4 +1,4 @@
-"""The scaling curve: sets inside one another, a curve from nothing at small scale, and records that say what they hold."""
+"""The scaling curve: sets inside one another, a curve at small scale, and records that say what they hold."""
 import json, os, subprocess, sys
 from pathlib import Path
 import pytest
@@ -17,7 +17,8 @@ SER = "SER (in-house)"
 
 def run(folder, *more):
     "Run the experiment in a process of its own; return its record."
-    command = [sys.executable, "-m", "latentspeech.experiments.paper_table", "scaling", "--preset", "tiny", "--steps", "2",
+    command = [sys.executable, "-m", "latentspeech.experiments.paper_table", "scaling", "--preset", "tiny",
+               "--steps", "2",
                "--batch", "2", "--limit", "2", "--n-distance", "0", "--work", str(folder),
                "--out", str(folder / "curve.json"), *more]
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True,

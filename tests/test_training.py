@@ -1,4 +1,4 @@
-"""What a lesson cell can't show of training: real kills, resumed processes, two processes, damaged files, a full disk."""
+"""What a lesson cell can't show of training: kills, resumed processes, two processes, damaged files, a full disk."""
 import hashlib, json, os, random, resource, signal, subprocess, sys, time, warnings
 from dataclasses import replace
 from pathlib import Path
@@ -70,7 +70,7 @@ def test_interrupted_runs_end_bit_identical(tmp_path):
 
 
 def test_killed_process_loses_nothing_announced(tmp_path):
-    """Kill a real process 12 times at random moments, mid-save included: the newest announced checkpoint always loads."""
+    """Kill a real process 12 times at random, mid-save included: the newest announced checkpoint always loads."""
     body = f'''
 from pathlib import Path
 config = TrainConfig(steps=100_000, batch=4, warmup=5, save_every=1, ema=0.9)
@@ -103,7 +103,8 @@ fit(Task(), config, Path({str(tmp_path / "killed")!r}), device="cpu", progress=F
 def test_sigterm_saves_and_exits_143(tmp_path):
     body = f'''
 from pathlib import Path
-fit(Task(), TrainConfig(steps=1_000_000, batch=4, save_every=1_000_000), Path({str(tmp_path / "term")!r}), device="cpu", progress=False,
+config = TrainConfig(steps=1_000_000, batch=4, save_every=1_000_000)
+fit(Task(), config, Path({str(tmp_path / "term")!r}), device="cpu", progress=False,
     callback=lambda run, terms: run.step == 3 and print("ready", flush=True))
 '''
     process = subprocess.Popen(script(tmp_path, body), env=environment(), cwd=tmp_path, stdout=subprocess.PIPE)
@@ -214,7 +215,8 @@ except TrainingError as e: print(e)
 def test_second_run_in_a_folder_is_refused(tmp_path):
     body = f'''
 from pathlib import Path
-fit(Task(), TrainConfig(steps=1_000_000, batch=4, save_every=1_000_000), Path({str(tmp_path / "shared")!r}), device="cpu", progress=False,
+config = TrainConfig(steps=1_000_000, batch=4, save_every=1_000_000)
+fit(Task(), config, Path({str(tmp_path / "shared")!r}), device="cpu", progress=False,
     callback=lambda run, terms: run.step == 1 and print("ready", flush=True))
 '''
     process = subprocess.Popen(script(tmp_path, body), env=environment(), cwd=tmp_path, stdout=subprocess.PIPE)

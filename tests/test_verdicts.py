@@ -12,7 +12,8 @@ def row(name, share, n=60, metric="SER (in-house)", each=True, **more):
     errors = dice.binomial(10, share, n) if metric != "MCD" else 100 * share + 0.2 * dice.normal(size=n)
     totals = np.full(n, 10 if metric != "MCD" else 1)
     value = errors.sum() / totals.sum()
-    line = lambda some: " ".join(f"{x:g}" for x in some)
+    def line(some):
+        return " ".join(f"{x:g}" for x in some)
     return dict(row=name, metric=metric, value=value, low=0.85 * value, high=1.15 * value, n=n,
                 **more) | (dict(errors=line(errors), totals=line(totals)) if each else {})
 
@@ -88,9 +89,11 @@ def test_a_violated_ordering_is_no_proof(tmp_path, natural, control):
 def test_pairing_is_what_decides():
     """Half of the errors gone, in sentences whose difficulty varies more than that."""
     hard = np.repeat([0, 2, 4, 8], 15)
-    line = lambda some: " ".join(map(str, some))
-    make = lambda name, e: dict(row=name, metric=tool.SER, value=e.sum() / 600, n=60, low=0.2, high=0.5,
-                                errors=line(e), totals=line([10] * 60))
+    def line(some):
+        return " ".join(map(str, some))
+    def make(name, e):
+        return dict(row=name, metric=tool.SER, value=e.sum() / 600, n=60, low=0.2, high=0.5,
+                                    errors=line(e), totals=line([10] * 60))
     found = tool.change([make("a", hard // 2), make("b", hard)], tool.SER, ("a",), ("b",))
     assert found.paired and found.verdict == "holds" and found.value == pytest.approx(-0.5) and found.high < -0.4
 
@@ -106,9 +109,10 @@ def test_more_data_is_the_largest_against_the_smallest(tmp_path):
 
 
 def test_ablations_keep_their_metrics_inside_the_row(tmp_path):
-    marks = lambda name, share: dict(row=name,
-                                     marks={tool.SER: {k: v for k, v in row(name, share).items()
-                                                       if k not in ("row", "metric")}})
+    def marks(name, share):
+        return dict(row=name,
+                                         marks={tool.SER: {k: v for k, v in row(name, share).items()
+                                                           if k not in ("row", "metric")}})
     full = marks("full system", 0.05)
     write(tmp_path, "73_ablations", [marks("natural", 0.01), full, marks("no condition", 0.8),
                                      marks("another sentence's condition", 0.85),
@@ -120,11 +124,12 @@ def test_ablations_keep_their_metrics_inside_the_row(tmp_path):
 
 
 def test_costs_are_laps_and_counts(tmp_path):
-    lap = lambda system, what, middle, spread=0.02, **more: dict(system=system, what=what, n=5, **more,
-                                                                 **{f"{k}{end}": middle * f
-                                                                    for k in ("ratio", "value") for end,
-                                                                    f in (("", 1), ("_low", 1 - spread),
-                                                                          ("_high", 1 + spread))})
+    def lap(system, what, middle, spread=0.02, **more):
+        return dict(system=system, what=what, n=5, **more,
+                                                                     **{f"{k}{end}": middle * f
+                                                                        for k in ("ratio", "value") for end,
+                                                                        f in (("", 1), ("_low", 1 - spread),
+                                                                              ("_high", 1 + spread))})
     write(tmp_path, "74_efficiency", [lap("LatentSpeech", "speaking", 1.0, n_steps=1),
                                       lap("LatentSpeech", "speaking", 20.0, n_steps=50),
                                       lap("band diffusion", "speaking, 8 steps", 2.0),
@@ -146,8 +151,9 @@ def test_the_committed_verdicts_are_those_of_the_committed_records():
     cure = "a record has changed: run latentspeech experiment verdicts"
     assert kept["records"] == now["records"], cure
     for old, new in zip(kept["verdicts"], now["verdicts"], strict=True):
-        numbers = lambda v: [x for c in v["evidence"] for x in (c["value"], c["low"], c["high"])
-                             if x is not None] + (v["interval"] or [])
+        def numbers(v):
+            return [x for c in v["evidence"] for x in (c["value"], c["low"], c["high"])
+                                     if x is not None] + (v["interval"] or [])
         assert (old["id"], old["verdict"], old["paper"]) == (new["id"], new["verdict"], new["paper"]), cure
         assert numbers(old) == pytest.approx(numbers(new), abs=2e-3), cure
 

@@ -354,7 +354,8 @@ def figure(values,                        # a `Rate`, or a number for each sente
         found |= _interval("", pair[0].sum() / pair[1].sum(), *bootstrap_interval(tuple(pair)))
         if reference is not None and counts(reference)[1].sum():
             found |= _interval("difference_", *paired_interval(tuple(pair), tuple(counts(reference))))
-    line = lambda some: " ".join(f"{x:g}" for x in some)
+    def line(some):
+        return " ".join(f"{x:g}" for x in some)
     return dict(n=pair.shape[1], **found, errors=line(pair[0]), totals=line(pair[1]))
 
 # %% ../../nbs/73_ablations.ipynb #ecfcf95e

@@ -154,7 +154,8 @@ class Reader(nn.Module):
 def batch(self: Reader, generator: torch.Generator, size: int) -> dict:
     "Draw examples and pad them."
     chosen = [self.examples[i] for i in torch.randint(len(self.examples), (size,), generator=generator).tolist()]
-    padded = lambda rows: nn.utils.rnn.pad_sequence(rows, batch_first=True)
+    def padded(rows):
+        return nn.utils.rnn.pad_sequence(rows, batch_first=True)
     return dict(x=padded([x.T for x, _ in chosen]), frames=torch.tensor([x.shape[1] for x, _ in chosen]),
                 tokens=padded([t for _, t in chosen]), counts=torch.tensor([len(t) for _, t in chosen]))
 
@@ -305,7 +306,8 @@ def copy_measures(pairs: list,               # (original, copy), [T] each
                   judge: Judge | None        # None = no words
                   ) -> dict:
     "Measure copies against their originals."
-    mean = lambda values: sum(values) / len(values)
+    def mean(values):
+        return sum(values) / len(values)
     row = dict(n=len(pairs), mel_distance=mean([mel_distance(b[None], a[None]).item() for a, b in pairs]))
     for name, metric in (("pesq_wb", pesq_wb), ("stoi", stoi)):
         try:

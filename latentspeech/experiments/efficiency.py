@@ -82,7 +82,8 @@ def sentence(seconds: float) -> tuple:  # Phones, [N] durations in latent frames
 def speaking(voice: Voice, seconds: float, n_steps: int = 8, batch: int = 1):  # returns a function: () -> [B, 1, T]
     "Set up the way from phones to sound, and return the function that goes it: text encoder, sampler, decoder."
     d, (phones, durations), hop = voice.preset.diffusion, sentence(seconds), voice.autoencoder.hop
-    many = lambda row: torch.as_tensor(row).expand(batch, -1).to(voice.device)
+    def many(row):
+        return torch.as_tensor(row).expand(batch, -1).to(voice.device)
     ids, tones, frames = many(phones.ids), many(phones.tone_ids), many(durations * (FRAME // hop))
     speakers, lengths = (torch.full((batch,), n, device=voice.device) for n in (0, len(phones)))
     noise = draw_noise(range(batch), [int(frames[0].sum())] * batch, voice.encoder.prior.out_features)
@@ -149,7 +150,8 @@ def counted(network: nn.Module):  # yields part -> multiply-accumulates
     "Count the multiply-accumulates of all that runs inside, for each part of the network."
     counts, hooks, banks = Counter(), [], []
     for part, child in network.named_children():
-        note = lambda layer, inputs, output, part=part: counts.update({part: layer_macs(layer, inputs, output)})
+        def note(layer, inputs, output, part=part):
+            return counts.update({part: layer_macs(layer, inputs, output)})
         for layer in child.modules():
             hooks.append(layer.register_forward_hook(note))
             if isinstance(layer, PQMF):
@@ -194,7 +196,8 @@ def count(name: str, voice: Voice, n_steps: int = 8, seconds: float = 0.0  # of 
     seconds = seconds or TEN
     params = weights(voice)
     macs = {part: once + n_steps * step for part, (once, step) in work(voice, seconds).items()}
-    by_part = lambda found: {part.replace(" ", "_"): n for part, n in found.items()}
+    def by_part(found):
+        return {part.replace(" ", "_"): n for part, n in found.items()}
     return [dict(what="weights", system=name, **by_part(params), value=sum(params.values()), unit=""),
             dict(what="numbers", system=name, value=numbers(voice), unit="a second of sound, each step"),
             dict(what="multiply-accumulates", system=name, n_steps=n_steps, seconds=seconds, **by_part(macs),
@@ -532,7 +535,8 @@ def show_curves(rows: list, what: str, x: str, title: str, xlabel: str):
 # %% ../../nbs/74_efficiency.ipynb #0e9ad593
 def show_folds(rows: list, claim: float, title: str):
     "Draw the cost of band diffusion against mel diffusion, by the number of neighbours in a column."
-    fold = lambda name: 8 if name == "band diffusion" else int(name.split()[-1])
+    def fold(name):
+        return 8 if name == "band diffusion" else int(name.split()[-1])
     ax = plt.subplots(figsize=(6, 2.3))[1]
     for label, some in (("multiply-accumulates", chosen(rows, "multiply-accumulates", n_steps=8)),
                         ("time (recorded)", chosen(rows, "speaking, 8 steps"))):
