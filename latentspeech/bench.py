@@ -33,8 +33,8 @@ def time_interleaved(work: dict,               # name -> function
     "Time functions in turn, round after round, each once more before its first lap."
     from tqdm import tqdm
     from latentspeech.files import write_atomically
-    from latentspeech.gpu_sampling import _seconds
-    lap = lap or (lambda function: _seconds(function, "cpu"))
+    from latentspeech.gpu_sampling import seconds_of
+    lap = lap or (lambda function: seconds_of(function, "cpu"))
     laps, cold = json.loads(keep.read_text()) if keep and keep.exists() else [], set(work)
     for i in tqdm(range(len(laps), repeats * len(work)), desc="timing", leave=False, disable=None):
         name = list(work)[i % len(work)]
@@ -119,11 +119,11 @@ def time_voices(voices: dict,    # name -> (voice, steps of its sampler or None)
                 device: str
                 ) -> dict:       # (name, stage) -> seconds, the median
     "Time every stage of every voice, all in turn."
-    from latentspeech.gpu_sampling import _seconds
+    from latentspeech.gpu_sampling import seconds_of
     work = {(name, stage): run for name, (voice, n_steps) in voices.items()
             for stage, run in stages(voice, seconds, n_steps).items()
             if voice.receptive_field[0] < 1000 or "first" not in stage}
-    laps = time_interleaved(work, repeats, lambda run: _seconds(run, device))
+    laps = time_interleaved(work, repeats, lambda run: seconds_of(run, device))
     return {key: statistics.median(times) for key, times in laps.items()}
 
 # %% ../nbs/63_bench.ipynb #fd4c69d1

@@ -136,8 +136,8 @@ def check_soundfile() -> Finding:
 # %% ../nbs/64_doctor.ipynb #c041c8b0
 def check_espeak() -> Finding:
     "Look for the library of espeak-ng."
-    from latentspeech.corpora import _espeak_library
-    return Finding("espeak-ng", "ok", str(_espeak_library()[0]))
+    from latentspeech.espeak import espeak_library
+    return Finding("espeak-ng", "ok", str(espeak_library()[0]))
 
 def check_weights() -> Finding:
     "List the weights that lie in the package."

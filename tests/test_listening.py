@@ -1,4 +1,4 @@
-"Oracles for latentspeech.listening: plans that are balanced and blind, files that survive, intervals whose coverage is known."
+"Oracles for latentspeech.listening: plans balanced and blind, files that survive, intervals of known coverage."
 import itertools, math, os, sys
 import numpy as np, pytest, torch
 from latentspeech import listening as l

@@ -151,7 +151,8 @@ def test_mcd_invariances():
     pytest.importorskip("pyworld", reason="eval extra")
     a = speech()
     seen = d.world(a)
-    mcd = lambda sound: d.mel_cepstral_distortion(seen, sound)
+    def mcd(sound):
+        return d.mel_cepstral_distortion(seen, sound)
     assert d.mel_cepstral_distortion(a, a.clone()) == 0
     assert mcd(2 * a) < 0.01
     assert mcd(torch.cat([torch.zeros(9600), a])) < 0.6 and mcd(torch.cat([a, torch.zeros(9600)])) < 0.6
