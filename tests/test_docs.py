@@ -13,7 +13,8 @@ def write(folder, **pages):
 
 
 def test_links_that_live_are_counted(tmp_path):
-    site = write(tmp_path, index='<a href="a.html#here">a</a> <a href="#top" id="top">up</a> <a href="https://x.y/">out</a>',
+    site = write(tmp_path,
+                 index='<a href="a.html#here">a</a> <a href="#top" id="top">up</a> <a href="https://x.y/">out</a>',
                  a='<h1 id="here">A</h1><img src="data:image/png;base64,AA"><a href="index.html">home</a>')
     assert follow_links(site) == (3, [])
 

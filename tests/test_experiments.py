@@ -128,7 +128,7 @@ def test_the_command_of_a_record_runs_today(path):
         asked = {k: v for k, v in options.items() if k not in ("function", "json")}
         again = vars(build_experiment_parser(experiment).parse_args(words_of(command(experiment, asked))[3:]))
         assert again == options and options["function"] is experiment
-    elif words[:2] == ["python", "tests/run_notebooks.py"]:
+    elif words[:3] == ["python", "-m", "tools.run_notebooks"]:
         assert words[-1].startswith("nbs/") and (ROOT / words[-1]).is_file()
     else:
         assert words == ["make", "demo"], f"{path.name} does not say what makes it: {words}"

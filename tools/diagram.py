@@ -109,14 +109,15 @@ def house() -> str:
         drawn.append(text(20, y + 26, f"{digit} {name}", 15, color, "600", anchor="start"))
         for k, (number, title, module) in enumerate(rooms):
             x, row = left + k % a_row * (room + gap), y + k // a_row * floor
+            dashes = ' stroke-dasharray="5 3"' if (module or "").startswith("experiments.") else ""
             drawn.append(f'<rect x="{x}" y="{row}" width="{room}" height="40" rx="7" fill="{color}" fill-opacity=".09" '
-                         f'stroke="{color}" stroke-width="1.2"/>')
+                         f'stroke="{color}" stroke-width="1.2"{dashes}/>')
             drawn.append(text(x + 9, row + 25, number, 12, SOFT, anchor="start"))
             drawn.append(text(x + 28, row + 25, (module or title).split(".")[-1], 12, color, "600", anchor="start"))
         y += floor * -(-len(rooms) // a_row) + 14
     drawn.append(text(20, 30, "One lesson, one module of the same name. A module imports only modules with a smaller "
                       "number.", 14, INK, "600", anchor="start"))
-    drawn.append(text(20, 50, "Part 7 makes latentspeech.experiments; all other parts make latentspeech.", 12, SOFT,
+    drawn.append(text(20, 50, "A solid line: the module is latentspeech.NAME. A dashed line: latentspeech.experiments.NAME.", 12, SOFT,
                       anchor="start"))
     return picture(left + a_row * (room + gap) + 12, y + 6, "The parts of the course and the modules that they make",
                    drawn)
