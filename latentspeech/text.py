@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.resources import files
-from itertools import groupby
+from itertools import accumulate, groupby
 from .files import MissingExtra
 from latentspeech.normalization import (
     HAN,
@@ -157,6 +157,8 @@ class _Sound:
     fixed: bool = False                      # written by the user: no rule may touch it
     sure: bool = False                       # a word of two or more characters has decided
     kept: bool = False                       # the lexicon has it as spoken, 一 and 不 included
+    apart: bool = False                      # a 儿 that is a syllable of its own
+    apart: bool = False                      # a 儿 that is a syllable of its own
     apart: bool = False                      # a 儿 that is a syllable of its own
     @property
     def tone(self):
@@ -455,15 +457,52 @@ def explain(text: str,  # anything that has something to say
     return Explanation(text, *_analyse(text, **options), "own rules, words by " + options.get("segmenter", "pypinyin"))
 
 # %% ../nbs/22_text.ipynb #eb0795df
+def _read(text):
+    "Return the syllables of a text, none where there is nothing to say."
+    try:
+        return [s.pinyin for s in _analyse(text)[0] if s.tone]
+    except TextError:
+        return []
+def _reads_alike(left, right):
+    "Say whether two pieces are read as they are together."
+    return _read(left) + _read(right) == _read(left + right)
+_PAUSES_AT = r"[，、：；,:;]+[”’」』）)\"']*\s*"
+_PHRASES_AT = r"\s+|[”’」』）)》】]+|[的了着吗呢吧啊们](?![的了])|(?=[和与及但而并或因如在从把被对向将就都也还又再才却])"
+
+# %% ../nbs/22_text.ipynb #22b1c011
+@lru_cache(maxsize=1)
+def _common_words():
+    return {word for line in _read_table("common_words.txt") if line[0] != "#" for word in line.split()}
+def _word_edges(text):
+    "Return where words end, never inside letters or digits."
+    ends = []
+    for run in re.finditer(rf"[{HAN}]+|[A-Za-z\d.,:%/+-]+|.", text, re.S):
+        words = _words(run[0], "pypinyin", "all") if re.match(f"[{HAN}]", run[0]) else [run[0]]
+        ends += [run.start() + n for n in accumulate(map(len, words))]
+    return ends
+def _cut(text, most):
+    "Return where to cut a sentence that is too long: the best place at which both sides are read as before."
+    for limit in (most, 2 * most):
+        window = text[:limit]
+        for places in ([m.end() for m in re.finditer(_PAUSES_AT, window)],
+                       [m.end() for m in re.finditer(_PHRASES_AT, window)], _word_edges(window)[:-1]):
+            for at in reversed([at for at in places if max(limit // 4, limit - most) < at <= limit]):
+                if text[at - 1:at + 1] not in _common_words() and _reads_alike(text[:at], text[at:at + most]):
+                    return at
+    return most
+
+# %% ../nbs/22_text.ipynb #22b1c012
 def split_sentences(text: str,                # any length
-                    max_characters: int = 60  # of one piece
+                    max_characters: int = 60  # of one piece; up to twice as many where no cut keeps the reading
                     ) -> list:                # pieces that join to `text` again
-    "Cut text after sentence ends, then commas, then anywhere, so that each piece is short."
+    "Cut text after sentence ends, then at pauses and between words, so that the pieces are read as the whole is."
     pieces = []
     for sentence in re.findall(r".*?(?:[。！？；!?;\n]+[”’」』）)\"']*|\.(?=\s|$)|$)", text, re.S):
+        if pieces and re.match(r"\s*[A-Za-z\d]", sentence) and re.search(r"[A-Za-z\d][.!?;]+$", pieces[-1]):
+            if not _reads_alike(pieces[-1], sentence[:max_characters]):
+                sentence = pieces.pop() + sentence  # No. 5, a?b=1
         while len(sentence) > max_characters:
-            breaths = [m.end() for m in re.finditer(r"[，、：,: ]+", sentence[:max_characters])]
-            cut = breaths[-1] if breaths else max_characters
+            cut = _cut(sentence, max_characters)
             pieces.append(sentence[:cut])
             sentence = sentence[cut:]
         pieces.append(sentence)
