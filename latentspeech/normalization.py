@@ -166,7 +166,7 @@ _RULES += [
     ("year", rf"(?<![\d.-])(?!2000){_Y}(?![\d.年-]){_COUNTED}(?= ?(?:{_any(_DATA['events'])}))", lambda m: read_digits(m[1])),
     ("year", rf"(?<![\d.-]){_Y}(?=(?:{_any(_DATA['year cities'])})[{HAN}]{{0,6}}?(?:{_any(_DATA['events'])}))",
      lambda m: read_digits(m[1])),
-    ("year", rf"({_any(_DATA['since'])}){_Y}(?=[，。；、)]|[至到起]|$)", lambda m: m[1] + read_digits(m[2])),
+    ("year", rf"({_any(_DATA['since'])}){_Y}(?=[,。;、)]|[至到起]|$)", lambda m: m[1] + read_digits(m[2])),
     ("year", r"(?<![\d.])([12]\d{3}|[05-9]\d(?!年代))(?=年(?!前|后|来|内|多|间|以(?!来)))", lambda m: read_digits(m[1])),
     ("year", r"(?<![\d.])([1-9]\d)/(\d\d)(?=赛季)", lambda m: read_digits(m[1] + m[2]))]
 
@@ -192,6 +192,9 @@ _RULES += [
 # %% ../nbs/20_normalization.ipynb #20a1c013
 def _score(m):
     return f"{m[1]}{_short(m[2])}比{_short(m[3])}"
+def _descending(m):
+    "Read 3-1 as a score: no range falls."
+    return f"{_short(m[1])}比{_short(m[2])}" if int(m[1]) > int(m[2]) else m[0]
 def _hyphens(m):
     "Read 4-3-3 digit by digit, 70-20-10 number by number."
     parts = m[0].split("-")
@@ -202,7 +205,7 @@ _PAIR = r"(?<![\d.-])(\d{1,3})-(\d{1,3})(?![\d.%-])"
 _RULES += [
     ("ratio", rf"({_N}) ?: ?({_N})", lambda m: f"{read_number(m[1])}比{read_number(m[2])}"),
     ("score", rf"(?<=[比分以])((?:是|为|:|：|定格在|锁定为)?)(\d+)-(\d+)(?![\d-]){_COUNTED}", _score),
-    ("score", rf"((?:{_any(_DATA['teams'])})(?:队|女排|女足|男篮|男足|女篮)?)(\d{{1,3}})-(\d{{1,3}})(?![\d.%-])(?=[{HAN}])(?![年月日号点个人场次米岁])", _score),
+    ("score", rf"((?:{_any(_DATA['teams'])})(?:队|女排|女足|男篮|男足|女篮)?)(\d{{1,3}})-(\d{{1,3}})(?![\d.%-])(?=[{HAN}])(?![年月号点个人场次米岁]|日(?!本))", _score),
     ("score", rf"(){_PAIR}(?=[{HAN}]{{0,3}}?(?:{_any(_DATA['scores'])}))", _score),
     ("score", rf"()(?<![\d.-])(\d{{1,3}})-(0)(?![\d.%-]){_COUNTED}", _score),
     ("section", r"(?<=第)(\d+)-(\d+)(?=[节章课讲题单元])", lambda m: f"{_short(m[1])}{'杠' if int(m[1]) > int(m[2]) else '到'}{_short(m[2])}"),
@@ -258,7 +261,7 @@ _RULES += [
 
 # %% ../nbs/20_normalization.ipynb #20a1c016
 _RULES += [
-    ("rate", rf"(?<=[\d百千万亿零一二三四五六七八九十两几半每多余:：(，]) ?({_OVER}) ?/ ?(?:({_UNDER})(?![{HAN}]?/)|({_any(_PER)})(?![A-Za-z\d^]))",
+    ("rate", rf"(?<=[\d百千万亿零一二三四五六七八九十两几半每多余:(,]) ?({_OVER}) ?/ ?(?:({_UNDER})(?![{HAN}]?/)|({_any(_PER)})(?![A-Za-z\d^]))",
      lambda m: f"{m[1]}每{_per(m[2] or m[3])}"),
     ("rate", rf"({_OVER})/(?=\d+ ?(?:{_OVER}|(?:{_UNIT})(?![A-Za-z])))", lambda m: m[1] + "每"),
     ("fraction", r"(\d+)又(\d+)/(\d+)", lambda m: f"{_short(m[1])}又{_short(m[3])}分之{_short(m[2])}"),
@@ -267,8 +270,10 @@ _RULES += [
     ("house", r"(?<![\d.])(\d+)([栋幢])(?=\d|[零一二三四五六七八九十]+(?:单元|[层楼号门])|单元|楼道)", lambda m: _short(m[1]) + m[2]),
     ("house", r"(?<=[住在到去来])(\d+)([栋幢])(?![别房楼高公写]|的?别墅)", lambda m: _short(m[1]) + m[2]),
     ("room", r"(?<![\d.])(\d{3,4})(?=号?(?:室|房|教室|包间|包厢|病房|宿舍|路(?![程边])))", lambda m: read_digits(m[1], "幺")),
-    ("room", rf"(?<=[栋幢]|元|楼)(\d{{3,4}})(?![\d.]){_COUNTED}(?=$|[，。、；！？)的门号])", lambda m: read_digits(m[1], "幺")),
+    ("room", rf"(?<=[栋幢]|元|楼)(\d{{3,4}})(?![\d.]){_COUNTED}(?=$|[,。、;!?)的门号])", lambda m: read_digits(m[1], "幺")),
     ("code", r"(?<=[A-Za-z])[-·]?(\d{3,})(?![\d.%])", lambda m: read_digits(m[1], "幺")),
+    ("difference", r"(?<![\d.-])(\d{1,3})-(\d{1,3})(?=等于|得[多几]|是多少)", lambda m: f"{_short(m[1])}减{_short(m[2])}"),
+    ("score", rf"(?<![\d.-])(\d{{1,2}})-(\d{{1,2}})(?![\d.%:-]){_COUNTED}(?! ?[A-Za-z=≈+*/×÷])", _descending),
     ("version", r"(\d+)((?:\.\d+){2,})", lambda m: "点".join(read_number(p) for p in m[0].split(".")))]
 
 # %% ../nbs/20_normalization.ipynb #4cc92581

@@ -124,6 +124,19 @@ def _segment(text, segmenter):
     if segmenter == "pypinyin":
         from pypinyin.seg.mmseg import seg
         return list(seg.cut(text))
+    return _segment_with_jieba(text)
+def _segment_with_jieba(text):
+    "Cut a run of Hanzi with jieba, and 小老虎 once more into 小 and 老虎; a guessed word has no reading of its own."
+    jieba = _load_jieba()
+    known, words = jieba.dt.FREQ.get, []
+    for word in jieba.lcut(text, HMM=False):
+        nested = len(word) == 3 and known(word[1:]) and not known(word[:2]) and word not in _phrases()
+        words += [word[0], word[1:]] if nested else [word]
+    return words
+
+# %% ../nbs/22_text.ipynb #22b1c020
+def _load_jieba():
+    "Import jieba, or say how to get it."
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -131,10 +144,7 @@ def _segment(text, segmenter):
     except ImportError:
         raise MissingExtra("jieba is missing; it comes with: pip install 'latentspeech[zh]'") from None
     jieba.setLogLevel(60)
-    words, known = jieba.lcut(text, HMM=False), jieba.dt.FREQ.get  # a guessed word has no reading of its own
-    # 小 and 老虎, to lift third tones
-    nested = lambda w: len(w) == 3 and known(w[1:]) and not known(w[:2]) and w not in _phrases()
-    return [part for w in words for part in ([w[0], w[1:]] if nested(w) else [w])]
+    return jieba
 
 # %% ../nbs/22_text.ipynb #8cd154b3
 def _words(han, segmenter, rules):
@@ -157,6 +167,12 @@ class _Sound:
     fixed: bool = False                      # written by the user: no rule may touch it
     sure: bool = False                       # a word of two or more characters has decided
     kept: bool = False                       # the lexicon has it as spoken, 一 and 不 included
+    apart: bool = False                      # a 儿 that is a syllable of its own
+    apart: bool = False                      # a 儿 that is a syllable of its own
+    apart: bool = False                      # a 儿 that is a syllable of its own
+    apart: bool = False                      # a 儿 that is a syllable of its own
+    apart: bool = False                      # a 儿 that is a syllable of its own
+    apart: bool = False                      # a 儿 that is a syllable of its own
     apart: bool = False                      # a 儿 that is a syllable of its own
     apart: bool = False                      # a 儿 that is a syllable of its own
     apart: bool = False                      # a 儿 that is a syllable of its own
@@ -227,8 +243,8 @@ def _spelled(text, latin):
 # %% ../nbs/22_text.ipynb #cd12c152
 def _own_words(words):
     "Return the user's words as a pattern, the longest first; Latin ones only where no letter touches them."
-    edge = lambda word: (r"(?<![A-Za-z])" * word[0].isascii(), r"(?![A-Za-z])" * word[-1].isascii())
-    return "|".join(re.escape(w).join(edge(w)) for w in sorted(words, key=len, reverse=True))
+    return "|".join(r"(?<![A-Za-z])" * w[0].isascii() + re.escape(w) + r"(?![A-Za-z])" * w[-1].isascii()
+                    for w in sorted(words, key=len, reverse=True))
 def _cite_own(word, index, reading):
     letters = word if len(word) == len(reading) else [word, *[""] * (len(reading) - 1)]
     return [_Sound(c, index, p, p, ["your dictionary"], True) for c, p in zip(letters, reading)]
@@ -274,6 +290,7 @@ def _apply(rule, sound, at_end, rules):
     if say == "apart":
         sound.apart = True
     elif say[-1] == "5" and len(say) < 3:
+        at_end &= not (sound.kept and rules == "all")
         sound.to_tone(5 if at_end or rules == "basic" or free and say == "~5" else sound.tone, why)
     elif free or say[0] == "!":
         sound.say(sound.citation if say == "!=" else say.lstrip("!"), why)
@@ -432,22 +449,24 @@ def front_end(text: str,  # anything that has something to say
     return phones
 
 # %% ../nbs/22_text.ipynb #358cc9f9
+def _row(cells, tag="td"):
+    return "<tr>" + "".join(f"<{tag}>{html.escape(str(c))}</{tag}>" for c in cells) + "</tr>"
 class Explanation:
     "Show how a text became phones; prints as text, and as a table in a notebook."
     def __init__(self, text, sounds, normalized, engine):
         self.steps = [("text", text), ("normalised", normalized.text),
-                      *[(f"rule: {n}", f"{a} → {b}") for n, a, b in normalized.changes],
-                      *[("warning", w) for w in normalized.warnings], ("read by", engine)]
-        self.rows = [(s.text or "·", s.citation, s.pinyin, " ".join(filter(None, split_syllable(s.pinyin)[:2]))
-                      if s.tone else s.pinyin,
-                      "; ".join(s.notes)) for s in sounds]
+                      *[(f"rule: {name}", f"{before} → {after}") for name, before, after in normalized.changes],
+                      *[("warning", line) for line in normalized.warnings], ("read by", engine)]
+        self.rows = []
+        for s in sounds:
+            phones = " ".join(filter(None, split_syllable(s.pinyin)[:2])) if s.tone else s.pinyin
+            self.rows.append((s.text or "·", s.citation, s.pinyin, phones, "; ".join(s.notes)))
     def __repr__(self):
         return "\n".join([f"{k:14} {v}" for k, v in self.steps] + ["\t".join(row) for row in self.rows])
     def _repr_html_(self):
-        line = lambda row, tag="td": "<tr>" + "".join(f"<{tag}>{html.escape(str(c))}</{tag}>" for c in row) + "</tr>"
-        table = lambda rows: "<table>" + "".join(rows) + "</table>"
-        return table(map(line, self.steps)) + table([line(("", "dictionary", "spoken", "phones", "why"), "th"),
-                                                     *map(line, self.rows)])
+        head = _row(("", "dictionary", "spoken", "phones", "why"), "th")
+        tables = ["".join(map(_row, self.steps)), head + "".join(map(_row, self.rows))]
+        return "".join(f"<table>{rows}</table>" for rows in tables)
 
 # %% ../nbs/22_text.ipynb #18965ad1
 def explain(text: str,  # anything that has something to say
