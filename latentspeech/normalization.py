@@ -12,7 +12,7 @@ from importlib.resources import files
 
 # %% auto #0
 __all__ = ['HAN', 'OVERRIDE', 'TextError', 'name_character', 'read_digits', 'read_number', 'simplify_characters',
-           'hold_overrides', 'Normalized', 'explain_normalization', 'normalize']
+           'hold_overrides', 'plain_characters', 'Normalized', 'explain_normalization', 'normalize']
 
 # %% ../nbs/20_normalization.ipynb #99d13925
 class TextError(ValueError):
@@ -50,12 +50,27 @@ def read_number(written: str  # "1,234.50"
     return said + ("点" + read_digits(decimals) if decimals else "")
 
 # %% ../nbs/20_normalization.ipynb #eb77d82c
+HAN = r"\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"  # Chinese characters, for a pattern's [brackets]
+_DATA = json.loads((files("latentspeech") / "numbers.json").read_text("utf8"))
+_LEXICON = json.loads((files("latentspeech") / "lexicon.json").read_text("utf8"))
+def _any(words):
+    "Match any of these words, the longest first."
+    return "|".join(map(re.escape, sorted(words.split() if isinstance(words, str) else words, key=len, reverse=True)))
+def _table(key):
+    return dict(pair.split("=", 1) for pair in _DATA[key].split())
+
+# %% ../nbs/20_normalization.ipynb #20a1c002
 _N, _DASH = r"\d+(?:,\d{3}){0,5}(?:\.\d+)?", "[-~至到]"
 _MONTH, _DAY, _HOUR, _MINUTE = "(0?[1-9]|1[0-2])", r"(0?[1-9]|[12]\d|3[01])", r"([01]?\d|2[0-4])", r"([0-5]\d)"
+_MEASURES = _DATA["measures"]
+_COUNTED = f"(?! ?(?:{_any(_DATA['measure words'])}))"  # no measure word follows
 def _short(n):
     return read_number(str(int(n)))
 def _phone(m):
-    return "，".join(read_digits(part, "幺") for part in m.groups())
+    groups = [read_digits(part, "幺") for part in m.groups() if part]
+    return "，".join(groups)
+
+# %% ../nbs/20_normalization.ipynb #20a1c003
 def _date(m):
     return f"{read_digits(m[1])}年{_short(m[3])}月{_short(m[4])}日"
 def _clock(hour, minute="0", second=None):
@@ -65,38 +80,154 @@ def _clock(hour, minute="0", second=None):
     return said + ("零" * (0 < int(second) < 10) + _short(second) + "秒" if second else "")
 
 # %% ../nbs/20_normalization.ipynb #e79e38e3
+_TOP = "com|cn|net|org|gov|edu|io|cc|tv|me|top|xyz|info|co|vip|app|ai"
+_SPOKEN = {".": "点", "-": "杠", "_": "下划线", "@": "艾特", "+": "加", "%": "百分号"}
+def _address(m):
+    said = re.sub(r"\d+", lambda d: read_digits(d[0], "幺"), m[0])
+    return re.sub(r"[-._@+%]", lambda c: _SPOKEN[c[0]], said)
 _RULES = [
     ("digits", r"(?:\d+\.)?\d{17,}", lambda m: read_number(m[0])),
+    ("address", r"(?<![A-Za-z\d._%+-])[A-Za-z\d][A-Za-z\d._%+-]{0,63}@(?:[A-Za-z\d-]{1,63}\.)+[A-Za-z]{2,8}", _address),
+    ("address", rf"(?<![A-Za-z\d.-])(?:[A-Za-z\d-]{{1,63}}\.){{1,4}}(?:{_TOP})(?![A-Za-z\d])", _address),
+    ("address", r"(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?![\d.])", _address)]
+
+# %% ../nbs/20_normalization.ipynb #20a1c004
+def _calls(m):
+    "Read the telephone numbers of a list such as 119或120."
+    return m[1] + re.sub(r"\d+", lambda d: read_digits(d[0], "幺"), m[2])
+_LIST = r"(?:(?:或者?|和|、|/|及|以及)\d{3,12})*"
+_RULES += [
     ("telephone", r"(?<!\d)(?:\+86[- ]?)?(1[3-9]\d)[- ]?(\d{4})[- ]?(\d{4})(?!\d)", _phone),
-    ("telephone", r"(?<!\d)(0\d{2,3}|[48]00)-(\d{3,4})[- ]?(\d{4})(?!\d)", _phone),
-    ("telephone", r"(?<=[话线打电服转警])([是为：:]? ?)(\d{3,})(?![\d.年])", lambda m: m[1] + read_digits(m[2], "幺")),
-    ("code", r"(?<=证码|编码|间号)([是为：:]? ?)(\d{3,})(?![\d.年])", lambda m: m[1] + read_digits(m[2], "幺")),
-    ("account", r"(?<=[号码编])([是为：:]? ?)(\d{5,})(?![\d.年])", lambda m: m[1] + read_digits(m[2], "幺"))]
+    ("telephone", r"\((0\d{2,3})\) ?-?(\d{3,4})[- ]?(\d{4})(?!\d)", _phone),
+    ("telephone", r"(?<!\d)(0\d{2,3})[- ](\d{3,4})[- ]?(\d{4})(?:[-转](\d{1,5}))?(?!\d)", _phone),
+    ("telephone", r"(?<!\d)([48]00)[- ](\d{3,4})[- ]?(\d{3,4})(?!\d)", _phone),
+    ("telephone", rf"(?<!\d)(400|800)(\d{{3}})(\d{{4}})(?![\d.,]){_COUNTED}", _phone),
+    ("telephone", r"(?<!\d)(1[3-9]\d)(\*{4})(\d{4})(?!\d)", lambda m: f"{read_digits(m[1], '幺')}，星号，{read_digits(m[3], '幺')}")]
+
+# %% ../nbs/20_normalization.ipynb #20a1c006
+_RULES += [
+    ("telephone", rf"(?:(?<=[话打拨警])|(?<=客服|热线|专线|话转|线转|机转|请转))([是为：: ]{{0,2}})"
+     rf"(\d{{3,}}{_LIST})(?![\d.年]){_COUNTED}", _calls),
+    ("telephone", rf"((?:打|拨|致电|呼叫)(?:了|过|一下|电话)?(?:给|到)? ?)(\d{{3,}}{_LIST})(?![\d.年]){_COUNTED}", _calls),
+    ("telephone", rf"(?<![\d.])()({_any(_DATA['hotlines'])})(?= ?(?:{_any(_DATA['hotline words'])}))", _calls),
+    ("code", rf"({_any(_DATA['codes'])})(?![A-Za-z])([是为：:=“\"' ]{{0,3}})(\d{{2,}})(?![\d年%]|\.\d|[-~至到]\d){_COUNTED}",
+     lambda m: m[1] + m[2] + read_digits(m[3], "幺")),
+    ("code", r"(?<![\d.])(\d{3})(?=国道|省道|县道|乡道)", lambda m: read_digits(m[1], "幺")),
+    ("code", r"(?<=\()(\d{6})(?=(?:\.(?:SH|SZ|HK|BJ))?\))", lambda m: read_digits(m[1], "幺")),
+    ("code", r"(?<![\d.])(\d{5,6})\.(?=SH|SZ|HK|BJ)", lambda m: read_digits(m[1], "幺") + "点"),
+    ("account", rf"(?<=[号码编])([是为：:]? ?)(\d{{5,}})(?![\d.年]){_COUNTED}", lambda m: m[1] + read_digits(m[2], "幺"))]
+
+# %% ../nbs/20_normalization.ipynb #20a1c008
+def _before(m, words):
+    "Say whether one of these words follows a match."
+    rest = m.string[m.end():m.end() + 12].lstrip("\"' ")
+    return words.strip() == "*" or rest.startswith(tuple(words.split()))
+def _named(m):
+    said, words = _DATA["named"][m[0]]
+    return said if _before(m, words) else m[0]
+def _holiday(m):
+    said, words = _DATA["holidays"].get(f"{m[1]}.{m[2]}", ("", ""))
+    return said if said and _before(m, words) else m[0]
+_RULES += [
+    ("name", rf"(?<![\d.:/-])(?:{_any(_DATA['named'])})(?![\d.:-]){_COUNTED}", _named),
+    ("name", r"(?<![\d.])(\d{1,2})[.·](\d{1,2})(?![\d.])", _holiday),
+    ("name", r"双(11|12)(?!\d)", lambda m: "双" + read_number(m[1])),
+    ("name", r"(?<![\d.第前过满到达超])([05-9][05]|1[05])(?=(?:[、/和与跟]?(?:[05-9][05]|1[05]))*后(?![\d面来退天续期背边年悔])(?!.?位))",
+     lambda m: read_digits(m[1])),
+    ("name", r"(?<![\d.])([1-9][1-9])(?=折(?![叠合算页扇线痕旧腾磨断]))", lambda m: read_digits(m[1])),
+    ("decade", r"(?<![\d.])((?:1[5-9]|20)\d0)[']?s(?![A-Za-z])(?:年代)?", lambda m: read_digits(m[1]) + "年代"),
+    ("decade", r"(?<![\d.A-Za-z])([2-9]0)[']?s(?=[的]?(?:风|复古|怀旧|音乐|老?歌|电影|年代|时代))",
+     lambda m: read_number(m[1]) + "年代")]
 
 # %% ../nbs/20_normalization.ipynb #25d01f2b
+_Y = r"((?:1[89]|20)\d\d)"
+def _years(m):
+    return f"{read_digits(m[1])}到{read_digits(m[2])}"
 _RULES += [
     ("date", rf"(?<![\d-])(\d{{4}})([-/.]){_MONTH}\2{_DAY}(?!\d)日?", _date),
     ("date", rf"(?<!\d)(\d{{4}})(年){_MONTH}月{_DAY}[日号]", lambda m: _date(m)[:-1] + m[0][-1]),
-    ("years", rf"(?<!\d)([12]\d{{3}})年?{_DASH}([12]\d{{3}})(?=学?年|赛季|财年)",
-     lambda m: f"{read_digits(m[1])}到{read_digits(m[2])}"),
+    ("months", rf"(?<![\d.-]){_Y}[.]{_MONTH} ?[-~至到] ?{_Y}[.]{_MONTH}(?![\d.])",
+     lambda m: f"{read_digits(m[1])}年{_short(m[2])}月到{read_digits(m[3])}年{_short(m[4])}月"),
+    ("month", rf"(?<![\d.-]){_Y}([-/])(0[1-9]|1[0-2])(?![\d.%/-]){_COUNTED}", lambda m: f"{read_digits(m[1])}年{_short(m[3])}月"),
+    ("years", rf"(?<!\d)([12]\d{{3}})年?{_DASH}([12]\d{{3}})(?=学?年|赛季|财年|届)", _years),
+    ("years", rf"(?<=\()([12]\d{{3}})-([12]\d{{3}})(?=\))", _years),
+    ("years", rf"(?<![\d.-]){_Y}/(\d{{4}}|\d\d)(?=赛季|学年|财年)", lambda m: f"{read_digits(m[1])}到{read_digits(m[2])}"),
+    ("years", rf"(?<![\d.]){_Y}年?-(至?今)", lambda m: f"{read_digits(m[1])}年{'至今' if '至' in m[2] else '到今'}")]
+
+# %% ../nbs/20_normalization.ipynb #20a1c009
+def _reign(m):
+    "Read 1937-1945 as years where they follow each other and aren't both round."
+    if 0 < int(m[2]) - int(m[1]) < 300 and not m[1].endswith("00"):
+        return _years(m)
+    return m[0]
+_RULES += [
+    ("years", rf"(?<![\d.-]){_Y} ?[-~] ?{_Y}(?![\d.%℃°A-Za-z-])(?! ?[{_MEASURES}万亿千百多余年])", _reign),
+    ("year", rf"(?<![\d.-])(?!\d\d00){_Y}(?=[款版届]|级(?!台))", lambda m: read_digits(m[1])),
+    ("year", rf"(?<![\d.-])(?!2000){_Y}(?![\d.年-]){_COUNTED}(?= ?(?:{_any(_DATA['events'])}))", lambda m: read_digits(m[1])),
+    ("year", rf"(?<![\d.-]){_Y}(?=(?:{_any(_DATA['year cities'])})[{HAN}]{{0,6}}?(?:{_any(_DATA['events'])}))",
+     lambda m: read_digits(m[1])),
+    ("year", rf"({_any(_DATA['since'])}){_Y}(?=[,。;、)]|[至到起]|$)", lambda m: m[1] + read_digits(m[2])),
     ("year", r"(?<![\d.])([12]\d{3}|[05-9]\d(?!年代))(?=年(?!前|后|来|内|多|间|以(?!来)))", lambda m: read_digits(m[1])),
-    ("dates", r"(?<=[日号月])-(?=\d+[日号月])", lambda m: "到"),
+    ("year", r"(?<![\d.])([1-9]\d)/(\d\d)(?=赛季)", lambda m: read_digits(m[1] + m[2]))]
+
+# %% ../nbs/20_normalization.ipynb #20a1c011
+_WEEK, _NEXT = "(?:周|星期|礼拜)", "次年|次月|次日|翌年|翌日|明年|第二[年天]|今|凌晨|上午|下午|晚上|中午|早上|早|晚|傍晚"
+_RULES += [
     ("times", rf"(?<![\d:]){_HOUR}:{_MINUTE} ?{_DASH} ?{_HOUR}:{_MINUTE}(?![\d:])",
      lambda m: f"{_clock(m[1], m[2])}到{_clock(m[3], m[4])}"),
     ("time", rf"(?<![\d:.]){_HOUR}(?::{_MINUTE})?(?::{_MINUTE})? ?([aApP])\.?[mM](?![A-Za-z])\.?",
-        lambda m: ("上午" if m[4] in "aA" else "下午") + _clock(m[1], m[2] or "0", m[3])),
+     lambda m: ("上午" if m[4] in "aA" else "下午") + _clock(m[1], m[2] or "0", m[3])),
     ("time", rf"(?<![\d:.]){_HOUR}:{_MINUTE}(?::{_MINUTE})?(?![\d:])", lambda m: _clock(*m.groups())),
+    ("dates", r"(?<=[年月日号点分时秒]) ?[-~] ?(?=[\d零一二三四五六七八九十][\d.:/零一二三四五六七八九十百]*(?:点|[年月日号时分秒](?!钟)|:))", lambda m: "到"),
+    ("dates", rf"(?<=[年月日号点分时秒天周]) ?[-~] ?(?={_NEXT})", lambda m: "到"),
+    ("dates", r"(?<=[年月日号点分时秒天]) ?[-~] ?(?=至今)", lambda m: ""),
+    ("dates", rf"(?<=[周期拜][一二三四五六日天1-6]) ?[-~] ?(?={_WEEK}|[一二三四五六日天](?![{HAN}]))", lambda m: "到"),
+    ("range", rf"(?<=[{HAN}])~(?=\d)", lambda m: "到"),
+    ("minutes", r"(?<!\d)(\d+)°(\d+)[′'’](?:([\d.]+)(?:′′|''|\"))?",
+     lambda m: f"{read_number(m[1])}度{read_number(m[2])}分" + (read_number(m[3]) + "秒" if m[3] else "")),
+    ("minutes", r"(?<![\d.])(\d+)[′']([0-5]?\d(?:\.\d+)?)(?:′′|''|\")", lambda m: f"{read_number(m[1])}分{read_number(m[2])}秒"),
+    ("minutes", r"(?<![\d.])(\d+)′(?!′)", lambda m: f"{read_number(m[1])}分"),
+    ("inches", rf"({_N})′′", lambda m: f"{read_number(m[1])}英寸")]
+
+# %% ../nbs/20_normalization.ipynb #20a1c013
+def _score(m):
+    return f"{m[1]}{_short(m[2])}比{_short(m[3])}"
+def _descending(m):
+    "Read 3-1 as a score: no range falls."
+    return f"{_short(m[1])}比{_short(m[2])}" if int(m[1]) > int(m[2]) else m[0]
+def _hyphens(m):
+    "Read 4-3-3 digit by digit, 70-20-10 number by number."
+    parts = m[0].split("-")
+    if all(len(part) == 2 and part[0] != "0" for part in parts):
+        return "，".join(map(read_number, parts))
+    return ("" if max(map(len, parts)) == 1 else "，").join(read_digits(p, "幺" * (len(p) > 1) or "一") for p in parts)
+_PAIR = r"(?<![\d.-])(\d{1,3})-(\d{1,3})(?![\d.%-])"
+_RULES += [
     ("ratio", rf"({_N}) ?: ?({_N})", lambda m: f"{read_number(m[1])}比{read_number(m[2])}"),
-    ("score", r"(?<=[比分以])(\d+)-(\d+)", lambda m: f"{_short(m[1])}比{_short(m[2])}")]
+    ("score", rf"(?<=[比分以])((?:是|为|:|：|定格在|锁定为)?)(\d+)-(\d+)(?![\d-]){_COUNTED}", _score),
+    ("score", rf"((?:{_any(_DATA['teams'])})(?:队|女排|女足|男篮|男足|女篮)?)(\d{{1,3}})-(\d{{1,3}})(?![\d.%-])(?=[{HAN}])(?![年月号点个人场次米岁]|日(?!本))", _score),
+    ("score", rf"(){_PAIR}(?=[{HAN}]{{0,3}}?(?:{_any(_DATA['scores'])}))", _score),
+    ("score", rf"()(?<![\d.-])(\d{{1,3}})-(0)(?![\d.%-]){_COUNTED}", _score),
+    ("section", r"(?<=第)(\d+)-(\d+)(?=[节章课讲题单元])", lambda m: f"{_short(m[1])}{'杠' if int(m[1]) > int(m[2]) else '到'}{_short(m[2])}"),
+    ("code", r"(?<![\d.A-Za-z-])\d+(?:-\d+){2,}(?![\d.])", _hyphens)]
 
 # %% ../nbs/20_normalization.ipynb #78d853d6
-_UNITS = dict(unit.split("=") for unit in (
-    "km/h=公里每小时 m/s=米每秒 km^2=平方公里 m^2=平方米 m2=平方米 cm^2=平方厘米 m^3=立方米 m3=立方米 km=公里 cm=厘米 mm=毫米 m=米 "
-    "kg=公斤 mg=毫克 g=克 t=吨 ml=毫升 mL=毫升 L=升 kWh=千瓦时 kW=千瓦 W=瓦 mAh=毫安时 V=伏 kHz=千赫 MHz=兆赫 GHz=吉赫 Hz=赫兹 "
-    "dB=分贝 ms=毫秒 min=分钟 s=秒 h=小时 °C=摄氏度 °F=华氏度 °=度").split())
-_MONEY = dict(coin.split("=") for coin in ("¥=元 RMB=元 CNY=元 US$=美元 HK$=港元 $=美元 USD=美元 HKD=港元 €=欧元 EUR=欧元 £=英镑 "
-    "GBP=英镑 JPY=日元 ₩=韩元 ₽=卢布 ₹=卢比 ฿=泰铢").split())
-_UNIT, _COIN = ("|".join(map(re.escape, sorted(names, key=len, reverse=True))) for names in (_UNITS, _MONEY))
+def _make_units():
+    "Name every unit that may stand behind a number: prefixes times bases, areas and volumes."
+    prefixes, units = _table("prefixes"), {}
+    for base, entry in _table("prefixed").items():
+        name, _, fit = entry.partition(":")
+        units |= {prefix + base: prefixes[prefix] + name for prefix in fit}
+    units |= _table("units") | {"km": "公里", "N·m": "牛米", "kN·m": "千牛米", "kW·h": "千瓦时", "Pa·s": "帕秒", "mPa·s": "毫帕秒"}
+    for length in "m dm cm mm km μm nm ft".split():
+        for power, name in (("2", "平方"), ("3", "立方")):
+            units |= {f"{length}^{power}": name + units[length], length + power: name + units[length]}
+    return units
+_UNITS, _MONEY, _PER = _make_units(), _table("money"), _table("per")
+_UNIT, _COIN = _any(_UNITS), _any(_MONEY)
+_OVER, _UNDER = _any(_DATA["rate over"]), _any(_DATA["rate under"])
+
+# %% ../nbs/20_normalization.ipynb #20a1c014
 def _amount(number, unit):
     "Read a price: no zeros at its end, 两 for 2."
     number = re.sub(r"\.?0+$", "", number) if "." in number else number
@@ -105,77 +236,91 @@ def _share(m):
     "Read a percentage; 100 % is 百分之百."
     sign = {"-": "负", "+": "正", None: ""}[m[1]]
     return f"{sign}{'千' if m[3] == '‰' else '百'}分之{'百' if m[2] + m[3] == '100%' else read_number(m[2])}"
+def _per(symbol):
+    "Name what stands under a rate's slash: 小时 for h and for 时."
+    return _PER.get(symbol) or {"时": "小时"}.get(symbol, symbol)
+def _unit(m):
+    "Read a number with its unit, and what it is per: 5mg/kg, 3g/L."
+    number, per = m[1] or (read_number(m[2]) if m[2] else ""), m[4].split("/")[1:]
+    unit = {"U": "单位", "N": "牛", "A": "安", "K": "开", "kg": "千克" if per else "公斤"}.get(m[3]) or _UNITS[m[3]]
+    return number + "每".join([unit, *map(_per, per)])
 
 # %% ../nbs/20_normalization.ipynb #8a80cecf
+def _degrees(m):
+    "Read a range of temperatures, each with its sign."
+    low, high = ("零下" * bool(m[i]) + read_number(m[i + 1]) for i in (1, 4))
+    return f"{low}{_UNITS.get(m[3], '')}到{high}{_UNITS['°' + m[6]]}"
 _RULES += [
-    (
-        "temperatures",
-        rf"(-?)({_N}) ?(?:°C?)? ?{_DASH} ?(-?)({_N}) ?°(C|F)",
-        lambda m: (
-            f"{'零下' * bool(m[1])}{read_number(m[2])}{'摄氏度' * ('C' in m[0][:-2])}到{'零下' * bool(m[3])}{read_number(m[4])}{_UNITS['°' + m[5]]}"
-        ),
-    ),
-    (
-        "temperature",
-        rf"(?<![A-Za-z\d)])-({_N}) ?°(C|F)",
-        lambda m: f"零下{read_number(m[1])}{_UNITS['°' + m[2]]}",
-    ),
-    (
-        "per cent",
-        rf"({_N})%? ?{_DASH} ?({_N})%",
-        lambda m: f"百分之{read_number(m[1])}到百分之{read_number(m[2])}",
-    ),
+    ("temperatures", rf"((?<![A-Za-z\d)])-)?({_N}) ?(°[CF]|°)? ?{_DASH} ?(-?)({_N}) ?°(C|F)", _degrees),
+    ("temperature", rf"(?<![A-Za-z\d)])-({_N}) ?°(C|F)", lambda m: f"零下{read_number(m[1])}{_UNITS['°' + m[2]]}"),
+    ("per cent", rf"(?<![A-Za-z\d)])(-?)({_N})%? ?{_DASH} ?(-?)({_N})%",
+     lambda m: f"{'负' * bool(m[1])}百分之{read_number(m[2])}到{'负' * bool(m[3])}百分之{read_number(m[4])}"),
     ("per cent", rf"((?<![A-Za-z\d)])[-+])?({_N}) ?([%‰])", _share),
-    (
-        "money",
-        rf"(?<![A-Za-z])(-?)({_COIN}) ?({_N})([百千万亿]*)",
-        lambda m: "负" * bool(m[1]) + _amount(m[3], m[4]) + _MONEY[m[2]],
-    ),
-    ("money", rf"({_N})([百千万亿]*) ?({_COIN})(?![A-Za-z])", lambda m: _amount(m[1], m[2]) + _MONEY[m[3]]),
+    ("money", rf"(?<![A-Za-z])(-?)({_COIN}) ?({_N})([百千万亿]*)", lambda m: "负" * bool(m[1]) + _amount(m[3], m[4]) + _MONEY[m[2]]),
+    ("money", rf"({_N})([百千万亿]*) ?({_COIN})(?![A-Za-z])", lambda m: _amount(m[1], m[2]) + _MONEY[m[3]])]
+
+# %% ../nbs/20_normalization.ipynb #20a1c016
+_RULES += [
+    ("rate", rf"(?<=[\d百千万亿零一二三四五六七八九十两几半每多余:(,]) ?({_OVER}) ?/ ?(?:({_UNDER})(?![{HAN}]?/)|({_any(_PER)})(?![A-Za-z\d^]))",
+     lambda m: f"{m[1]}每{_per(m[2] or m[3])}"),
+    ("rate", rf"({_OVER})/(?=\d+ ?(?:{_OVER}|(?:{_UNIT})(?![A-Za-z])))", lambda m: m[1] + "每"),
     ("fraction", r"(\d+)又(\d+)/(\d+)", lambda m: f"{_short(m[1])}又{_short(m[3])}分之{_short(m[2])}"),
-    (
-        "fraction",
-        r"(?<![\d/.第])(\d+)/(\d+)(?![\d/.])",
-        lambda m: f"{read_number(m[2])}分之{read_number(m[1])}",
-    ),
-    ("room", r"(?<![\d.])(\d{3,4})(?=号?(?:室|房|教室|包间|路))", lambda m: read_digits(m[1], "幺")),
-    ("code", r"(?<=[A-Za-z])-?(\d{3,})(?![\d.%])", lambda m: read_digits(m[1], "幺")),
-    ("version", r"(\d+)((?:\.\d+){2,})", lambda m: "点".join(read_number(p) for p in m[0].split("."))),
-]
+    ("fraction", r"(?<![\d/.第])(\d+)/(\d+)(?![\d/.])", lambda m: f"{read_number(m[2])}分之{read_number(m[1])}"),
+    ("seat", r"(\d+)排(\d+)(?=[座号])", lambda m: f"{_short(m[1])}排{_short(m[2])}"),
+    ("house", r"(?<![\d.])(\d+)([栋幢])(?=\d|[零一二三四五六七八九十]+(?:单元|[层楼号门])|单元|楼道)", lambda m: _short(m[1]) + m[2]),
+    ("house", r"(?<=[住在到去来])(\d+)([栋幢])(?![别房楼高公写]|的?别墅)", lambda m: _short(m[1]) + m[2]),
+    ("room", r"(?<![\d.])(\d{3,4})(?=号?(?:室|房|教室|包间|包厢|病房|宿舍|路(?![程边])))", lambda m: read_digits(m[1], "幺")),
+    ("room", rf"(?<=[栋幢]|元|楼)(\d{{3,4}})(?![\d.]){_COUNTED}(?=$|[,。、;!?)的门号])", lambda m: read_digits(m[1], "幺")),
+    ("code", r"(?<=[A-Za-z])[-·]?(\d{3,})(?![\d.%])", lambda m: read_digits(m[1], "幺")),
+    ("difference", r"(?<![\d.-])(\d{1,3})-(\d{1,3})(?=等于|得[多几]|是多少)", lambda m: f"{_short(m[1])}减{_short(m[2])}"),
+    ("score", rf"(?<![\d.-])(\d{{1,2}})-(\d{{1,2}})(?![\d.%:-]){_COUNTED}(?! ?[A-Za-z=≈+*/×÷])", _descending),
+    ("version", r"(\d+)((?:\.\d+){2,})", lambda m: "点".join(read_number(p) for p in m[0].split(".")))]
 
 # %% ../nbs/20_normalization.ipynb #4cc92581
-_MEASURES = ("个位只条张本件块元圆毛角天年周岁次遍种台辆家间座杯瓶碗盘斤克吨米升里倍匹头把支枝句首部篇层段对双套份副幅颗粒棵根片场届项门道"
-             "样秒小公千毫厘平立分钟点站架艘顶朵束盒袋包箱串群股排行列笔盏口趟顿番声亩摄步滴封幢栋英代人名")
 _OPERATORS = {"-": "减", "×": "乘", "*": "乘", "x": "乘", "÷": "除以", "+": "加"}
+_TWO = rf"(?<![\d.第初A-Za-z])(?<!\d,)2(?= ?{{}})"
+def _powered(m):
+    "Read a power: 平方, 立方, or 的八次方."
+    if m[2] in ("2", "3"):
+        return (read_number(m[1]) + "的" if m[1] else "") + {"2": "平方", "3": "立方"}[m[2]]
+    exponent = m[2].replace("-", "负").replace("+", "")
+    return (read_number(m[1]) if m[1] else "") + f"的{re.sub(_N, lambda d: read_number(d[0]), exponent)}次方"
 _RULES += [
     ("sum", rf"(?<=[\d)]) ?([-×*x÷+]) ?(?={_N}[^，。]{{0,40}}[=≈])", lambda m: _OPERATORS[m[1]]),
     ("product", r"(?<=\d) ?[×*xX] ?(?=\d)", lambda m: "乘"),
     ("product", rf"({_N}) ?({_UNIT}) ?[×*xX] ?(?=\d)", lambda m: read_number(m[1]) + _UNITS[m[2]] + "乘"),
-    ("two", rf"(?<![\d.第初])(?<!\d,)2(?= ?{_DASH} ?{_N}[{_MEASURES}])", lambda m: "两"),
-    ("range", rf"(?<![\d.-])({_N})(?:{_UNIT})? ?[-~] ?(?={_N})", lambda m: read_number(m[1]) + "到"),
+    ("power", rf"({_N})\^([-+]?\d+|n(?![A-Za-z]))", _powered),
+    ("designation", rf"({_any(_DATA['designations'])})-(?=\d)", lambda m: m[1]),
+    ("name", _TWO.format(f"(?:{_any(_DATA['two names'])})"), lambda m: "二")]
+
+# %% ../nbs/20_normalization.ipynb #20a1c018
+_RULES += [
+    ("minus", rf"(?<![A-Za-z\d)\]^])-(?={_N})", lambda m: "负"),
+    ("two", _TWO.format(rf"{_DASH} ?{_N}[{_MEASURES}]"), lambda m: "两"),
+    ("range", rf"(?<![\d.-])({_N})(?:{_UNIT})? ?[-~] ?(?=负?{_N})", lambda m: read_number(m[1]) + "到"),
     ("range", r"(?<=两) ?[-~] ?(?=\d)", lambda m: "到"),
-    ("two", rf"(?<![\d.第初])(?<!\d,)2(?= ?(?:{_UNIT})(?![A-Za-z\d^])|[{_MEASURES}千万亿](?![级班]))", lambda m: "两"),
-    ("minus", rf"(?<![A-Za-z\d)\]])-(?={_N})", lambda m: "负"),
-    ("plus", rf"(?<![\w)])\+(?={_N})", lambda m: "正"),
-    ("unit", rf"(?:(两)|({_N})) ?({_UNIT})(?![A-Za-z^])", lambda m: (m[1] or read_number(m[2])) + _UNITS[m[3]]),
-    ("power", rf"({_N})?\^([23])", lambda m: (read_number(m[1]) + "的" if m[1] else "") + {"2": "平方", "3": "立方"}[m[2]]),
+    ("two", _TWO.format(rf"(?:(?:{_UNIT})(?![A-Za-z\d^])|[{_MEASURES}千万亿](?![级班]))(?<!2天2夜)"), lambda m: "两"),
+    ("plus", rf"(?<![\w)^])\+(?={_N})", lambda m: "正"),
+    ("letter", rf"(?<![\d.])([2-6])g(?=(?:{_any(_DATA['generation'])}))", lambda m: read_number(m[1]) + "g"),
+    ("letter", rf"(?:(?<=[A-Za-z])|(?<=[A-Za-z] ))({_N})([sg])(?![A-Za-z\d^/])", lambda m: read_number(m[1]) + m[2]),
+    ("unit", rf"(?:(两)|({_N})|(?<=每)) ?({_UNIT}|[UNAK](?=/))((?:/(?:{_any(_PER)}|(?:{_UNDER})(?![{HAN}]))(?![A-Za-z\d^]))*)(?![A-Za-z^])", _unit),
+    ("power", r"()(?<=[A-Za-z)])\^([-+]?\d+|n(?![A-Za-z]))", _powered),
     ("number", _N, lambda m: read_number(m[0]))]
 _RULES = [(name, re.compile(pattern), say) for name, pattern, say in _RULES]
 
 # %% ../nbs/20_normalization.ipynb #54d453e3
-HAN = r"\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"  # Chinese characters, for a pattern's [brackets]
 _SAID = dict(sign.split("=") for sign in (
     "@=艾特 &=和 +=加 ×=乘 ÷=除以 ≈=约等于 ≠=不等于 ≤=小于等于 ≥=大于等于 <=小于 >=大于 ±=正负 √=根号 ∞=无穷大 %=百分号 ‰=千分号 °=度 #=井号 "
     "π=派 α=阿尔法 β=贝塔 γ=伽马 δ=德尔塔 ε=艾普西龙 θ=西塔 λ=兰姆达 μ=缪 σ=西格玛 φ=斐 ω=欧米伽 Ω=欧米伽 Δ=德尔塔 Σ=西格玛 Φ=斐 Π=派").split()) | {"=": "等于"}
 _PAUSE = dict(zip(",.!?;:、。，！？；：", "，。！？；：、。，！？；："))
-_EARLY = str.maketrans({"²": "^2", "³": "^3", "㎡": "m^2", "㎥": "m^3", "℃": "°C", "℉": "°F", "−": "-", "–": "-",
-                        "—": "，", "…": "，", "～": "~",
-    "〜": "~", "½": "又1/2", "¼": "又1/4", "¾": "又3/4", "⁄": "/", "〇": "零", "№": "第", "\n": "。", "\t": " ", "\r": " ",
-    **{chr(start + i): str(i + 1) for start in (0x2160, 0x2170) for i in range(12)}})  # Roman numerals
+_EARLY = str.maketrans({"㎡": "m^2", "㎥": "m^3", "℃": "°C", "℉": "°F", "−": "-", "–": "-", "—": "，", "…": "，", "～": "~", "〜": "~",
+    "∼": "~", "⋅": "·", "″": "′′", "½": "又1/2", "¼": "又1/4", "¾": "又3/4", "⁄": "/", "〇": "零", "№": "第",
+    "\n": "。", "\t": " ", "\r": " ", **{chr(start + i): str(i + 1) for start in (0x2160, 0x2170) for i in range(12)}})  # Roman
 _LATE = str.maketrans({**dict.fromkeys("()[]{}", "，"), **dict.fromkeys("\"'`", ""), "/": "、", "-": " "})
-_KNOWN = re.compile(rf"[{HAN}·\x20-\x7e]")
+_KNOWN = re.compile(rf"[{HAN}·′\x20-\x7e]")
 
 # %% ../nbs/20_normalization.ipynb #e8c1e468
+_QUIET = "《》〈〉「」『』【】“”‘’„«»‹›•‣·・"  # marks without a sound or a value
 def _understand(c, dropped):
     "Return what one character becomes before the rules; raise `TextError` for other scripts."
     kind = unicodedata.category(c)
@@ -183,30 +328,25 @@ def _understand(c, dropped):
         return c
     if kind in ("Nd", "Nl"):
         return str(int(unicodedata.numeric(c)))
-    if kind[0] == "Z":
-        return " "
+    if kind[0] == "Z" or c in _QUIET:
+        return " " * (kind[0] == "Z")
     base = unicodedata.normalize("NFKD", c)[0]
     if base.isascii() and base.isalpha():
         return base
-    if kind[0] == "P":
-        return {"Pd": "-", "Ps": "，", "Pe": "，"}.get(kind, "") if c not in "《》〈〉「」『』【】" else ""
-    if kind[0] not in "SM" and kind not in ("Cf", "Cc", "Lm") and not "\U0001f000" <= c <= "\U0001faff":
+    if kind in ("Pd", "Ps", "Pe"):
+        return "-" if kind == "Pd" else "，"
+    if kind[0] not in "SMP" and kind not in ("Cf", "Cc", "Lm") and not "\U0001f000" <= c <= "\U0001faff":
         raise TextError(f"can't say {name_character(c)}: write it in Chinese characters")
     dropped.append(c)
     return " " if kind[0] == "S" else ""
 
 # %% ../nbs/20_normalization.ipynb #66bebae2
-@lru_cache(maxsize=1)
-def _lexicon():
-    return json.loads((files("latentspeech") / "lexicon.json").read_text("utf8"))
-@lru_cache(maxsize=1)
-def _pairs():
-    return str.maketrans({old: new for old, new in _lexicon()["traditional"].split()})
+_SIMPLE = str.maketrans({old: new for old, new in _LEXICON["traditional"].split()})
 def simplify_characters(text: str  # may hold traditional characters
                         ) -> str:  # of the same length
     "Write traditional characters as simplified ones."
-    simple = text.translate(_pairs())
-    for pattern, new in _lexicon()["neighbours"]:
+    simple = text.translate(_SIMPLE)
+    for pattern, new in _LEXICON["neighbours"]:
         simple = re.sub(pattern, new, simple)
     return simple
 
@@ -227,23 +367,57 @@ def hold_overrides(text: str  # may hold overrides such as 行(hang2)
     held = OVERRIDE.findall(text)
     places = iter(range(len(held)))
     return OVERRIDE.sub(lambda _: chr(0xF0000 + next(places)), text), held
+def _write_v(text):
+    "Write the ü of an override as v: 绿(lü4), 女(nu:3)."
+    return re.sub(rf"(?<=[{HAN}])[(（][a-z]{{0,2}}(?:ü|u:|u：)[a-z]{{0,2}}[1-5][)）]", lambda m: re.sub("ü|u[:：]", "v", m[0]), text)
+
+# %% ../nbs/20_normalization.ipynb #20a1c019
+_MEANING = [
+    (r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ]+", lambda m: "^" + m[0]),  # powers, before they lose their height
+    (r"[①-⑳⓪❶-❿➀-➓⒈-⒛⑴-⒇](?=[①-⑳⓪❶-❿➀-➓⒈-⒛⑴-⒇\d])", lambda m: m[0] + "、"),
+    (r"[❶-❿➀-➓⒈-⒛⑴-⒇⓪]", lambda m: str(int(unicodedata.numeric(m[0])))),
+    (r"([午晨晚夜早][ 上]?\d{1,2})∶(?=[0-5]\d)", lambda m: m[1] + ":"),
+    (r"(?<=\d) ?∶ ?(?=\d)", lambda m: "比"), ("∶", lambda m: ":"),
+    (r"(?<=[\d年月日号点分时秒]) {0,2}[—–―]{1,2} {0,2}(?=\d)", lambda m: "-"),
+    (r"(?<=[周期拜][一二三四五六日天])[—–―]{1,2}(?=周|星期|礼拜)", lambda m: "-")]
+_MEANING = [(re.compile(pattern), say) for pattern, say in _MEANING]
 
 # %% ../nbs/20_normalization.ipynb #8c0cb220
 def _clean(text, dropped):
     "Map every character to Hanzi, ASCII or a pause."
-    text = re.sub(r"(?<=\d) ?— ?(?=\d)", "-", _break(text)).translate(_EARLY)
-    text = re.sub(r"(?<!\d)又(?=\d/)", "", unicodedata.normalize("NFKC", text).translate(_EARLY))
-    text = re.sub(r"\bNo\. ?(?=\d)", "第", text)
+    text = _write_v(_break(text))
+    for pattern, say in _MEANING:
+        text = pattern.sub(say, text)
+    text = unicodedata.normalize("NFKC", text.translate(_EARLY)).translate(_EARLY)
+    text = re.sub(r"\bNo\. ?(?=\d)", "第", re.sub(r"(?<!\d)又(?=\d/)", "", text))
     return simplify_characters("".join(_understand(c, dropped) for c in text))
+
+# %% ../nbs/20_normalization.ipynb #20a1c021
+_STOPS = "。！？；：，、"
+def _tidy(text):
+    "Leave one pause where several meet, no pause at the ends, and breaks between Hanzi only."
+    text = re.sub(r"(?<! ) *·[ ·]*", "·", re.sub(" +", " ", text))
+    text = re.sub(rf"[{_STOPS}](?: ?[{_STOPS}])* ?", lambda m: min(m[0].replace(" ", ""), key=_STOPS.index), text)
+    text = re.sub(rf" (?=[{_STOPS}])", "", text)
+    text = re.sub(rf"(?<![{HAN}\U000f0000-\U000ffffd])·|·(?![{HAN}])", "", text)
+    return re.sub(" +", " ", text).lstrip(_STOPS + " ").rstrip("，、 ")
 def _finish(text, dropped):
     "Turn what the number rules left into Hanzi, letters, spaces, breaks and six pause marks."
     text = re.sub(r"(?<=[A-Za-z])\.(?=[A-Za-z])", "点", text).translate(_LATE)
     text = "".join(_SAID.get(c) or _MONEY.get(c) or _PAUSE.get(c, c) for c in text)
-    dropped += re.findall(r"[\x21-\x40\x5b-\x60\x7b-\x7e]", text)
-    text = re.sub(r"[\x21-\x40\x5b-\x60\x7b-\x7e]", "", text)
-    text = re.sub(r"[ ，。！？；：、]*[，。！？；：、][ ，。！？；：、]*", lambda m: min(m[0].replace(" ", ""), key="。！？；：，、".index), text)
-    text = re.sub(rf"(?<![{HAN}\U000f0000-\U000ffffd])·|·(?![{HAN}])", "", re.sub(" *·[ ·]*", "·", text))
-    return re.sub(r"^[，。！？；：、 ]+|[，、 ]+$", "", re.sub(" +", " ", text))
+    dropped += re.findall(r"[\x21-\x40\x5b-\x60\x7b-\x7e′]", text)
+    return _tidy(re.sub(r"[\x21-\x40\x5b-\x60\x7b-\x7e′]", "", text))
+
+# %% ../nbs/20_normalization.ipynb #20a1c022
+def plain_characters(text: str  # a word as somebody wrote it: 銀行, Ｋ８ｓ
+                     ) -> str:  # 银行, K8s
+    "Write a word in simplified characters and ASCII, numbers as they are."
+    return _clean(text, [])
+def _hide_words(text, keep):
+    "Put one private character for each word that no rule may touch; letters and digits may not touch it."
+    for place, word in sorted(enumerate(keep), key=lambda pair: -len(pair[1])):
+        text = re.sub(rf"(?<![A-Za-z\d]){re.escape(word)}(?![A-Za-z\d])", chr(0x100000 + place), text)
+    return text
 
 # %% ../nbs/20_normalization.ipynb #41030123
 @dataclass
@@ -258,19 +432,24 @@ class Normalized:
                                    for row in rows) + "</table>"
 
 # %% ../nbs/20_normalization.ipynb #9b0bda64
-def explain_normalization(text: str       # anything
+def explain_normalization(text: str,       # anything
+                          keep: tuple = () # words with letters or digits that no rule may touch: "K8s"
                           ) -> Normalized:
     "Write numbers, dates, units and signs in words, and say how; raises `TextError` for other scripts."
     if not isinstance(text, str):
         raise TextError(f"text must be a string, not {type(text).__name__}")
     changes, dropped = [], []
     text, held = hold_overrides(_clean(text, dropped))
+    text = _hide_words(text, keep)
     for name, pattern, say in _RULES:
         def change(match):
-            changes.append((name, match[0].strip(), say(match)))
-            return say(match)
+            said = say(match)
+            if said != match[0]:
+                changes.append((name, match[0].strip(), said))
+            return said
         text = pattern.sub(change, text)
     text = re.sub(r"[\U000f0000-\U000ffffd]", lambda m: f"({held[ord(m[0]) - 0xF0000]})", _finish(text, dropped))
+    text = re.sub(r"[\U00100000-\U0010fffd]", lambda m: keep[ord(m[0]) - 0x100000], text)
     return Normalized(text, changes, [f"not said: {name_character(c)}" + f", {n} times" * (n > 1) for c,
                                       n in Counter(dropped).items()])
 

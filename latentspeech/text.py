@@ -9,9 +9,18 @@ from collections import Counter
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.resources import files
-from itertools import groupby
+from itertools import accumulate, groupby
 from .files import MissingExtra
-from .normalization import TextError, explain_normalization, hold_overrides, name_character, normalize
+from latentspeech.normalization import (
+    HAN,
+    OVERRIDE,
+    TextError,
+    explain_normalization,
+    hold_overrides,
+    name_character,
+    normalize,
+    plain_characters,
+)
 from latentspeech.phones import (
     FINALS,
     INITIALS,
@@ -31,19 +40,80 @@ __all__ = ['RULES', 'SEGMENTERS', 'to_pinyin', 'front_end', 'Explanation', 'expl
 
 # %% ../nbs/22_text.ipynb #1cfb4bb1
 RULES = ("all", "basic")
+def _read_table(name):
+    "Return the lines of a table of this package, without its comments."
+    return (files("latentspeech") / name).read_text("utf8").splitlines()
+def _spread(word, reading):
+    "Give each character of a word its syllable: hu2 tongr4 of 胡同儿 becomes hu2 tong4 er2."
+    syllables = []
+    for p in reading.split():
+        curled = len(syllables) + 1 < len(word) and word[len(syllables) + 1] == "儿" and p[-2] == "r" and p[:-1] != "er"
+        syllables += [p[:-2] + p[-1], "er2"] if curled else [p]
+    return syllables
+
+# %% ../nbs/22_text.ipynb #22b1c001
+@lru_cache(maxsize=1)
+def _classes():
+    "Read the words by class: (readings, the class of each, words with a light end, words of two third tones)."
+    readings, why, lists, title = {}, {}, {"light": set(), "third tones": set()}, ""
+    for line in _read_table("readings.tsv"):
+        if line.startswith("#"):
+            title = line[2:].partition(":")[0]
+        elif title in lists:
+            lists[title].update(line.split())
+        else:
+            word, _, reading = line.partition("\t")
+            readings[word], why[word] = _spread(word, reading), title
+    return readings, why, *lists.values()
+
+# %% ../nbs/22_text.ipynb #22b1c003
+_BEHIND = re.compile(r"\(\?<([=!])((?:[^()\[\]]|\[[^\]]*\])*)\)")
+def _look_behind(kind, words, then=""):
+    "Write a look-behind for words of any length that end in `then`."
+    lengths = {}
+    for word in words.split("|"):
+        lengths.setdefault(len(re.sub(r"\[[^\]]*\]", "x", word)), []).append(word + then)
+    parts = [f"(?<{kind}{'|'.join(group)})" for group in lengths.values()]
+    return "".join(parts) if kind == "!" else f"(?:{'|'.join(parts)})"
+def _compile(why, pattern, say):
+    "Return a rule as (why, pattern, reading, the characters that it may read)."
+    head = re.match(rf"((?:{_BEHIND.pattern})+)(\((\w|\[[^\]]*\])\))", pattern)
+    if head:
+        behind = "".join(_look_behind(kind, words, head[5]) for kind, words in _BEHIND.findall(head[1]))
+        pattern = head[4] + behind + pattern[head.end():]
+    pattern = _BEHIND.sub(lambda m: _look_behind(m[1], m[2]), pattern)
+    return why, re.compile(pattern), say, set(re.search(r"\((?!\?)\[?(\w+)", pattern)[1])
+
+# %% ../nbs/22_text.ipynb #22b1c004
+@lru_cache(maxsize=1)
+def _neighbours():
+    "Read the rules of neighbours; {NAME} stands for what the line $NAME says."
+    names, rules = {"HAN": HAN}, []
+    for line in _read_table("context.tsv"):
+        if line.startswith("$"):
+            names.update([line[1:].split("\t")])
+        elif not line.startswith("#"):
+            why, pattern, say = line.split("\t")
+            rules.append((why, re.sub(r"\{([A-Z]+)\}", lambda m: names[m[1]], pattern), say))
+    return rules
+
+# %% ../nbs/22_text.ipynb #22b1c005
 @lru_cache(maxsize=2)
 def _lexicon(rules):
     "Load this project's word lists and rules; raises `TextError` for an unknown set."
     if rules not in RULES:
         raise TextError(f"no rules {rules!r}; there are: {', '.join(RULES)}")
-    data = json.loads((files("latentspeech") / "lexicon.json").read_text("utf8"))
-    sets = [data["basic"]] + [data["all"]] * (rules == "all")
-    compiled = lambda table: [(why, re.compile(pattern), say) for why, pattern, say in table]
-    return {**{key: set(" ".join(part[key] for part in sets).split()) for key in ("neutral", "full")},
-            **{key: set("".join(part[key] for part in sets)) for key in ("erhua", "redoubled")},
-            "readings": {word: reading.split() for part in sets for word, reading in part["readings"].items()},
-            "context": compiled(sets[-1]["context"]), "colloquial": compiled(data["colloquial"]),
-            "latin": data["latin"]}
+    data, rich = json.loads("\n".join(_read_table("lexicon.json"))), rules == "all"
+    sets = [data["basic"]] + [data["all"]] * rich
+    lexicon = {key: set(" ".join(part[key] for part in sets).split()) for key in ("neutral", "full")}
+    lexicon |= {key: set("".join(part[key] for part in sets)) for key in ("erhua", "redoubled")}
+    lexicon["readings"] = {word: reading.split() for part in sets for word, reading in part["readings"].items()}
+    readings, why, light, third = _classes() if rich else ({}, {}, set(), set())
+    lexicon["readings"] |= readings
+    lexicon |= {"why": why, "light": light, "third": third, "latin": data["latin"]}
+    lexicon["known"] = lexicon["readings"].keys() | lexicon["neutral"] | lexicon["full"] | third
+    table = sets[-1]["context"] + (_neighbours() if rich else [])
+    return lexicon | {"context": [_compile(*row) for row in table], "colloquial": [_compile(*row) for row in data["colloquial"]]}
 
 # %% ../nbs/22_text.ipynb #f22d70fc
 SEGMENTERS = ("pypinyin", "jieba")
@@ -54,6 +124,19 @@ def _segment(text, segmenter):
     if segmenter == "pypinyin":
         from pypinyin.seg.mmseg import seg
         return list(seg.cut(text))
+    return _segment_with_jieba(text)
+def _segment_with_jieba(text):
+    "Cut a run of Hanzi with jieba, and 小老虎 once more into 小 and 老虎; a guessed word has no reading of its own."
+    jieba = _load_jieba()
+    known, words = jieba.dt.FREQ.get, []
+    for word in jieba.lcut(text, HMM=False):
+        nested = len(word) == 3 and known(word[1:]) and not known(word[:2]) and word not in _phrases()
+        words += [word[0], word[1:]] if nested else [word]
+    return words
+
+# %% ../nbs/22_text.ipynb #22b1c020
+def _load_jieba():
+    "Import jieba, or say how to get it."
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -61,23 +144,16 @@ def _segment(text, segmenter):
     except ImportError:
         raise MissingExtra("jieba is missing; it comes with: pip install 'latentspeech[zh]'") from None
     jieba.setLogLevel(60)
-    words, known = jieba.lcut(text, HMM=False), jieba.dt.FREQ.get  # a guessed word has no reading of its own
-    # 小 and 老虎, to lift third tones
-    nested = lambda w: len(w) == 3 and known(w[1:]) and not known(w[:2]) and w not in _phrases()
-    return [part for w in words for part in ([w[0], w[1:]] if nested(w) else [w])]
+    return jieba
 
 # %% ../nbs/22_text.ipynb #8cd154b3
-def _words(han, segmenter, dictionary, rules):
-    "Cut Hanzi into words: yours first, then the lexicon's where they fit between words."
-    known = _lexicon(rules)["readings"].keys() | _lexicon(rules)["neutral"] | _lexicon(rules)["full"]
-    own = "|".join(map(re.escape, sorted(dictionary, key=len, reverse=True)))
-    for part in re.split(f"({own})", han) if own else [han]:
-        words = [part] if part in dictionary else _segment(part, segmenter) if part else []
-        i = 0
-        while i < len(words):
-            n = next((n for n in (4, 3, 2) if i + n <= len(words) and "".join(words[i:i + n]) in known), 1)
-            yield "".join(words[i:i + n])
-            i += n
+def _words(han, segmenter, rules):
+    "Cut Hanzi into words: the lexicon's where they fit between words."
+    known, words, i = _lexicon(rules)["known"], _segment(han, segmenter), 0
+    while i < len(words):
+        n = next((n for n in (4, 3, 2) if i + n <= len(words) and "".join(words[i:i + n]) in known), 1)
+        yield "".join(words[i:i + n])
+        i += n
 
 # %% ../nbs/22_text.ipynb #1351610b
 @dataclass
@@ -91,6 +167,15 @@ class _Sound:
     fixed: bool = False                      # written by the user: no rule may touch it
     sure: bool = False                       # a word of two or more characters has decided
     kept: bool = False                       # the lexicon has it as spoken, 一 and 不 included
+    apart: bool = False                      # a 儿 that is a syllable of its own
+    apart: bool = False                      # a 儿 that is a syllable of its own
+    apart: bool = False                      # a 儿 that is a syllable of its own
+    apart: bool = False                      # a 儿 that is a syllable of its own
+    apart: bool = False                      # a 儿 that is a syllable of its own
+    apart: bool = False                      # a 儿 that is a syllable of its own
+    apart: bool = False                      # a 儿 that is a syllable of its own
+    apart: bool = False                      # a 儿 that is a syllable of its own
+    apart: bool = False                      # a 儿 that is a syllable of its own
     @property
     def tone(self):
         return int(self.pinyin[-1]) if self.word >= 0 else 0
@@ -120,23 +205,20 @@ def _phrases():
     return PHRASES_DICT
 
 # %% ../nbs/22_text.ipynb #91d398ef
-def _cite(word, index, dictionary, rules):
+def _cite(word, index, rules):
     "Read a word as a dictionary does."
-    if word in dictionary:
-        return [_Sound(c, index, p, p, ["your dictionary"], True) for c, p in zip(word, dictionary[word])]
     lexicon, rich = _lexicon(rules), rules == "all"
     own = lexicon["readings"].get(word, [])
-    if rich and len(word) > 3 and not own and word not in _phrases() and len(parts := list(_words(word, "pypinyin",
-                                                                                                  {}, rules))) > 1:
-        return [sound for part in parts for sound in _cite(part, index, dictionary, rules)]
+    if rich and len(word) > 3 and not own and word not in _phrases() and len(parts := list(_words(word, "pypinyin", rules))) > 1:
+        return [sound for part in parts for sound in _cite(part, index, rules)]
     sounds = [_Sound(c, index, p, p, sure=len(word) > 1 and (bool(own) or word in _phrases()), kept=rich
                      and bool(own)) for c, p in zip(word, _look_up(word))]
     for sound, p in zip(sounds, own):
-        sound.say(p, "lexicon")
+        sound.say(p, f"lexicon: {lexicon['why'][word]}" if word in lexicon["why"] else "lexicon")
     compound = rich and len(word) in (3, 4) and not own and word not in _phrases() and word[-2:] in lexicon["neutral"]
-    if word in lexicon["neutral"] and not (rich and own) or compound:
+    if word in lexicon["neutral"] and not (rich and own) or compound or word in lexicon["light"]:
         sounds[-1].to_tone(5, "light in this word")
-    if {word, word[-2:]} & lexicon["full"]:
+    if {word, word[-2:]} & lexicon["full"] and not own:
         sounds[-1].say("zi3", "子 is a person or a thing here, and full")
     return sounds
 
@@ -144,79 +226,112 @@ def _cite(word, index, dictionary, rules):
 _LETTERS = dict(zip("abcdefghijklmnopqrstuvwxyz", (
     "ei1,bi4,xi1,di4,yi4,ai2 fu5,ji4,ei2 chi5,ai4,zhei4,kei4,ai2 lou5,ai2 mu5,en1,ou1,pi1,qiu1,a4,ai2 si5,"
     "ti4,you1,wei1,da2 bu5 liu5,ai2 ke5 si5,wai4,zei4").split(",")))
-def _spell(word, index, dictionary, latin):
-    "Read a Latin word: from the dictionary, as a loan, or letter by letter."
+def _spell(word, index, latin):
+    "Read a Latin word: as a loan, or letter by letter."
     if latin not in ("read", "spell"):
         raise TextError(f"latin is 'read' or 'spell', not {latin!r}")
-    own, loan = dictionary.get(word), _lexicon("all")["latin"].get(word.lower()) if latin == "read" else None
-    if own or loan:
-        return [_Sound(word * (i == 0), index, p, p, ["your dictionary" if own else "a loan"], bool(own)) for i,
-                p in enumerate(own or loan.split())]
-    return [_Sound(c * (i == 0), index, p, p, ["letter name"]) for c in word for i,
-            p in enumerate(_LETTERS[c.lower()].split())]
+    loan = _lexicon("all")["latin"].get(word.lower()) if latin == "read" else None
+    if loan:
+        return [_Sound(word * (i == 0), index, p, p, ["a loan"]) for i, p in enumerate(loan.split())]
+    return [_Sound(c * (i == 0), index, p, p, ["letter name"]) for c in word for i, p in enumerate(_LETTERS[c.lower()].split())]
+def _spelled(text, latin):
+    "Return a warning for each English word that is read letter by letter."
+    loans = _lexicon("all")["latin"] if latin == "read" else {}
+    words = Counter(w for w in re.findall("[A-Za-z]+", OVERRIDE.sub("", text)) if re.search("[a-z]", w) and len(w) > 2 and w.lower() not in loans)
+    return [f"spelled letter by letter: {word}; a dictionary may give its reading" for word in words]
 
 # %% ../nbs/22_text.ipynb #cd12c152
+def _own_words(words):
+    "Return the user's words as a pattern, the longest first; Latin ones only where no letter touches them."
+    return "|".join(r"(?<![A-Za-z])" * w[0].isascii() + re.escape(w) + r"(?![A-Za-z])" * w[-1].isascii()
+                    for w in sorted(words, key=len, reverse=True))
+def _cite_own(word, index, reading):
+    letters = word if len(word) == len(reading) else [word, *[""] * (len(reading) - 1)]
+    return [_Sound(c, index, p, p, ["your dictionary"], True) for c, p in zip(letters, reading)]
+def _hanzi(run, held, first, word, segmenter, rules):
+    "Turn a run of Hanzi into sounds; a private character stands for a reading written behind the one before."
+    own = {m.start() - i - 1: held[ord(m[0]) - 0xF0000] for i, m in enumerate(re.finditer("[\U000f0000-\U000ffffd]", run))}
+    sounds = []
+    for w in _words(re.sub("[\U000f0000-\U000ffffd]", "", run), segmenter, rules):
+        sounds += _cite(w, word, rules)
+        word += 1
+    for i, p in own.items():
+        split_syllable(p)
+        sounds[i].pinyin, sounds[i].notes, sounds[i].fixed = p, ["written by you"], True
+    return sounds
+
+# %% ../nbs/22_text.ipynb #22b1c006
+_RUN = r"(?P<latin>Wi ?Fi(?![A-Za-z])|[A-Za-z]+)|(?P<sign>[，。！？；：、·])|(?P<han>[^A-Za-z，。！？；：、· ]+)"
 def _sounds(text, dictionary, segmenter, rules="all", latin="read"):
     "Turn normalised text into sounds, each as a dictionary reads it."
     text, held = hold_overrides(text)
-    sounds, word = [], 0
-    for run in re.finditer(r"([A-Za-z]+)|([，。！？；：、·])|[^A-Za-z，。！？；：、· ]+", text):
-        if run[2]:
-            sign = "·" if run[2] == "·" else "sp"
-            sounds.append(_Sound(run[2], -1, sign, sign))
+    own, sounds = _own_words(dictionary), []
+    parts = re.split(f"({own})", text) if own else [text]
+    for part in parts:
+        if part in dictionary:
+            sounds += _cite_own(part, sounds[-1].word + 1 if sounds else 0, dictionary[part])
             continue
-        if run[1]:
-            sounds += _spell(run[0], word, dictionary, latin)
-            word += 1
-            continue
-        han, own, first = "", {}, len(sounds)
-        for c in run[0]:
-            if c < "\U000f0000":
-                han += c
+        for run in re.finditer(_RUN, part):
+            word = max((s.word for s in sounds[-4:]), default=-1) + 1
+            if run["sign"]:
+                sign = "·" if run[0] == "·" else "sp"
+                sounds.append(_Sound(run[0], -1, sign, sign))
+            elif run["latin"]:
+                sounds += _spell(run[0].replace(" ", ""), word, latin)
             else:
-                own[first + len(han) - 1] = held[ord(c) - 0xF0000]
-        for w in _words(han, segmenter, dictionary, rules):
-            sounds += _cite(w, word, dictionary, rules)
-            word += 1
-        for i, p in own.items():
-            split_syllable(p)
-            sounds[i].pinyin, sounds[i].notes, sounds[i].fixed = p, ["written by you"], True
+                sounds += _hanzi(run[0], held, len(sounds), word, segmenter, rules)
     return sounds
 
 # %% ../nbs/22_text.ipynb #c451cbc6
+def _apply(rule, sound, at_end, rules):
+    "Let one rule read one sound."
+    why, _, say, _ = rule
+    free = rules == "basic" or not sound.sure
+    if say == "apart":
+        sound.apart = True
+    elif say[-1] == "5" and len(say) < 3:
+        at_end &= not (sound.kept and rules == "all")
+        sound.to_tone(5 if at_end or rules == "basic" or free and say == "~5" else sound.tone, why)
+    elif free or say[0] == "!":
+        sound.say(sound.citation if say == "!=" else say.lstrip("!"), why)
+        sound.kept |= sound.text == "一" and say[0] == "!"
 def _say_in_context(sounds, rules="all", colloquial=False):
-    "Let neighbours choose readings and lighten particles, suffixes and doubled words; `colloquial` says 这个 as zhei4 ge5."
+    "Let neighbours choose readings and lighten particles and suffixes; `colloquial` says 这个 as zhei4 ge5."
     text, lexicon = "".join(s.text[:1] or " " for s in sounds), _lexicon(rules)
-    ends = [a.word != b.word for a, b in zip(sounds, [*sounds[1:], _EDGE])]
-    for why, pattern, say in lexicon["context"] + lexicon["colloquial"] * colloquial:
-        for match in pattern.finditer(text):
-            i = match.start(1)
-            sound = sounds[i]
-            free = rules == "basic" or not sound.sure
-            if say[-1] == "5" and len(say) < 3:
-                sound.to_tone(5 if ends[i] or rules == "basic" or free and say == "~5" else sound.tone, why)
-            elif free or say[0] == "!":
-                sound.say(say.lstrip("!"), why)
+    ends, there = [a.word != b.word for a, b in zip(sounds, [*sounds[1:], _EDGE])], set(text)
+    for rule in lexicon["context"] + lexicon["colloquial"] * colloquial:
+        if there & rule[3]:
+            for match in rule[1].finditer(text):
+                _apply(rule, sounds[match.start(1)], ends[match.start(1)], rules)
+    _say_twice(sounds, rules)
+
+# %% ../nbs/22_text.ipynb #22b1c007
+def _say_twice(sounds, rules):
+    "Make the second half of a doubled word light."
     for a, b in zip(sounds, sounds[1:]):
-        if a.text == b.text and a.text in lexicon["redoubled"] and not b.kept:
+        if a.text == b.text and a.text in _lexicon(rules)["redoubled"] and not b.kept:
             b.to_tone(5, "said twice: the second is light")
             if a.tone == 3 and rules == "all" and a.text not in "姐奶婶姥宝":
                 a.to_tone(2, "3 before what was 3 rises")
 
 # %% ../nbs/22_text.ipynb #97a994e2
-def _lift(sounds, i, where):
+def _raise(sounds, i, where):
     if sounds[i].tone == sounds[i + 1].tone == 3:
         sounds[i].to_tone(2, f"3 before 3 rises, {where}")
-def _say_third_tones(sounds, rules="all"):
-    "Lift a third tone before a third tone: inside words, then between them."
+def _starts_with_one(word, rules):
+    "Say whether a word of three is 1+2, as 冷处理, where the last two change first."
+    third = _lexicon(rules)["third"]
+    return word[1:] in third and word[:2] not in third
+def _third_tone_sandhi(sounds, rules="all"):
+    "Raise a third tone before a third tone: inside words, then between them."
     for _, word in groupby(range(len(sounds)), key=lambda i: sounds[i].word):
         at = list(word)
-        left = rules == "basic" or len(at) == 3
+        left = rules == "basic" or len(at) == 3 and not _starts_with_one("".join(sounds[i].text for i in at), rules)
         for i in at[:-1] if left else at[-2::-1]:
-            _lift(sounds, i, "inside a word")
+            _raise(sounds, i, "inside a word")
     between = range(len(sounds) - 1)
     for i in between if rules == "basic" else reversed(between):
-        _lift(sounds, i, "between words")
+        _raise(sounds, i, "between words")
 
 # %% ../nbs/22_text.ipynb #20e3bab6
 def _one_is_number(z, a, s, b, c, rules):
@@ -230,7 +345,7 @@ def _one_is_number(z, a, s, b, c, rules):
     return bool(joined or some or not b.tone or a.text in [*digits, *"第初期十百千万亿"] or b.text in [*digits, *"一月号"])
 
 # %% ../nbs/22_text.ipynb #38c2611a
-def _say_yi_bu(sounds, rules="all"):
+def _yi_bu_sandhi(sounds, rules="all"):
     "Bend 一 and 不 to the tone that follows."
     row = [_EDGE, _EDGE, *sounds, _EDGE, _EDGE]
     for z, a, s, b, c in zip(row, row[1:], sounds, row[3:], row[4:]):
@@ -254,44 +369,56 @@ def _say_yi_bu(sounds, rules="all"):
                 s.to_tone(2 if falls else 4, f"一 {'rises before a fall' if falls else 'falls before 1, 2, 3'}")
 
 # %% ../nbs/22_text.ipynb #384fe860
-def _curl(sounds, rules="all"):
-    "Merge 儿 into the syllable before it, where the lexicon has it (花儿, but not 女儿)."
+def _may_curl(last, s, after, rules):
+    "Say whether 儿 belongs to the syllable before it: never after a pause, in 女儿, or at the start of 儿子."
+    if s.text != "儿" or s.fixed or s.apart or last.pinyin[:-1] in ("", "er"):
+        return False
+    if rules == "basic":
+        return last.text in _lexicon(rules)["erhua"]
+    starts = s.word == after.word != last.word  # 儿子, 儿童
+    return last.word >= 0 and len(last.text) == 1 and last.text > "z" and not starts and last.pinyin[:-1] + "r" not in ("mr", "nr", "ngr", "êr")
+def _merge_erhua(sounds, rules="all"):
+    "Merge 儿 into the syllable before it (花儿), where it isn't a syllable of its own (女儿)."
     merged = []
     for s, after in zip(sounds, [*sounds[1:], _EDGE]):
-        last = merged[-1] if merged else s
-        starts = s.word == after.word != last.word and rules == "all"  # 儿子, 儿童
-        if (
-            s.text == "儿"
-            and not (s.fixed or starts)
-            and last.text in _lexicon(rules)["erhua"]
-            and last.pinyin[:-1] != "er"
-        ):
+        last = merged[-1] if merged else _EDGE
+        if _may_curl(last, s, after, rules):
             last.text, last.citation = last.text + "儿", f"{last.citation} {s.citation}"
-            last.say(f"{last.pinyin[:-1]}r{last.pinyin[-1]}", "儿 curls the tongue")
+            last.say(f"{last.pinyin[:-1]}r{last.pinyin[-1]}", "erhua: 儿 curls the tongue")
         else:
             merged.append(s)
     return merged
 
 # %% ../nbs/22_text.ipynb #56a037f2
-def _analyse(text, dictionary=None, segmenter="pypinyin", erhua="merged", colloquial=False, latin="read", rules="all"):
-    "Return the sounds of a text, and what became of it on the way."
-    dictionary = {word: reading.split() for word, reading in (dictionary or {}).items()}
-    for word, reading in dictionary.items():
+def _own_readings(dictionary):
+    "Check a user's dictionary, and write its words as normalisation does."
+    own = {plain_characters(word): reading.split() for word, reading in (dictionary or {}).items()}
+    for word, reading in own.items():
         for p in reading:
             split_syllable(p)
-        if not word.isascii() and len(word) != len(reading):
+        if re.fullmatch(f"[{HAN}]+", word) and len(word) != len(reading):
             raise TextError(f"dictionary: {word!r} needs {len(word)} syllables, has {len(reading)}")
+    return {word: reading for word, reading in own.items() if word and reading}
+def _analyse(text, dictionary=None, segmenter="pypinyin", erhua="merged", colloquial=False, latin="read", rules="all"):
+    "Return the sounds of a text, and what became of it on the way."
+    own = _own_readings(dictionary)
     if erhua not in ("merged", "separate"):
         raise TextError(f"erhua is 'merged' or 'separate', not {erhua!r}")
-    normalized = explain_normalization(text)
-    sounds = _sounds(normalized.text, dictionary, segmenter, rules, latin)
+    normalized = explain_normalization(text, [word for word in own if not re.fullmatch(f"[{HAN}]+", word)])
+    return _speak(normalized, own, segmenter, erhua, colloquial, latin, rules)
+
+# %% ../nbs/22_text.ipynb #22b1c008
+def _speak(normalized, own, segmenter, erhua, colloquial, latin, rules):
+    "Return the sounds of normalised text, as spoken."
+    sounds = _sounds(normalized.text, own, segmenter, rules, latin)
     if not any(s.tone for s in sounds):
-        raise TextError(f"nothing to say in {text[:40]!r}")
+        raise TextError(f"nothing to say in {normalized.text[:40]!r}")
+    normalized.warnings += _spelled(re.sub(_own_words(own) or "(?!)", "", normalized.text), latin)
     _say_in_context(sounds, rules, colloquial)
     if erhua == "merged":
-        sounds = _curl(sounds, rules)
-    _say_yi_bu(sounds, rules)
-    _say_third_tones(sounds, rules)
+        sounds = _merge_erhua(sounds, rules)
+    _yi_bu_sandhi(sounds, rules)
+    _third_tone_sandhi(sounds, rules)
     return sounds, normalized
 
 # %% ../nbs/22_text.ipynb #1fdfa2e2
@@ -322,22 +449,24 @@ def front_end(text: str,  # anything that has something to say
     return phones
 
 # %% ../nbs/22_text.ipynb #358cc9f9
+def _row(cells, tag="td"):
+    return "<tr>" + "".join(f"<{tag}>{html.escape(str(c))}</{tag}>" for c in cells) + "</tr>"
 class Explanation:
     "Show how a text became phones; prints as text, and as a table in a notebook."
     def __init__(self, text, sounds, normalized, engine):
         self.steps = [("text", text), ("normalised", normalized.text),
-                      *[(f"rule: {n}", f"{a} → {b}") for n, a, b in normalized.changes],
-                      *[("warning", w) for w in normalized.warnings], ("read by", engine)]
-        self.rows = [(s.text or "·", s.citation, s.pinyin, " ".join(filter(None, split_syllable(s.pinyin)[:2]))
-                      if s.tone else s.pinyin,
-                      "; ".join(s.notes)) for s in sounds]
+                      *[(f"rule: {name}", f"{before} → {after}") for name, before, after in normalized.changes],
+                      *[("warning", line) for line in normalized.warnings], ("read by", engine)]
+        self.rows = []
+        for s in sounds:
+            phones = " ".join(filter(None, split_syllable(s.pinyin)[:2])) if s.tone else s.pinyin
+            self.rows.append((s.text or "·", s.citation, s.pinyin, phones, "; ".join(s.notes)))
     def __repr__(self):
         return "\n".join([f"{k:14} {v}" for k, v in self.steps] + ["\t".join(row) for row in self.rows])
     def _repr_html_(self):
-        line = lambda row, tag="td": "<tr>" + "".join(f"<{tag}>{html.escape(str(c))}</{tag}>" for c in row) + "</tr>"
-        table = lambda rows: "<table>" + "".join(rows) + "</table>"
-        return table(map(line, self.steps)) + table([line(("", "dictionary", "spoken", "phones", "why"), "th"),
-                                                     *map(line, self.rows)])
+        head = _row(("", "dictionary", "spoken", "phones", "why"), "th")
+        tables = ["".join(map(_row, self.steps)), head + "".join(map(_row, self.rows))]
+        return "".join(f"<table>{rows}</table>" for rows in tables)
 
 # %% ../nbs/22_text.ipynb #18965ad1
 def explain(text: str,  # anything that has something to say
@@ -347,15 +476,52 @@ def explain(text: str,  # anything that has something to say
     return Explanation(text, *_analyse(text, **options), "own rules, words by " + options.get("segmenter", "pypinyin"))
 
 # %% ../nbs/22_text.ipynb #eb0795df
+def _read(text):
+    "Return the syllables of a text, none where there is nothing to say."
+    try:
+        return [s.pinyin for s in _analyse(text)[0] if s.tone]
+    except TextError:
+        return []
+def _reads_alike(left, right):
+    "Say whether two pieces are read as they are together."
+    return _read(left) + _read(right) == _read(left + right)
+_PAUSES_AT = r"[，、：；,:;]+[”’」』）)\"']*\s*"
+_PHRASES_AT = r"\s+|[”’」』）)》】]+|[的了着吗呢吧啊们](?![的了])|(?=[和与及但而并或因如在从把被对向将就都也还又再才却])"
+
+# %% ../nbs/22_text.ipynb #22b1c011
+@lru_cache(maxsize=1)
+def _common_words():
+    return {word for line in _read_table("common_words.txt") if line[0] != "#" for word in line.split()}
+def _word_edges(text):
+    "Return where words end, never inside letters or digits."
+    ends = []
+    for run in re.finditer(rf"[{HAN}]+|[A-Za-z\d.,:%/+-]+|.", text, re.S):
+        words = _words(run[0], "pypinyin", "all") if re.match(f"[{HAN}]", run[0]) else [run[0]]
+        ends += [run.start() + n for n in accumulate(map(len, words))]
+    return ends
+def _cut(text, most):
+    "Return where to cut a sentence that is too long: the best place at which both sides are read as before."
+    for limit in (most, 2 * most):
+        window = text[:limit]
+        for places in ([m.end() for m in re.finditer(_PAUSES_AT, window)],
+                       [m.end() for m in re.finditer(_PHRASES_AT, window)], _word_edges(window)[:-1]):
+            for at in reversed([at for at in places if max(limit // 4, limit - most) < at <= limit]):
+                if text[at - 1:at + 1] not in _common_words() and _reads_alike(text[:at], text[at:at + most]):
+                    return at
+    return most
+
+# %% ../nbs/22_text.ipynb #22b1c012
 def split_sentences(text: str,                # any length
-                    max_characters: int = 60  # of one piece
+                    max_characters: int = 60  # of one piece; up to twice as many where no cut keeps the reading
                     ) -> list:                # pieces that join to `text` again
-    "Cut text after sentence ends, then commas, then anywhere, so that each piece is short."
+    "Cut text after sentence ends, then at pauses and between words, so that the pieces are read as the whole is."
     pieces = []
     for sentence in re.findall(r".*?(?:[。！？；!?;\n]+[”’」』）)\"']*|\.(?=\s|$)|$)", text, re.S):
+        if pieces and re.match(r"\s*[A-Za-z\d]", sentence) and re.search(r"[A-Za-z\d][.!?;]+$", pieces[-1]):
+            if not _reads_alike(pieces[-1], sentence[:max_characters]):
+                sentence = pieces.pop() + sentence  # No. 5, a?b=1
         while len(sentence) > max_characters:
-            breaths = [m.end() for m in re.finditer(r"[，、：,: ]+", sentence[:max_characters])]
-            cut = breaths[-1] if breaths else max_characters
+            cut = _cut(sentence, max_characters)
             pieces.append(sentence[:cut])
             sentence = sentence[cut:]
         pieces.append(sentence)
