@@ -102,7 +102,8 @@ _RULES += [
     ("telephone", r"(?<!\d)(0\d{2,3})[- ](\d{3,4})[- ]?(\d{4})(?:[-转](\d{1,5}))?(?!\d)", _phone),
     ("telephone", r"(?<!\d)([48]00)[- ](\d{3,4})[- ]?(\d{3,4})(?!\d)", _phone),
     ("telephone", rf"(?<!\d)(400|800)(\d{{3}})(\d{{4}})(?![\d.,]){_COUNTED}", _phone),
-    ("telephone", r"(?<!\d)(1[3-9]\d)(\*{4})(\d{4})(?!\d)", lambda m: f"{read_digits(m[1], '幺')}，星号，{read_digits(m[3], '幺')}")]
+    ("telephone", r"(?<!\d)(1[3-9]\d)(\*{4})(\d{4})(?!\d)",
+     lambda m: f"{read_digits(m[1], '幺')}，星号，{read_digits(m[3], '幺')}")]
 
 # %% ../nbs/20_normalization.ipynb #20a1c006
 _RULES += [
@@ -148,7 +149,8 @@ _RULES += [
     ("date", rf"(?<!\d)(\d{{4}})(年){_MONTH}月{_DAY}[日号]", lambda m: _date(m)[:-1] + m[0][-1]),
     ("months", rf"(?<![\d.-]){_Y}[.]{_MONTH} ?[-~至到] ?{_Y}[.]{_MONTH}(?![\d.])",
      lambda m: f"{read_digits(m[1])}年{_short(m[2])}月到{read_digits(m[3])}年{_short(m[4])}月"),
-    ("month", rf"(?<![\d.-]){_Y}([-/])(0[1-9]|1[0-2])(?![\d.%/-]){_COUNTED}", lambda m: f"{read_digits(m[1])}年{_short(m[3])}月"),
+    ("month", rf"(?<![\d.-]){_Y}([-/])(0[1-9]|1[0-2])(?![\d.%/-]){_COUNTED}",
+     lambda m: f"{read_digits(m[1])}年{_short(m[3])}月"),
     ("years", rf"(?<!\d)([12]\d{{3}})年?{_DASH}([12]\d{{3}})(?=学?年|赛季|财年|届)", _years),
     ("years", rf"(?<=\()([12]\d{{3}})-([12]\d{{3}})(?=\))", _years),
     ("years", rf"(?<![\d.-]){_Y}/(\d{{4}}|\d\d)(?=赛季|学年|财年)", lambda m: f"{read_digits(m[1])}到{read_digits(m[2])}"),
@@ -163,7 +165,8 @@ def _reign(m):
 _RULES += [
     ("years", rf"(?<![\d.-]){_Y} ?[-~] ?{_Y}(?![\d.%℃°A-Za-z-])(?! ?[{_MEASURES}万亿千百多余年])", _reign),
     ("year", rf"(?<![\d.-])(?!\d\d00){_Y}(?=[款版届]|级(?!台))", lambda m: read_digits(m[1])),
-    ("year", rf"(?<![\d.-])(?!2000){_Y}(?![\d.年-]){_COUNTED}(?= ?(?:{_any(_DATA['events'])}))", lambda m: read_digits(m[1])),
+    ("year", rf"(?<![\d.-])(?!2000){_Y}(?![\d.年-]){_COUNTED}(?= ?(?:{_any(_DATA['events'])}))",
+     lambda m: read_digits(m[1])),
     ("year", rf"(?<![\d.-]){_Y}(?=(?:{_any(_DATA['year cities'])})[{HAN}]{{0,6}}?(?:{_any(_DATA['events'])}))",
      lambda m: read_digits(m[1])),
     ("year", rf"({_any(_DATA['since'])}){_Y}(?=[,。;、)]|[至到起]|$)", lambda m: m[1] + read_digits(m[2])),
@@ -185,7 +188,8 @@ _RULES += [
     ("range", rf"(?<=[{HAN}])~(?=\d)", lambda m: "到"),
     ("minutes", r"(?<!\d)(\d+)°(\d+)[′'’](?:([\d.]+)(?:′′|''|\"))?",
      lambda m: f"{read_number(m[1])}度{read_number(m[2])}分" + (read_number(m[3]) + "秒" if m[3] else "")),
-    ("minutes", r"(?<![\d.])(\d+)[′']([0-5]?\d(?:\.\d+)?)(?:′′|''|\")", lambda m: f"{read_number(m[1])}分{read_number(m[2])}秒"),
+    ("minutes", r"(?<![\d.])(\d+)[′']([0-5]?\d(?:\.\d+)?)(?:′′|''|\")",
+     lambda m: f"{read_number(m[1])}分{read_number(m[2])}秒"),
     ("minutes", r"(?<![\d.])(\d+)′(?!′)", lambda m: f"{read_number(m[1])}分"),
     ("inches", rf"({_N})′′", lambda m: f"{read_number(m[1])}英寸")]
 
@@ -205,11 +209,20 @@ _PAIR = r"(?<![\d.-])(\d{1,3})-(\d{1,3})(?![\d.%-])"
 _RULES += [
     ("ratio", rf"({_N}) ?: ?({_N})", lambda m: f"{read_number(m[1])}比{read_number(m[2])}"),
     ("score", rf"(?<=[比分以])((?:是|为|:|：|定格在|锁定为)?)(\d+)-(\d+)(?![\d-]){_COUNTED}", _score),
-    ("score", rf"((?:{_any(_DATA['teams'])})(?:队|女排|女足|男篮|男足|女篮)?)(\d{{1,3}})-(\d{{1,3}})(?![\d.%-])(?=[{HAN}])(?![年月号点个人场次米岁]|日(?!本))", _score),
+    (
+        "score",
+        rf"((?:{_any(_DATA['teams'])})(?:队|女排|女足|男篮|男足|女篮)?)(\d{{1,3}})-(\d{{1,3}})(?![\d.%-])(?=[{HAN}])(?![年月号点个人场次米岁]|日(?!本))",
+        _score,
+    ),
     ("score", rf"(){_PAIR}(?=[{HAN}]{{0,3}}?(?:{_any(_DATA['scores'])}))", _score),
     ("score", rf"()(?<![\d.-])(\d{{1,3}})-(0)(?![\d.%-]){_COUNTED}", _score),
-    ("section", r"(?<=第)(\d+)-(\d+)(?=[节章课讲题单元])", lambda m: f"{_short(m[1])}{'杠' if int(m[1]) > int(m[2]) else '到'}{_short(m[2])}"),
-    ("code", r"(?<![\d.A-Za-z-])\d+(?:-\d+){2,}(?![\d.])", _hyphens)]
+    (
+        "section",
+        r"(?<=第)(\d+)-(\d+)(?=[节章课讲题单元])",
+        lambda m: f"{_short(m[1])}{'杠' if int(m[1]) > int(m[2]) else '到'}{_short(m[2])}",
+    ),
+    ("code", r"(?<![\d.A-Za-z-])\d+(?:-\d+){2,}(?![\d.])", _hyphens),
+]
 
 # %% ../nbs/20_normalization.ipynb #78d853d6
 def _make_units():
@@ -256,12 +269,14 @@ _RULES += [
     ("per cent", rf"(?<![A-Za-z\d)])(-?)({_N})%? ?{_DASH} ?(-?)({_N})%",
      lambda m: f"{'负' * bool(m[1])}百分之{read_number(m[2])}到{'负' * bool(m[3])}百分之{read_number(m[4])}"),
     ("per cent", rf"((?<![A-Za-z\d)])[-+])?({_N}) ?([%‰])", _share),
-    ("money", rf"(?<![A-Za-z])(-?)({_COIN}) ?({_N})([百千万亿]*)", lambda m: "负" * bool(m[1]) + _amount(m[3], m[4]) + _MONEY[m[2]]),
+    ("money", rf"(?<![A-Za-z])(-?)({_COIN}) ?({_N})([百千万亿]*)", lambda m: "负" * bool(m[1]) + _amount(m[3], m[4])
+     + _MONEY[m[2]]),
     ("money", rf"({_N})([百千万亿]*) ?({_COIN})(?![A-Za-z])", lambda m: _amount(m[1], m[2]) + _MONEY[m[3]])]
 
 # %% ../nbs/20_normalization.ipynb #20a1c016
 _RULES += [
-    ("rate", rf"(?<=[\d百千万亿零一二三四五六七八九十两几半每多余:(,]) ?({_OVER}) ?/ ?(?:({_UNDER})(?![{HAN}]?/)|({_any(_PER)})(?![A-Za-z\d^]))",
+    ("rate", rf"(?<=[\d百千万亿零一二三四五六七八九十两几半每多余:(,]) ?({_OVER}) ?/ "
+             rf"?(?:({_UNDER})(?![{HAN}]?/)|({_any(_PER)})(?![A-Za-z\d^]))",
      lambda m: f"{m[1]}每{_per(m[2] or m[3])}"),
     ("rate", rf"({_OVER})/(?=\d+ ?(?:{_OVER}|(?:{_UNIT})(?![A-Za-z])))", lambda m: m[1] + "每"),
     ("fraction", r"(\d+)又(\d+)/(\d+)", lambda m: f"{_short(m[1])}又{_short(m[3])}分之{_short(m[2])}"),
@@ -303,7 +318,9 @@ _RULES += [
     ("plus", rf"(?<![\w)^])\+(?={_N})", lambda m: "正"),
     ("letter", rf"(?<![\d.])([2-6])g(?=(?:{_any(_DATA['generation'])}))", lambda m: read_number(m[1]) + "g"),
     ("letter", rf"(?:(?<=[A-Za-z])|(?<=[A-Za-z] ))({_N})([sg])(?![A-Za-z\d^/])", lambda m: read_number(m[1]) + m[2]),
-    ("unit", rf"(?:(两)|({_N})|(?<=每)) ?({_UNIT}|[UNAK](?=/))((?:/(?:{_any(_PER)}|(?:{_UNDER})(?![{HAN}]))(?![A-Za-z\d^]))*)(?![A-Za-z^])", _unit),
+    ("unit",
+        rf"(?:(两)|({_N})|(?<=每)) "
+        rf"?({_UNIT}|[UNAK](?=/))((?:/(?:{_any(_PER)}|(?:{_UNDER})(?![{HAN}]))(?![A-Za-z\d^]))*)(?![A-Za-z^])", _unit),
     ("power", r"()(?<=[A-Za-z)])\^([-+]?\d+|n(?![A-Za-z]))", _powered),
     ("number", _N, lambda m: read_number(m[0]))]
 _RULES = [(name, re.compile(pattern), say) for name, pattern, say in _RULES]
@@ -313,9 +330,11 @@ _SAID = dict(sign.split("=") for sign in (
     "@=艾特 &=和 +=加 ×=乘 ÷=除以 ≈=约等于 ≠=不等于 ≤=小于等于 ≥=大于等于 <=小于 >=大于 ±=正负 √=根号 ∞=无穷大 %=百分号 ‰=千分号 °=度 #=井号 "
     "π=派 α=阿尔法 β=贝塔 γ=伽马 δ=德尔塔 ε=艾普西龙 θ=西塔 λ=兰姆达 μ=缪 σ=西格玛 φ=斐 ω=欧米伽 Ω=欧米伽 Δ=德尔塔 Σ=西格玛 Φ=斐 Π=派").split()) | {"=": "等于"}
 _PAUSE = dict(zip(",.!?;:、。，！？；：", "，。！？；：、。，！？；："))
-_EARLY = str.maketrans({"㎡": "m^2", "㎥": "m^3", "℃": "°C", "℉": "°F", "−": "-", "–": "-", "—": "，", "…": "，", "～": "~", "〜": "~",
+_EARLY = str.maketrans({"㎡": "m^2", "㎥": "m^3", "℃": "°C", "℉": "°F", "−": "-", "–": "-", "—": "，", "…": "，",
+                        "～": "~", "〜": "~",
     "∼": "~", "⋅": "·", "″": "′′", "½": "又1/2", "¼": "又1/4", "¾": "又3/4", "⁄": "/", "〇": "零", "№": "第",
-    "\n": "。", "\t": " ", "\r": " ", **{chr(start + i): str(i + 1) for start in (0x2160, 0x2170) for i in range(12)}})  # Roman
+    "\n": "。", "\t": " ", "\r": " ", **{chr(start + i): str(i + 1) for start in (0x2160, 0x2170)
+                                        for i in range(12)}})  # Roman
 _LATE = str.maketrans({**dict.fromkeys("()[]{}", "，"), **dict.fromkeys("\"'`", ""), "/": "、", "-": " "})
 _KNOWN = re.compile(rf"[{HAN}·′\x20-\x7e]")
 
@@ -369,7 +388,8 @@ def hold_overrides(text: str  # may hold overrides such as 行(hang2)
     return OVERRIDE.sub(lambda _: chr(0xF0000 + next(places)), text), held
 def _write_v(text):
     "Write the ü of an override as v: 绿(lü4), 女(nu:3)."
-    return re.sub(rf"(?<=[{HAN}])[(（][a-z]{{0,2}}(?:ü|u:|u：)[a-z]{{0,2}}[1-5][)）]", lambda m: re.sub("ü|u[:：]", "v", m[0]), text)
+    return re.sub(rf"(?<=[{HAN}])[(（][a-z]{{0,2}}(?:ü|u:|u：)[a-z]{{0,2}}[1-5][)）]",
+                  lambda m: re.sub("ü|u[:：]", "v", m[0]), text)
 
 # %% ../nbs/20_normalization.ipynb #20a1c019
 _MEANING = [
