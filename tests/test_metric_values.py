@@ -1,4 +1,4 @@
-"Known damages, known figures: what each measure must and must not hear, and heard when its record was made."
+"Known damages, known figures: what each measure must hear, must not hear, and heard when its file was made."
 import importlib.util, json, math, sys, warnings
 from pathlib import Path
 import numpy as np, pytest
