@@ -67,5 +67,5 @@ readme: $(READY)  ## README.md from nbs/index.ipynb, and the pictures
 	@"$(RUN)" -m tools.diagram && "$(RUN)" -m tools.readme
 
 clean:  ## remove what was built, but for .venv, corpora and weights
-	rm -rf out _docs _proc build dist *.egg-info .pytest_cache
+	rm -rf out _docs _proc build dist *.egg-info .pytest_cache .ruff_cache
 	find latentspeech nbs tests tools demo -name __pycache__ -prune -exec rm -rf {} +
