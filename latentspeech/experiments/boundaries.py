@@ -60,7 +60,7 @@ def aligner_rows(what: str, corpus: Corpus,
         print(json.dumps(rows[-1]), flush=True)
     return rows, aligner
 
-# %% ../../nbs/44_boundaries.ipynb #7b6c45f6
+# %% ../../nbs/44_boundaries.ipynb #8a119b4f
 def aligner(*, words: str = "",    # folder of recorded words, which are not part of the repository
             hand: str = "tests/data/hand_starts.tsv",  # where the words' syllables start
             figure: str = "",      # PNG to write of the words of the validation split
@@ -70,10 +70,7 @@ def aligner(*, words: str = "",    # folder of recorded words, which are not par
             ) -> dict:
     "Train the aligner on whole corpora and record its boundary errors."
     said = "latentspeech experiment aligner"
-    if words:
-        said += f" --words {Path(words).name}"
-    if seed:
-        said += f" --seed {seed}"
+    said += f" --words {Path(words).name}" * bool(words) + f" --seed {seed}" * bool(seed)
     jobs = [("every phone", make_embedded_corpus(), {"test": None})]
     if words:
         marked = {split: read_hand_starts(split, hand) for split in ("valid", "test")}

@@ -21,8 +21,8 @@ __all__ = ['LANGUAGES', 'SPEAKERS', 'SIZES', 'SHORTEST', 'LONGEST', 'RATE', 'PAU
            'speak', 'n_syllables', 'plan', 'planned_splits', 'utterance_row', 'make_corpus', 'symbol_table', 'tokens',
            'facts', 'withheld', 'swapped', 'LanguageTask', 'example', 'train_voice', 'NumberedPhones', 'say_language',
            'PhoneJudge', 'PhoneTask', 'train_judge', 'phone_error_rate', 'style_error_rate', 'guess', 'budget',
-           'flattened', 'score_row', 'distances', 'melody', 'contours', 'LanguageBench', 'measure', 'languages',
-           'write_languages', 'told', 'show_melodies', 'side_by_side', 'show_errors']
+           'flattened', 'score_row', 'distances', 'melody', 'contours', 'LanguageBench', 'measure', 'measured_language',
+           'languages', 'write_languages', 'told', 'show_melodies', 'side_by_side', 'show_errors']
 
 # %% ../../nbs/75_languages.ipynb #0adadb27
 from ..config import SAMPLE_RATE, DenoiserConfig, EncoderConfig, JudgeConfig, Preset, TrainConfig
@@ -548,7 +548,20 @@ def measure(bench: LanguageBench) -> dict:
                 split=bench.corpus.split_sha256("test"),
                 weights={part: weights_hash(network) for part, network in networks.items()})
 
-# %% ../../nbs/75_languages.ipynb #1b25ed03
+# %% ../../nbs/75_languages.ipynb #e706bd6f
+def measured_language(name: str, preset: Preset, autoencoder: Autoencoder, work: Path, limit: int,
+                      now: bool               # False: only read what is there
+                      ) -> dict | None:       # as from `measure`
+    "Measure a language, or read what was measured."
+    voice, judge = preset.train_voice, preset.train_judge
+    folder = work / f"{preset.name}-{voice.steps}-{judge.steps}-{voice.batch}-{voice.seed}" / name
+    file = folder / f"measured-{limit or 'all'}.json"
+    if now and not file.exists():
+        corpus = make_corpus(name, work / f"corpus-{voice.seed}" / name, seed=voice.seed)
+        return kept(file, lambda: measure(LanguageBench(corpus, preset, autoencoder, folder, limit or None)))
+    return json.loads(file.read_text("utf8")) if file.exists() else None
+
+# %% ../../nbs/75_languages.ipynb #587e9837
 def languages(*, steps: int = 1000,       # of each voice
               judge_steps: int = 0,       # of each judge; 0 = as many as a voice's
               batch: int = 8,             # sentences a step
@@ -564,16 +577,10 @@ def languages(*, steps: int = 1000,       # of each voice
     torch.set_num_threads(1)
     sizes, autoencoder = budget(preset, steps, judge_steps, batch, seed), Autoencoder.from_pretrained("mini")
     work, found = Path(work or "out/languages"), {}
-    settings = f"{preset}-{steps}-{judge_steps or steps}-{batch}-{seed}"
     for name in LANGUAGES:
-        folder = work / settings / name
-        file = folder / f"measured-{limit or 'all'}.json"
-        if name in only and not file.exists():
-            corpus = make_corpus(name, work / f"corpus-{seed}" / name, seed=seed)
-            kept(file, lambda: measure(LanguageBench(corpus, sizes, autoencoder, folder, limit or None)))
-        if file.exists():
-            found[name] = json.loads(file.read_text("utf8"))
-            print(*told(dict(rows=found[name]["rows"])), sep="\n", flush=True)
+        if one := measured_language(name, sizes, autoencoder, work, limit, name in only):
+            found[name] = one
+            print(*told(one), sep="\n", flush=True)
             write_languages(results("75_languages", out), found, words, sizes, autoencoder, limit)
     return dict(measured=list(found))
 
