@@ -249,7 +249,7 @@ def encode_phones(self: TextEncoder, symbols: Tensor, tones: Tensor, speakers: T
         style = block(style, mask)
     return self.fusion(phones, style) * mask[..., None], mask, voice
 
-# %% ../nbs/28_encoder.ipynb #66614026
+# %% ../nbs/28_encoder.ipynb #2f4fd6fe
 @patch
 def choose_durations(self: TextEncoder, phones: Tensor,   # [B, N, D]
                      mask: Tensor,                        # [B, N] bool
@@ -285,7 +285,7 @@ def expand(self: TextEncoder, phones: Tensor, log_durations: Tensor, durations: 
     return EncoderOutput(hidden.transpose(1, 2), prior.transpose(1, 2), log_durations, durations, lengths,
                          mask[:, None].float())
 
-# %% ../nbs/28_encoder.ipynb #15f77fdc
+# %% ../nbs/28_encoder.ipynb #42f9d674
 def masked_mean(error: Tensor,              # [B, C, L]
                 mask: Tensor | None = None  # [B, 1, L], 1 = counts; None = all of them
                 ) -> Tensor:                # scalar
