@@ -17,12 +17,10 @@ from torch import Tensor, nn
 
 # %% auto #0
 __all__ = ['FRAME', 'PAPER_END', 'SAMPLING', 'PAIR_TARGETS', 'PAIR_SCHEDULES', 'VOICE', 'AUTOENCODER', 'PARTS', 'ABLATIONS',
-           'REFERENCE', 'RATE', 'STAND_INS', 'Ablation', 'level_with', 'pair_name', 'LateSchedule', 'to_raw',
-           'from_raw', 'rescaled', 'planned_corpus', 'donors', 'borrowed', 'encode_batch', 'denoise_batch', 'say',
-           'ablated', 'PhonesOnly', 'NoGradient', 'short_run', 'voice_preset', 'voice_task', 'autoencoder_preset',
-           'copy_scores', 'counts', 'figure', 'scores', 'Bench', 'file_name', 'light', 'measure', 'shared_facts',
-           'is_done', 'wanted', 'row_options', 'ablations', 'measure_all', 'verdict', 'shown', 'table', 'who_pays',
-           'forest', 'grid']
+           'REFERENCE', 'RATE', 'STAND_INS', 'level_with', 'pair_name', 'LateSchedule', 'to_raw', 'from_raw',
+           'rescaled', 'planned_corpus', 'donors', 'borrowed', 'say', 'ablated', 'voice_preset', 'voice_task', 'counts',
+           'figure', 'scores', 'Bench', 'file_name', 'light', 'measure', 'is_done', 'wanted', 'ablations', 'verdict',
+           'shown', 'table', 'who_pays', 'forest', 'grid']
 
 # %% ../../nbs/73_ablations.ipynb #63f4b684
 from ..config import SAMPLE_RATE, AutoencoderConfig, CorpusConfig, Preset, TrainConfig
@@ -49,7 +47,7 @@ from .harness import command, hashes, results
 
 # %% ../../nbs/73_ablations.ipynb #498386d5
 @dataclass(frozen=True)
-class Ablation:
+class _Ablation:
     "Describe one row: what is changed, and what that means."
     row: str
     part: str       # "frame", "sampling", "voice" or "autoencoder"
@@ -57,7 +55,7 @@ class Ablation:
     change: dict = field(default_factory=dict)
 
 def _rows(part, *described):
-    return [Ablation(row, part, *more) for row, *more in described]
+    return [_Ablation(row, part, *more) for row, *more in described]
 
 # %% ../../nbs/73_ablations.ipynb #13cd9cc6
 FRAME = _rows(
@@ -138,7 +136,7 @@ def _pair(target, schedule):
     change = dict(target=target, schedule=schedule, n_train_steps=0 if schedule == "flow" else 50)
     first = 0.98 if target == "epsilon" and schedule != "linear" else 1.0
     meaning = f"The network predicts {target}; the schedule is {PAIR_SCHEDULES[schedule]}."
-    return Ablation(pair_name(target, schedule), "voice", meaning, dict(diffusion=change, start_time=first))
+    return _Ablation(pair_name(target, schedule), "voice", meaning, dict(diffusion=change, start_time=first))
 
 VOICE = _MISSING + [_pair(target, schedule) for schedule in PAIR_SCHEDULES for target in PAIR_TARGETS][1:]
 
@@ -220,12 +218,12 @@ def borrowed(out: EncoderOutput, other: EncoderOutput) -> EncoderOutput:
     return out._replace(hidden=hidden * out.frame_mask)
 
 # %% ../../nbs/73_ablations.ipynb #c81f3140
-def encode_batch(voice: LatentSpeech, utterances: list, speaker: str) -> EncoderOutput:
+def _encode_batch(voice: LatentSpeech, utterances: list, speaker: str) -> EncoderOutput:
     "Encode the phones of utterances; the voice decides how long each lasts."
     number = voice.speakers.index(speaker)
     return voice.encode([utterance_phones(u) for u in utterances], [number] * len(utterances))
 
-def denoise_batch(voice: LatentSpeech, out: EncoderOutput, diffusion, schedule: LateSchedule,
+def _denoise_batch(voice: LatentSpeech, out: EncoderOutput, diffusion, schedule: LateSchedule,
                   seed: int = 0) -> Tensor:  # [B, 16, L]
     "Turn noise into latents, each sentence's from the same seed."
     d, seeds, mask = diffusion, [seed] * len(out.hidden), out.frame_mask
@@ -249,10 +247,10 @@ def say(voice: LatentSpeech, utterances: list,
     d, pieces = replace(voice.preset.diffusion, **diffusion), [None] * len(utterances)
     schedule = LateSchedule(d.schedule, d.n_train_steps, start_time)
     for speaker, some in by_speaker(utterances, size):
-        out = encode_batch(voice, [utterances[i] for i in some], speaker)
+        out = _encode_batch(voice, [utterances[i] for i in some], speaker)
         if others:
-            out = borrowed(out, encode_batch(voice, [others[i] for i in some], speaker))
-        z = denoise_batch(voice, out, d, schedule, seed)
+            out = borrowed(out, _encode_batch(voice, [others[i] for i in some], speaker))
+        z = _denoise_batch(voice, out, d, schedule, seed)
         for i, row, n in zip(some, z, out.frame_lengths.tolist()):
             row = rescaled(voice.autoencoder, row[None, :, :n], rescale)
             pieces[i] = voice.autoencoder.decode(row)[0, 0].cpu(), row[0].cpu()
@@ -260,7 +258,7 @@ def say(voice: LatentSpeech, utterances: list,
 
 # %% ../../nbs/73_ablations.ipynb #efbbb5f9
 def ablated(voice: LatentSpeech, corpus: Corpus, utterances: list,
-            change: dict                    # of an `Ablation` of part "sampling"
+            change: dict                    # of an `_Ablation` of part "sampling"
             ) -> tuple:                     # as from `say`
     "Speak utterances with one of the changes that need no training."
     swap = change.get("swap", False)
@@ -268,7 +266,7 @@ def ablated(voice: LatentSpeech, corpus: Corpus, utterances: list,
     return say(voice, utterances, donors(corpus, utterances) if swap else None, **change)
 
 # %% ../../nbs/73_ablations.ipynb #4c0790fd
-class PhonesOnly(nn.Module):
+class _PhonesOnly(nn.Module):
     "Stand in for the fusion of phones and style, and drop the style."
     def __init__(self, fusion: nn.Module):  # what it replaces
         super().__init__()
@@ -276,7 +274,7 @@ class PhonesOnly(nn.Module):
     def forward(self, phones: Tensor, style: Tensor) -> Tensor:
         return phones
 
-class NoGradient(nn.Module):
+class _NoGradient(nn.Module):
     "Let a layer answer, but take no blame: no gradient passes."
     def __init__(self, layer: nn.Module):
         super().__init__()
@@ -290,18 +288,18 @@ class NoGradient(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.layer(x).detach()
 
-STAND_INS = {"fusion": PhonesOnly, "prior": NoGradient}
+STAND_INS = {"fusion": _PhonesOnly, "prior": _NoGradient}
 
 # %% ../../nbs/73_ablations.ipynb #de148210
-def short_run(steps: int) -> dict:
+def _short_run(steps: int) -> dict:
     "Return the fields of a `TrainConfig` that a short run needs: a warm-up that fits in."
     return dict(steps=steps, warmup=min(50, max(1, steps // 5)), save_every=100)
 
-def voice_preset(preset: Preset, change: dict,     # of an `Ablation` of part "voice"
+def voice_preset(preset: Preset, change: dict,     # of an `_Ablation` of part "voice"
                  steps: int, batch: int, seed: int) -> Preset:
     "Return the preset of a variant of the voice."
     diffusion = replace(preset.diffusion, **change.get("diffusion", {}))
-    training = replace(preset.train_voice, batch=batch, seed=seed, **short_run(steps),
+    training = replace(preset.train_voice, batch=batch, seed=seed, **_short_run(steps),
                        **change.get("train_voice", {}))
     return replace(preset, diffusion=diffusion, train_voice=training)
 
@@ -314,16 +312,16 @@ def voice_task(preset: Preset, examples: list, n_speakers: int, change: dict) ->
     return task
 
 # %% ../../nbs/73_ablations.ipynb #a0237e75
-def autoencoder_preset(preset: Preset, change: dict,   # of an `Ablation` of part "autoencoder"
+def _autoencoder_preset(preset: Preset, change: dict,   # of an `_Ablation` of part "autoencoder"
                        steps: int, seed: int) -> Preset:
     "Return the preset of a variant of the autoencoder: the small network of lesson 76."
     network = AutoencoderConfig(channels=(32, 64, 128, 256), **change.get("network", {}))
-    training = TrainConfig(batch=4, seconds=0.34, learning_rate=2e-3, ema=0.99, seed=seed, **short_run(steps))
+    training = TrainConfig(batch=4, seconds=0.34, learning_rate=2e-3, ema=0.99, seed=seed, **_short_run(steps))
     return replace(preset, autoencoder=network, train_autoencoder=training)
 
 # %% ../../nbs/73_ablations.ipynb #bf93627a
 @torch.no_grad()
-def copy_scores(network: Autoencoder, originals: list) -> tuple:  # metric -> a number each; the copies [T]
+def _copy_scores(network: Autoencoder, originals: list) -> tuple:  # metric -> a number each; the copies [T]
     "Measure what an autoencoder gives back, also from latents that are a little wrong."
     device, copies, disturbed = network.latent_mean.device, [], []
     for k, original in enumerate(originals):
@@ -411,7 +409,7 @@ def taught(self: Bench, raw: bool) -> list:  # of examples, as from `voice_examp
 
 # %% ../../nbs/73_ablations.ipynb #e54ef5ec
 @patch
-def frame(self: Bench, ablation: Ablation) -> tuple:  # metric -> values, sounds, further facts
+def frame(self: Bench, ablation: _Ablation) -> tuple:  # metric -> values, sounds, further facts
     "Score recordings."
     sounds, network = self.recordings[ablation.row], self.voice.autoencoder
     with torch.no_grad():
@@ -419,7 +417,7 @@ def frame(self: Bench, ablation: Ablation) -> tuple:  # metric -> values, sounds
     return scores(self.references, sounds, self.judge, latents), sounds, {}
 
 @patch
-def sampling(self: Bench, ablation: Ablation) -> tuple:  # as from `frame`
+def sampling(self: Bench, ablation: _Ablation) -> tuple:  # as from `frame`
     "Change the shipped voice while it speaks."
     d, change = self.voice.preset.diffusion, ablation.change
     sounds, latents = ablated(self.voice, self.corpus, self.utterances, change)
@@ -428,7 +426,7 @@ def sampling(self: Bench, ablation: Ablation) -> tuple:  # as from `frame`
 
 # %% ../../nbs/73_ablations.ipynb #1bcfcbe1
 @patch
-def train(self: Bench, task, config: TrainConfig, ablation: Ablation) -> dict:  # facts of the run
+def train(self: Bench, task, config: TrainConfig, ablation: _Ablation) -> dict:  # facts of the run
     "Train a variant, or go on where it stopped; its task then has the averaged weights."
     o = self.options
     folder = Path(o.work) / f"{file_name(ablation.row)}-{o.preset}-{config.steps}"
@@ -442,7 +440,7 @@ def file_name(row: str) -> str:
 
 # %% ../../nbs/73_ablations.ipynb #ce3c174e
 @patch
-def trained_voice(self: Bench, ablation: Ablation) -> tuple:  # as from `frame`
+def trained_voice(self: Bench, ablation: _Ablation) -> tuple:  # as from `frame`
     "Train a variant of the voice, and let it speak."
     o, change, speakers = self.options, ablation.change, self.corpus.speakers
     preset = voice_preset(self.preset, change, o.steps, o.batch, o.seed)
@@ -454,17 +452,17 @@ def trained_voice(self: Bench, ablation: Ablation) -> tuple:  # as from `frame`
     return scores(self.references, sounds, self.judge, latents), sounds, facts
 
 @patch
-def trained_autoencoder(self: Bench, ablation: Ablation) -> tuple:  # as from `frame`
+def trained_autoencoder(self: Bench, ablation: _Ablation) -> tuple:  # as from `frame`
     "Train a variant of the autoencoder, and let it copy."
     o, crops = self.options, self.crops
-    preset = autoencoder_preset(self.preset, ablation.change, o.autoencoder_steps, o.seed)
+    preset = _autoencoder_preset(self.preset, ablation.change, o.autoencoder_steps, o.seed)
     torch.manual_seed(o.seed)
     task = AutoencoderTask(preset, crops)
     task.loss = ReconstructionLoss(**ablation.change.get("loss", {}))
     facts = self.train(task, preset.train_autoencoder, ablation)
     network = task.autoencoder.fuse().eval()
     fit_latent_statistics(network, self.corpus)
-    distances, copies = copy_scores(network, [self.corpus.audio(u) for u in self.utterances])
+    distances, copies = _copy_scores(network, [self.corpus.audio(u) for u in self.utterances])
     return scores(self.references, copies, self.judge) | distances, copies, facts
 
 # %% ../../nbs/73_ablations.ipynb #7c93bf5d
@@ -472,7 +470,7 @@ def light(sound: Tensor) -> Tensor:  # [T] at 48 kHz -> [T / 3] at `RATE`
     "Bring a sound to one level and a lower rate."
     return resample(match_level(sound.nan_to_num(), -26.0).clamp(-1, 1), SAMPLE_RATE, RATE).clamp(-1, 1)
 
-def measure(bench: Bench, ablation: Ablation, rows: dict, out: Path) -> dict:  # rows: what is measured already
+def measure(bench: Bench, ablation: _Ablation, rows: dict, out: Path) -> dict:  # rows: what is measured already
     "Measure one row; the first sentence of a trained one is kept beside the record."
     began, o, trained = time.process_time(), bench.options, ablation.part in ("voice", "autoencoder")
     way = getattr(bench, f"trained_{ablation.part}" if trained else ablation.part)
@@ -483,20 +481,20 @@ def measure(bench: Bench, ablation: Ablation, rows: dict, out: Path) -> dict:  #
         facts["sound"] = f"{path.parent.name}/{path.name}"
     against = rows.get(REFERENCE.get(ablation.part), {}).get("marks", {})
     facts |= dict(seconds=round(time.process_time() - began, 1),
-                  command=command(ablations, row_options(o, ablation)), machine=machine(o.device),
+                  command=command(ablations, _row_options(o, ablation)), machine=machine(o.device),
                   date=str(date.today()))
     return dict(row=ablation.row, part=ablation.part, meaning=ablation.meaning, **facts,
                 marks={metric: figure(values, against.get(metric)) for metric, values in found.items()})
 
 # %% ../../nbs/73_ablations.ipynb #5125a101
-def shared_facts(bench: Bench) -> dict:
+def _shared_facts(bench: Bench) -> dict:
     "Return what all rows of a record must share."
     o, corpus = bench.options, bench.corpus
     return dict(seed=o.seed, split_sha256=corpus.split_sha256("valid"), split="valid",
                 sentences=len(bench.utterances), preset=o.preset, corpus=f"{corpus.name} {corpus.recipe[:8]}",
                 weights_sha256=hashes(bench.voice, bench.judge))
 
-def is_done(row: dict | None, ablation: Ablation, options) -> bool:
+def is_done(row: dict | None, ablation: _Ablation, options) -> bool:
     "Say whether a recorded row is the one that was asked for."
     o = options
     budgets = {"voice": (o.steps, o.batch), "autoencoder": (o.autoencoder_steps, 4)}
@@ -504,7 +502,7 @@ def is_done(row: dict | None, ablation: Ablation, options) -> bool:
     return row is not None and (row.get("steps"), row.get("batch")) == asked
 
 # %% ../../nbs/73_ablations.ipynb #4b1d2b55
-def wanted(options) -> list:  # of `Ablation`
+def wanted(options) -> list:  # of `_Ablation`
     "List the rows that were asked for, each part's reference first; raises `ValueError` where one doesn't exist."
     if unknown := [n for n in options.rows if n not in ABLATIONS] + [p for p in options.parts if p not in PARTS]:
         raise ValueError(f"no row or part {unknown[0]!r}; parts: {', '.join(PARTS)}; rows: {'; '.join(ABLATIONS)}")
@@ -512,7 +510,7 @@ def wanted(options) -> list:  # of `Ablation`
     needed = {REFERENCE[ABLATIONS[n].part] for n in names if ABLATIONS[n].part in REFERENCE}
     return [a for a in ABLATIONS.values() if a.row in needed or a.row in names]
 
-def row_options(options, *some: Ablation) -> dict:
+def _row_options(options, *some: _Ablation) -> dict:
     "Return the options that measure these rows again: a single one by its name, several by their parts."
     rows, parts = ((some[0].row,), ("frame", "sampling")) if len(some) == 1 else (
         (), tuple(dict.fromkeys(a.part for a in some)))
@@ -537,12 +535,12 @@ def ablations(*, parts: tuple = ("frame", "sampling"),  # frame, sampling, voice
     options = SimpleNamespace(**locals())
     options.work = work or "out/ablations"
     torch.set_num_threads(1)
-    return measure_all(Bench(options), results("73_ablations", out))
+    return _measure_all(Bench(options), results("73_ablations", out))
 
 # %% ../../nbs/73_ablations.ipynb #bc3313ce
-def measure_all(bench: Bench, out: Path) -> dict:
+def _measure_all(bench: Bench, out: Path) -> dict:
     "Measure what the record doesn't have yet; raises `RecordError` where it is of something else."
-    began, o, about = time.process_time(), bench.options, shared_facts(bench)
+    began, o, about = time.process_time(), bench.options, _shared_facts(bench)
     old = json.loads(out.read_text()) if out.exists() else {}
     if other := [k for k, v in about.items() if old and old.get(k) != v]:
         raise RecordError(f"{out} was measured with another {', '.join(other)}: name another file with --out, "
@@ -554,7 +552,7 @@ def measure_all(bench: Bench, out: Path) -> dict:
             break
         rows[ablation.row] = measure(bench, ablation, rows, out)
         there = [a for a in ABLATIONS.values() if a.row in rows]
-        record(out, [rows[a.row] for a in there], command(ablations, row_options(o, *there)), **about)
+        record(out, [rows[a.row] for a in there], command(ablations, _row_options(o, *there)), **about)
         print(ablation.row, shown(rows[ablation.row]["marks"]["SER (in-house)"]), sep="  ", flush=True)
     return dict(record=str(out), rows_there=len(rows))
 

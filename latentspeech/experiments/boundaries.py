@@ -9,7 +9,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt, torch
 
 # %% auto #0
-__all__ = ['read_hand_starts', 'draw_starts', 'aligner_rows', 'aligner', 'write_rows']
+__all__ = ['read_hand_starts', 'aligner', 'write_rows']
 
 # %% ../../nbs/44_boundaries.ipynb #1b4b595b
 from ..audio import setup_plots, show_spectrogram
@@ -27,7 +27,7 @@ def read_hand_starts(split: str,   # "valid" or "test"
     return {row["id"]: [int(ms) / 1000 for ms in row["starts"].split()] for row in rows}
 
 # %% ../../nbs/44_boundaries.ipynb #1f42ea3b
-def draw_starts(aligner: Aligner, corpus: Corpus,
+def _draw_starts(aligner: Aligner, corpus: Corpus,
                 hand: dict,          # from `read_hand_starts`
                 file: str | Path):   # PNG
     "Write a picture of words with the starts of their syllables."
@@ -47,7 +47,7 @@ def draw_starts(aligner: Aligner, corpus: Corpus,
     Image.open(file).convert("RGB").quantize(20).save(file, optimize=True)
 
 # %% ../../nbs/44_boundaries.ipynb #7be7a565
-def aligner_rows(what: str, corpus: Corpus,
+def _aligner_rows(what: str, corpus: Corpus,
                  hand: dict,          # split -> as from `read_hand_starts`; None = the starts that the corpus knows
                  seed: int = 0) -> tuple:  # rows, the aligner
     "Train an aligner on a corpus and measure its boundary errors."
@@ -77,10 +77,10 @@ def aligner(*, words: str = "",    # folder of recorded words, which are not par
         jobs.append(("syllables marked by hand", load_corpus(words), marked))
     rows = []
     for what, corpus, starts in jobs:
-        some, network = aligner_rows(what, corpus, starts, seed)
+        some, network = _aligner_rows(what, corpus, starts, seed)
         rows += some
         if figure and "valid" in starts:
-            draw_starts(network, corpus, starts["valid"], figure)
+            _draw_starts(network, corpus, starts["valid"], figure)
         if keep:
             torch.save(network.state_dict(), Path(keep) / f"{corpus.name}.pt")
     return write_rows(Path(out or data_folder() / "results/42_aligner.json"), said, rows)

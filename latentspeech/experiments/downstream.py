@@ -14,10 +14,9 @@ from torch import Tensor, nn
 
 # %% auto #0
 __all__ = ['QUESTIONS', 'VOICES', 'STRIDES', 'SIZES', 'latent', 'mel', 'principal', 'witnesses', 'see_corpus', 'labels',
-           'with_neighbours', 'frames', 'probe', 'errors_of', 'probe_errors', 'row_of', 'probe_rows', 'Reader',
-           'train_reader', 'reader_rows', 'say_as', 'snippets', 'speaker_rows', 'downstream', 'show_tasks',
-           'both_views', 'compactness_rows', 'compactness', 'size_preset', 'train_size', 'copy_measures', 'size_row',
-           'rounded', 'judge_of', 'latent_sizes', 'size_rows', 'show_sizes']
+           'with_neighbours', 'frames', 'probe', 'errors_of', 'probe_errors', 'row_of', 'probe_rows', 'reader_rows',
+           'say_as', 'speaker_rows', 'downstream', 'show_tasks', 'compactness_rows', 'compactness', 'size_preset',
+           'train_size', 'copy_measures', 'rounded', 'latent_sizes', 'show_sizes']
 
 # %% ../../nbs/76_downstream.ipynb #e78de640
 from ..config import FRAME, FRAME_RATE, N_TONES, SAMPLE_RATE, AutoencoderConfig, Preset, TrainConfig
@@ -129,7 +128,7 @@ def probe_rows(views: dict, train: list, test: list) -> list:  # views: name -> 
             for which, task in enumerate(QUESTIONS) for name, view in views.items()]
 
 # %% ../../nbs/76_downstream.ipynb #d04f2c5d
-class Reader(nn.Module):
+class _Reader(nn.Module):
     "Read toned syllables from a row of vectors."
     def __init__(self, view: dict, utterances: list, channels: int, width: int = 128):  # view: id -> [C, L]
         super().__init__()
@@ -151,7 +150,7 @@ class Reader(nn.Module):
 
 # %% ../../nbs/76_downstream.ipynb #fcc02eb0
 @patch
-def batch(self: Reader, generator: torch.Generator, size: int) -> dict:
+def batch(self: _Reader, generator: torch.Generator, size: int) -> dict:
     "Draw examples and pad them."
     chosen = [self.examples[i] for i in torch.randint(len(self.examples), (size,), generator=generator).tolist()]
     def padded(rows):
@@ -161,16 +160,16 @@ def batch(self: Reader, generator: torch.Generator, size: int) -> dict:
 
 @patch
 @torch.no_grad()
-def read(self: Reader, x: Tensor) -> list:  # [C, L] -> toned syllables
+def read(self: _Reader, x: Tensor) -> list:  # [C, L] -> toned syllables
     "Read greedily."
     best = self.scores(x[None])[0].argmax(-1).unique_consecutive()
     return decode_tokens(best[best > 0])
 
 # %% ../../nbs/76_downstream.ipynb #faeb8390
-def train_reader(view: dict, utterances: list, steps: int, seed: int = 0) -> Reader:
+def _train_reader(view: dict, utterances: list, steps: int, seed: int = 0) -> _Reader:
     "Train a reader of what a witness sees."
     torch.manual_seed(seed)
-    reader = Reader(view, utterances, len(view[utterances[0].id]))
+    reader = _Reader(view, utterances, len(view[utterances[0].id]))
     config = TrainConfig(steps=steps, batch=16, learning_rate=2e-3, warmup=50, ema=0.99, seed=seed,
                          save_every=10_000)
     with tempfile.TemporaryDirectory() as folder:
@@ -182,7 +181,7 @@ def reader_rows(views: dict, train: list, test: list, steps: int, seed: int = 0)
     "Train a reader for every witness, and count its errors."
     references, rows = [u.pinyin for u in test], []
     for name, view in views.items():
-        reader = train_reader(view, train, steps, seed)
+        reader = _train_reader(view, train, steps, seed)
         hypotheses = [reader.read(view[u.id]) for u in test]
         rows.append(row_of("syllables, wrong", name, syllable_error_rate(references, hypotheses)))
         rows.append(row_of("tones, wrong", name, tone_error_rate(references, hypotheses)))
@@ -197,7 +196,7 @@ def say_as(name: str, pinyin: list) -> Tensor:  # [T] at 48 kHz
     sound = resample(torch.tensor(samples / 32768).float(), 22_050, SAMPLE_RATE)
     return 0.07 * sound / sound.square().mean().sqrt()
 
-def snippets(way, spoken: list) -> tuple:  # [N, 2 C], [N]; spoken: a sound of each voice
+def _snippets(way, spoken: list) -> tuple:  # [N, 2 C], [N]; spoken: a sound of each voice
     "Return mean and deviation of each half second of one sentence, and whose it is."
     halves = [(part, k) for k, sound in enumerate(spoken) for part in way(sound).split(23, 1)]
     parts = [(torch.cat([p.mean(1), p.std(1)]), k) for p, k in halves if p.shape[1] == 23]
@@ -210,7 +209,7 @@ def speaker_rows(ways: dict,      # from `witnesses`
     "Ask a probe of every witness who speaks."
     spoken, half, rows = [[say_as(name, p) for name in VOICES] for p in texts], len(texts) // 2, []
     for name, way in ways.items():
-        parts = [snippets(way, some) for some in spoken]
+        parts = [_snippets(way, some) for some in spoken]
         x, y = (torch.cat(side) for side in zip(*parts[:half]))
         rows.append(row_of("speaker of 0.5 s, wrong", name, errors_of(probe(x, y, len(VOICES)), parts[half:])))
     return rows
@@ -251,14 +250,14 @@ def show_tasks(rows: list, title: str):
 
 # %% ../../nbs/76_downstream.ipynb #49540f89
 @torch.no_grad()
-def both_views(autoencoder: Autoencoder, audio: Tensor) -> dict:  # [T] -> name -> [C, L]
+def _both_views(autoencoder: Autoencoder, audio: Tensor) -> dict:  # [T] -> name -> [C, L]
     "See one sound as a denoiser would: a latent, or the paper's 80 mel bands, 256 samples apart."
     return {"latent": autoencoder.encode(audio[None, None])[0],
             "mel": mel_spectrogram(audio, n_fft=1024, hop=256, n_mels=80)}
 
 def compactness_rows(autoencoder: Autoencoder, sounds: list) -> list:  # [T] each
     "Measure numbers a second and sparsity of each sound in both views."
-    views, rows = [both_views(autoencoder, a) for a in sounds], []
+    views, rows = [_both_views(autoencoder, a) for a in sounds], []
     for name in ("latent", "mel"):
         seen = [v[name] for v in views]
         for metric, values in (("numbers a second", [numbers_a_second(x, len(a)) for x, a in zip(seen, sounds)]),
@@ -322,7 +321,7 @@ def copy_measures(pairs: list,               # (original, copy), [T] each
     return row | dict(zip(("ser_low", "ser_high"), bootstrap_interval(rate)), ser=rate.value)
 
 # %% ../../nbs/76_downstream.ipynb #432b96bf
-def size_row(channels: int, frame: int, network: Autoencoder, run, measures: dict) -> dict:
+def _size_row(channels: int, frame: int, network: Autoencoder, run, measures: dict) -> dict:
     "Describe one size: what it is, what it reached, and how its training went."
     row = dict(name=f"{channels}x{frame}", channels=channels, frame=frame,
                numbers_a_second=channels * SAMPLE_RATE / frame, parameters=network.n_parameters,
@@ -334,7 +333,7 @@ def rounded(row: dict) -> dict:
     "Round the figures of a row."
     return {k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()}
 
-def judge_of(name: str) -> Judge | None:
+def _judge_of(name: str) -> Judge | None:
     "Load the judge of a preset; None where it has none."
     try:
         return Judge.from_pretrained(name)
@@ -353,16 +352,16 @@ def latent_sizes(*, preset: str = "mini",  # whose corpus and judge
                  ) -> dict:
     "Train a small autoencoder for each size of latent, all equally long, and measure what each rebuilds."
     options = SimpleNamespace(**locals() | dict(work=work or "out/latent-sizes"))
-    corpus, judge = make_embedded_corpus(config=get_preset(preset).corpus), judge_of(preset)
+    corpus, judge = make_embedded_corpus(config=get_preset(preset).corpus), _judge_of(preset)
     about = dict(seed=seed, split_sha256=corpus.split_sha256("valid"),
                  weights_sha256=judge.card["sha256"] if judge else "", split="valid", corpus=corpus.recipe,
                  steps=steps, widths=list(widths), threads=torch.get_num_threads(), torch=torch.__version__)
     words = command(latent_sizes, vars(options) | dict(widths=tuple(widths), work="", out=""))
-    rows = size_rows(corpus, judge, about, words, options)
+    rows = _size_rows(corpus, judge, about, words, options)
     return dict(rows=[{k: v for k, v in r.items() if k in ("name", "mel_distance", "ser")} for r in rows])
 
 # %% ../../nbs/76_downstream.ipynb #3a569203
-def size_rows(corpus, judge: Judge | None, about: dict, words: str, options) -> list:
+def _size_rows(corpus, judge: Judge | None, about: dict, words: str, options) -> list:
     "Measure the sizes that are not measured yet."
     some, path = corpus.split("valid")[:options.limit], results("14_latents", options.out)
     originals, references, crops = [corpus.audio(u) for u in some], [u.pinyin for u in some], None
@@ -377,7 +376,7 @@ def size_rows(corpus, judge: Judge | None, about: dict, words: str, options) -> 
         run, network = train_size(size_preset(channels, frame, options), crops, options)
         with torch.inference_mode():
             pairs = [(x, network(x[None, None])[0, 0]) for x in originals]
-        rows.append(size_row(channels, frame, network, run, copy_measures(pairs, references, judge)))
+        rows.append(_size_row(channels, frame, network, run, copy_measures(pairs, references, judge)))
         record(path, rows, words, **about)
         print(*(f"{k} {v}" for k, v in rows[-1].items() if k != "curve"), sep="  ", flush=True)
     return rows

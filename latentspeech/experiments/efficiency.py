@@ -15,13 +15,11 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 # %% auto #0
-__all__ = ['OURS', 'SYSTEMS', 'FOLDS', 'STEPS', 'LENGTHS', 'TEN', 'PARTS', 'PIECES', 'USUAL', 'COLOURS', 'folded_bands', 'build',
-           'sentence', 'speaking', 'training_task', 'training', 'layer_macs', 'counted', 'work', 'weights', 'numbers',
-           'count', 'resident', 'forget_peak', 'silenced', 'tensor_peak', 'held', 'learned_corpus', 'held_alone', 'lap',
-           'timed', 'short', 'ends', 'time_rows', 'exponent', 'exponents', 'fit_time', 'predict_time', 'systems',
-           'part_counts', 'part_steps', 'part_lengths', 'part_folds', 'part_training', 'part_memory', 'part_tensors',
-           'efficiency', 'check_options', 'measure_pieces', 'write_record', 'gpu_sampling', 'chosen', 'show_parts',
-           'plain_log_axis', 'show_curves', 'show_folds', 'Ratios']
+__all__ = ['OURS', 'SYSTEMS', 'FOLDS', 'STEPS', 'LENGTHS', 'TEN', 'PARTS', 'PIECES', 'USUAL', 'COLOURS', 'build', 'sentence',
+           'speaking', 'training', 'layer_macs', 'counted', 'work', 'weights', 'numbers', 'count', 'resident',
+           'tensor_peak', 'held', 'learned_corpus', 'held_alone', 'lap', 'timed', 'short', 'ends', 'time_rows',
+           'exponent', 'fit_time', 'predict_time', 'systems', 'efficiency', 'check_options', 'write_record',
+           'gpu_sampling', 'chosen', 'show_parts', 'show_curves', 'show_folds', 'Ratios']
 
 # %% ../../nbs/74_efficiency.ipynb #829bfde4
 from ..config import FRAME, FRAME_RATE, PRESETS, SAMPLE_RATE, Preset, preset as get_preset
@@ -50,7 +48,7 @@ STEPS, LENGTHS, TEN = (1, 2, 4, 8, 16, 50), (1, 2, 5, 10, 20, 40), 10.0
 PARTS = {"encoder": "text encoder", "denoiser": "denoiser", "autoencoder": "decoder"}
 
 # %% ../../nbs/74_efficiency.ipynb #0ab32c32
-def folded_bands(fold: int, preset: Preset) -> Voice:
+def _folded_bands(fold: int, preset: Preset) -> Voice:
     "Build band diffusion with so many neighbours in a column."
     bands, speakers = BandRepresentation(fold), ("female", "male")
     encoder = TextEncoder(preset.encoder, len(SYMBOLS), n_speakers=len(speakers), channels=bands.channels)
@@ -62,7 +60,7 @@ def build(name: str,               # one of `SYSTEMS`, or "bands x 32": 32 neigh
     "Build a system with first weights."
     torch.manual_seed(seed)
     if name.startswith("bands x "):
-        voice = folded_bands(int(name.split()[-1]), preset)
+        voice = _folded_bands(int(name.split()[-1]), preset)
     else:
         known = {OURS: ("latentspeech", preset), "the paper's": ("latentspeech", PRESETS["paper"])}
         voice = untrained(*known.get(name, (name.replace(" ", "_"), preset)))
@@ -99,7 +97,7 @@ def speaking(voice: Voice, seconds: float, n_steps: int = 8, batch: int = 1):  #
 
 # %% ../../nbs/74_efficiency.ipynb #53436d00
 @torch.no_grad()
-def training_task(voice: Voice, corpus, n: int) -> VoiceTask:
+def _training_task(voice: Voice, corpus, n: int) -> VoiceTask:
     "Build the task of a system on `n` sentences of the corpus; what it sees is made white."
     utterances, hop, examples = corpus.split("train")[:n], voice.autoencoder.hop, []
     for u in utterances:
@@ -113,7 +111,7 @@ def training_task(voice: Voice, corpus, n: int) -> VoiceTask:
 # %% ../../nbs/74_efficiency.ipynb #c38c13d2
 def training(voice: Voice, corpus, n: int = 4) -> tuple:  # function, seconds of sound that it learns from
     "Set up one step of training on `n` sentences of the corpus, and return the function that takes it."
-    task = training_task(voice, corpus, n)
+    task = _training_task(voice, corpus, n)
     batch = {k: v.to(voice.device) for k, v in task.batch(step_generator(0, 0), len(task.examples)).items()}
     optimizer = torch.optim.AdamW(task.parameters(), 1e-5, fused=True)
     def step():
@@ -212,7 +210,7 @@ def resident(peak: bool = False) -> int:  # bytes
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return 1024 * int(text.split("VmHWM:" if peak else "VmRSS:")[1].split()[0])
 
-def forget_peak():
+def _forget_peak():
     "Let the peak of `resident` begin again from now, where the system allows it."
     try:
         Path("/proc/self/clear_refs").write_text("5")
@@ -221,7 +219,7 @@ def forget_peak():
 
 # %% ../../nbs/74_efficiency.ipynb #4ee7d1c9
 @contextmanager
-def silenced():
+def _silenced():
     "Keep what C++ writes to the terminal's error stream off it."
     kept_stream, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
@@ -235,7 +233,7 @@ def silenced():
 # %% ../../nbs/74_efficiency.ipynb #bc9ec596
 def tensor_peak(function) -> int:  # bytes
     "Return the most bytes of tensors alive at once while `function` runs, beyond those that were there before."
-    with silenced(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+    with _silenced(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
         function()
     alive = peak = 0
     events = (e for e in seen.profiler.kineto_results.events() if e.name() == "[memory]")
@@ -257,7 +255,7 @@ def held(name: str, piece: str, preset: str, device: str, threads: int,  # piece
     if cuda:
         torch.cuda.reset_peak_memory_stats()
     else:
-        forget_peak()
+        _forget_peak()
     before = torch.cuda.memory_allocated() if cuda else resident()
     run()
     whole = torch.cuda.max_memory_allocated() if cuda else resident(peak=True)
@@ -323,7 +321,7 @@ def exponent(sizes: list, values: list) -> float:
     "Fit cost ~ size ^ exponent: the slope on logarithmic axes."
     return float(np.polyfit(np.log(sizes), np.log(values), 1)[0])
 
-def exponents(times: dict, system: str, above: float = 0.0) -> dict:
+def _exponents(times: dict, system: str, above: float = 0.0) -> dict:
     "Fit the exponent in each round, over the lengths from `above` on."
     some = {key: t for key, t in times.items() if key[0] == system and key[1] >= above}
     return ends("value", [exponent([key[1] for key in some], values) for values in zip(*some.values())])
@@ -344,7 +342,7 @@ def systems(options, names: tuple = ()) -> dict:  # name -> `Voice`
     "Build the systems that are compared."
     return {name: build(name, get_preset(options.preset)).to(options.device) for name in names or SYSTEMS}
 
-def part_counts(options) -> list:
+def _part_counts(options) -> list:
     "Count weights, numbers and multiply-accumulates."
     names = (*SYSTEMS, *(f"bands x {n}" for n in FOLDS))
     rows = [row for name in names for row in count(name, build(name, get_preset(options.preset)))]
@@ -358,28 +356,28 @@ def _jobs(voices, lengths, steps, batch):
     return {(name, s, n): speaking(voice, s, n, batch) for s in lengths for n in steps
             for name, voice in voices.items()}
 
-def part_steps(options) -> list:
+def _part_steps(options) -> list:
     "Time every system at several numbers of steps."
     jobs = _jobs(systems(options), [options.seconds], STEPS, options.batch)
     return time_rows("speaking", timed("steps", jobs, options), batch=options.batch)
 
 # %% ../../nbs/74_efficiency.ipynb #5889d952
-def part_lengths(options) -> list:
+def _part_lengths(options) -> list:
     "Time every system at several lengths, and fit exponents."
     voices, k = systems(options), options.n_steps
     times = timed("lengths", _jobs(voices, LENGTHS, [k], options.batch), options)
-    fits = [dict(what="exponent of time", system=name, seconds_from=above, n_steps=k, **exponents(times, name, above),
+    fits = [dict(what="exponent of time", system=name, seconds_from=above, n_steps=k, **_exponents(times, name, above),
                  unit="") for name in voices for above in (LENGTHS[0], LENGTHS[len(LENGTHS) // 2 - 1])]
     return time_rows("speaking, by length", times, batch=options.batch) + fits
 
-def part_folds(options) -> list:
+def _part_folds(options) -> list:
     "Time band diffusion at several folds, beside all others."
     voices = systems(options, (*SYSTEMS, *(f"bands x {n}" for n in FOLDS)))
     times = timed("folds", _jobs(voices, [TEN], [8], options.batch), options)
     return time_rows("speaking, 8 steps", times, batch=options.batch)
 
 # %% ../../nbs/74_efficiency.ipynb #b82ff7d3
-def part_training(options) -> list:
+def _part_training(options) -> list:
     "Time a step of training."
     corpus, jobs = learned_corpus(options.corpus), {}
     for name, voice in systems(options).items():
@@ -389,7 +387,7 @@ def part_training(options) -> list:
                      lambda key, t: key[1] / t, batch=options.train_batch)
 
 # %% ../../nbs/74_efficiency.ipynb #47976db5
-def part_memory(options) -> list:
+def _part_memory(options) -> list:
     "Let processes of their own say what speaking and training hold."
     rows, o = [], options
     for piece, batch in (("speak", o.batch), ("train", o.train_batch)):
@@ -401,7 +399,7 @@ def part_memory(options) -> list:
     return rows
 
 # %% ../../nbs/74_efficiency.ipynb #a279b566
-def part_tensors(options) -> list:
+def _part_tensors(options) -> list:
     "Count the tensors alive at once, at several lengths; more steps need no more memory."
     voices = {name: build(name, get_preset(options.preset)) for name in SYSTEMS}
     peaks = {(name, s): tensor_peak(speaking(voice, s, 1)) for s in LENGTHS[1:] for name, voice in voices.items()}
@@ -411,8 +409,8 @@ def part_tensors(options) -> list:
                  value=short(p / 1e6), unit="MB") for (name, s), p in peaks.items()] + fits
 
 # %% ../../nbs/74_efficiency.ipynb #78a8184c
-PIECES = {"counts": part_counts, "steps": part_steps, "lengths": part_lengths, "folds": part_folds,
-          "training": part_training, "memory": part_memory, "tensors": part_tensors}
+PIECES = {"counts": _part_counts, "steps": _part_steps, "lengths": _part_lengths, "folds": _part_folds,
+          "training": _part_training, "memory": _part_memory, "tensors": _part_tensors}
 
 # %% ../../nbs/74_efficiency.ipynb #957817a7
 USUAL = {"cpu": dict(seconds=2.0, n_steps=2, batch=1, train_batch=4, corpus="tiny"),
@@ -441,7 +439,7 @@ def efficiency(*, device: str = "cpu",   # or cuda
     folder = folder or f"out/efficiency/{device}-{threads}"
     options = SimpleNamespace(**asked, device=device, threads=threads, preset=preset, clock=clock, repeats=repeats,
                               folder=folder)
-    return measure_pieces(options, only, words, note, results("74_efficiency", out))
+    return _measure_pieces(options, only, words, note, results("74_efficiency", out))
 
 # %% ../../nbs/74_efficiency.ipynb #5d3f294c
 def check_options(options):
@@ -453,7 +451,7 @@ def check_options(options):
         raise ValueError(f"{options.folder} was measured with other options: choose another --folder, or delete it")
 
 # %% ../../nbs/74_efficiency.ipynb #317998c9
-def measure_pieces(options, only: list, words: str, note: str, out: Path) -> dict:
+def _measure_pieces(options, only: list, words: str, note: str, out: Path) -> dict:
     "Measure parts that are not there yet, and write the record when all are."
     check_options(options)
     torch.set_num_threads(options.threads)
@@ -513,7 +511,7 @@ def show_parts(rows: list, what: str, scale: float, unit: str, title: str):
 # %% ../../nbs/74_efficiency.ipynb #7e23d38d
 COLOURS = dict(zip(SYSTEMS, ("C3", "C0", "C2", "0.5")))
 
-def plain_log_axis(ax, ticks: list):
+def _plain_log_axis(ax, ticks: list):
     "Put a logarithmic axis of plain numbers below a picture."
     ax.set(xscale="log", xticks=ticks)
     ax.set_xticks([], minor=True)
@@ -528,7 +526,7 @@ def show_curves(rows: list, what: str, x: str, title: str, xlabel: str):
         ax.plot(xs, values, "o-", ms=3, label=name, color=COLOURS.get(name))
         ax.fill_between(xs, low, high, alpha=0.2, color=COLOURS.get(name))
     ax.set(title=title, xlabel=xlabel, ylabel="seconds of work", yscale="log")
-    plain_log_axis(ax, xs)
+    _plain_log_axis(ax, xs)
     ax.legend(fontsize=7)
     return ax
 
@@ -545,7 +543,7 @@ def show_folds(rows: list, claim: float, title: str):
         ax.plot([fold(n) for n in names], [found[n] / found["mel diffusion"] for n in names], "o-", label=label)
     ax.axhline(claim, color="0.6", ls="--", label="the claim")
     ax.axhline(1, color="0.8", lw=0.8)
-    plain_log_axis(ax, [8, 16, 32, 64])
+    _plain_log_axis(ax, [8, 16, 32, 64])
     ax.set(xlabel="band samples in a column", ylabel="of mel diffusion", ylim=(0, None), title=title)
     ax.legend(fontsize=7)
 

@@ -24,8 +24,7 @@ from .harness import (CONTROLS, command, control, hashes, kept, main, results,
 
 # %% auto #0
 __all__ = ['SHARES', 'METRICS', 'MOST', 'SLOPE', 'right', 'kappa', 'agreement', 'slope', 'compare', 'every', 'agree',
-           'acceptance', 'train_second_judge', 'hears_tones', 'drawn', 'sounds_to_judge', 'Exam', 'exam_rows', 'show',
-           'open_one', 'finish', 'judges']
+           'acceptance', 'hears_tones', 'drawn', 'Exam', 'show', 'open_one', 'finish', 'judges']
 
 # %% ../../nbs/78_judges.ipynb #d5ff96c9
 def right(reference: list, hypothesis: list) -> list:
@@ -110,7 +109,7 @@ def acceptance(rows: list) -> dict:
             "the second judge agrees on tones within the intervals": agree(rows, "tone error")}
 
 # %% ../../nbs/78_judges.ipynb #6cde20d8
-def train_second_judge(folder: str, corpora: list, preset: str, seed: int, minutes: float, steps: int, batch: int):
+def _train_second_judge(folder: str, corpora: list, preset: str, seed: int, minutes: float, steps: int, batch: int):
     "Train a judge of the same recipe from another seed, where the folder holds none."
     if list(Path(folder).glob("*.safetensors")):
         return
@@ -132,7 +131,7 @@ def drawn(corpus: Corpus, split: str, speakers: str, limit: int, seed: int,
             and (u.speaker in wanted or not wanted)]
     return random.Random(seed).sample(some, min(limit or len(some), len(some)))
 
-def sounds_to_judge(corpus: Corpus, utterances: list, voice=None):
+def _sounds_to_judge(corpus: Corpus, utterances: list, voice=None):
     "Yield each row of the table and its sounds, one an utterance."
     natural = [corpus.audio(u) for u in utterances]
     yield "natural", natural
@@ -163,10 +162,10 @@ class Exam:
                      lambda: judge.transcribe_batch(sounds)) for who, judge in self.judges.items()]
 
 # %% ../../nbs/78_judges.ipynb #b469ab09
-def exam_rows(exam: Exam, name: str, corpus: Corpus, utterances: list, key: str, seed: int):
+def _exam_rows(exam: Exam, name: str, corpus: Corpus, utterances: list, key: str, seed: int):
     "Yield every row of one corpus, kind of sound after kind of sound."
     references = [[p for p in u.pinyin if p not in ("sil", "sp")] for u in utterances]
-    for row, sounds in sounds_to_judge(corpus, utterances, exam.voice):
+    for row, sounds in _sounds_to_judge(corpus, utterances, exam.voice):
         heard = exam.hear(key, row, sounds)
         yield from compare(name, row, references, heard, exam.tones)
         for who, one in zip(exam.judges, heard) if row == "natural" else ():
@@ -213,12 +212,12 @@ def judges(*, judge: str = "mini",                  # name, file or folder
     said = command(judges, locals())
     corpora = {Path(f).name: open_one(f, preset) for f in corpus}
     if train_second:
-        train_second_judge(second, list(corpora.values()), preset, seed, train_second, train_steps, train_batch)
+        _train_second_judge(second, list(corpora.values()), preset, seed, train_second, train_steps, train_batch)
     exam, rows = Exam(judge, second, voice, work), []
     for name, one in corpora.items():
         utterances, sha = drawn(one, split, speakers, limit, seed, bool(voice)), one.split_sha256(split)[:8]
         key = f"{name}-{sha}-{speakers.replace(',', '+')}-{limit or None}-{seed}"
-        for row in exam_rows(exam, name, one, utterances, key, seed):
+        for row in _exam_rows(exam, name, one, utterances, key, seed):
             rows.append(row)
             show(row)
     return finish(exam, rows, said, results("53_judge", out), corpora, split, seed)

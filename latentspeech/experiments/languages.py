@@ -16,13 +16,12 @@ from fastcore.basics import patch
 from torch.nn.functional import pad
 
 # %% auto #0
-__all__ = ['LANGUAGES', 'SPEAKERS', 'SIZES', 'SHORTEST', 'LONGEST', 'RATE', 'PAUSES', 'LEAST', 'VOWELS', 'ROLES', 'Language',
-           'word_lists', 'filled', 'english_sentence', 'cantonese_sentence', 'candidates', 'EventReader', 'read_events',
-           'speak', 'n_syllables', 'plan', 'planned_splits', 'utterance_row', 'make_corpus', 'symbol_table', 'tokens',
-           'facts', 'withheld', 'swapped', 'LanguageTask', 'example', 'train_voice', 'NumberedPhones', 'say_language',
-           'PhoneJudge', 'PhoneTask', 'train_judge', 'phone_error_rate', 'style_error_rate', 'guess', 'budget',
-           'flattened', 'score_row', 'distances', 'melody', 'contours', 'LanguageBench', 'measure', 'measured_language',
-           'languages', 'write_languages', 'told', 'show_melodies', 'side_by_side', 'show_errors']
+__all__ = ['LANGUAGES', 'SPEAKERS', 'SIZES', 'SHORTEST', 'LONGEST', 'RATE', 'PAUSES', 'LEAST', 'VOWELS', 'ROLES', 'word_lists',
+           'filled', 'cantonese_sentence', 'candidates', 'read_events', 'speak', 'n_syllables', 'plan', 'make_corpus',
+           'symbol_table', 'tokens', 'facts', 'withheld', 'swapped', 'example', 'train_voice', 'say_language',
+           'PhoneJudge', 'train_judge', 'phone_error_rate', 'style_error_rate', 'guess', 'budget', 'flattened',
+           'distances', 'melody', 'contours', 'LanguageBench', 'measure', 'languages', 'told', 'show_melodies',
+           'side_by_side', 'show_errors']
 
 # %% ../../nbs/75_languages.ipynb #0adadb27
 from ..config import SAMPLE_RATE, DenoiserConfig, EncoderConfig, JudgeConfig, Preset, TrainConfig
@@ -47,16 +46,16 @@ from .harness import command, kept, results
 
 # %% ../../nbs/75_languages.ipynb #856dfd73
 @dataclass(frozen=True)
-class Language:
+class _Language:
     "Name a voice of espeak-ng and what its syllables carry beside phones."
     name: str
     voice: str      # of espeak-ng
     style: str      # "tone" or "stress"
     n_styles: int   # numbers from 1 that a vowel can carry; 0 is every other phone
 
-LANGUAGES = {l.name: l for l in (Language("Mandarin", "cmn-latn-pinyin", "tone", 5),
-                                 Language("Cantonese", "yue-latn-jyutping", "tone", 6),
-                                 Language("English", "en-us", "stress", 3))}
+LANGUAGES = {l.name: l for l in (_Language("Mandarin", "cmn-latn-pinyin", "tone", 5),
+                                 _Language("Cantonese", "yue-latn-jyutping", "tone", 6),
+                                 _Language("English", "en-us", "stress", 3))}
 
 # %% ../../nbs/75_languages.ipynb #fd769be7
 SPEAKERS = {"female": ("Annie", 60), "male": ("m3", 85)}   # espeak's variant, its range of pitch
@@ -79,7 +78,7 @@ def filled(patterns: list, words: dict, draw: random.Random) -> str:
     return re.sub(r"{\w+}", "{}", pattern).format(*chosen) if len(set(chosen)) == len(chosen) else ""
 
 # %% ../../nbs/75_languages.ipynb #8eee4088
-def english_sentence(line: str) -> tuple:  # what is written, what espeak is told
+def _english_sentence(line: str) -> tuple:  # what is written, what espeak is told
     "Write out a filled pattern: an underscore is a space inside a word."
     text = line.replace("_", " ")
     return text[0].upper() + text[1:], text
@@ -97,7 +96,7 @@ def candidates(language: str, count: int, seed: int = 0) -> dict:  # what is wri
         return {text: " ".join("," if t == "sp" else t for t in tokens)
                 for text, tokens in make_sentences(count, seed, SHORTEST, LONGEST).items()}
     lists, draw, sentences = word_lists()[language.lower()], random.Random(seed), {}
-    spelt = english_sentence if language == "English" else cantonese_sentence
+    spelt = _english_sentence if language == "English" else cantonese_sentence
     while len(sentences) < count:
         if line := filled(lists["templates"], lists["words"], draw):
             text, spoken = spelt(line)
@@ -105,7 +104,7 @@ def candidates(language: str, count: int, seed: int = 0) -> dict:  # what is wri
     return sentences
 
 # %% ../../nbs/75_languages.ipynb #7df0f8e9
-class EventReader:
+class _EventReader:
     "Turn espeak's events into phones, what each carries, and where each starts."
     def __init__(self, tones: list | None):  # of the syllables; None = espeak's marks of stress
         self.tones, self.phones, self.styles, self.starts = tones, [], [], []
@@ -128,7 +127,7 @@ class EventReader:
 
 # %% ../../nbs/75_languages.ipynb #0a0cb8d3
 @patch
-def read(self: EventReader, name: str, sample: int):
+def read(self: _EventReader, name: str, sample: int):
     "Read one event; a pause inside a sentence becomes a phone when something follows it."
     if name == "_:" and self.end is None:
         self.end = sample
@@ -145,7 +144,7 @@ def read(self: EventReader, name: str, sample: int):
 
 # %% ../../nbs/75_languages.ipynb #3e196423
 @patch
-def check(self: EventReader):
+def check(self: _EventReader):
     "Raise `CorpusError` where espeak said nothing, or other syllables than there are."
     if self.tones is not None and self.syllables != len(self.tones):
         raise CorpusError(f"espeak said {self.syllables} syllables of {len(self.tones)}")
@@ -158,7 +157,7 @@ def read_events(events: list, tones: list | None  # of the syllables; None = esp
     "Turn espeak's events into phones; raises `CorpusError` where it switched languages or said other syllables."
     if any("(" in name for name, _ in events):
         raise CorpusError("espeak changed the language")
-    reader = EventReader(tones)
+    reader = _EventReader(tones)
     for name, sample in events:
         reader.read(name, sample)
     reader.check()
@@ -201,12 +200,12 @@ def plan(language: str, sizes: dict = SIZES, seed: int = 0):  # yields (what is 
                       silence=(draw.randint(5, 15) / 100, draw.randint(5, 15) / 100))
         yield dict(text=text, said=spoken, seed=seed * 1_000_003 + i), manner
 
-def planned_splits(sizes: dict) -> list:
+def _planned_splits(sizes: dict) -> list:
     "Name the split of every sentence, in the order in which they are made."
     return [split for split in ("test", "valid", "train") for _ in range(sizes[split])]
 
 # %% ../../nbs/75_languages.ipynb #ab13eeb7
-def utterance_row(language: str, folder: Path, n: int, split: str, job: dict, manner: dict) -> dict | None:
+def _utterance_row(language: str, folder: Path, n: int, split: str, job: dict, manner: dict) -> dict | None:
     "Say sentence `n` and keep its sound; returns its line of the manifest, or nothing where it doesn't fit."
     speaker, id = list(SPEAKERS)[n % 2], f"{split}-{n:05d}"
     try:
@@ -230,11 +229,11 @@ def make_corpus(language: str, folder: str | Path, sizes: dict = SIZES, seed: in
     if (folder / "manifest.json").exists() and (corpus := load_corpus(folder)).recipe == recipe:
         return corpus
     (folder / "audio").mkdir(parents=True, exist_ok=True)
-    splits, rows = planned_splits(sizes), []
+    splits, rows = _planned_splits(sizes), []
     for job, manner in jobs:
         if len(rows) == len(splits):
             break
-        row = utterance_row(language, folder, len(rows), splits[len(rows)], job, manner)
+        row = _utterance_row(language, folder, len(rows), splits[len(rows)], job, manner)
         rows += [row] if row else []
     if len(rows) < len(splits):
         raise CorpusError(f"the word lists gave only {len(rows)} of {len(splits)} sentences; ask for fewer")
@@ -278,7 +277,7 @@ def swapped(utterance: Utterance, names: list, seed: int = 0) -> Utterance:  # n
     return replace(utterance, tones=[other(p, s) for p, s in zip(utterance.symbols, utterance.tones)])
 
 # %% ../../nbs/75_languages.ipynb #01d1df07
-class LanguageTask(VoiceTask):
+class _LanguageTask(VoiceTask):
     "Learn what any voice learns, over the symbols and tones of one language."
     def __init__(self, preset: Preset, examples: list, n_symbols: int, n_styles: int,
                  n_speakers: int = len(SPEAKERS)):
@@ -301,14 +300,14 @@ def train_voice(corpus: Corpus, latents: dict, preset: Preset, autoencoder: Auto
     table, config = symbol_table(corpus), preset.train_voice
     torch.manual_seed(config.seed)
     examples = [example(u, latents[u.id], table, hide) for u in corpus.split("train")]
-    task = LanguageTask(preset, examples, len(table), LANGUAGES[corpus.name].n_styles)
+    task = _LanguageTask(preset, examples, len(table), LANGUAGES[corpus.name].n_styles)
     run = fit(task, config, folder, device="cpu", progress=progress, name=f"{corpus.name}{', withheld' * hide}")
     task.load_state_dict(run.average.values)
     return Voice(preset, autoencoder, task.encoder, task.denoiser, SPEAKERS)
 
 # %% ../../nbs/75_languages.ipynb #b76dcd6b
 @dataclass
-class NumberedPhones:
+class _NumberedPhones:
     "Hold one sentence as `Voice.speak_phones` reads it."
     ids: Tensor
     tone_ids: Tensor
@@ -320,7 +319,7 @@ class NumberedPhones:
 def say_language(voice: Voice, utterances: list, table: list, hide: bool = False, seed: int = 0) -> list:
     "Say every utterance's phones with its speaker; how long each lasts, the voice decides."
     def read(u):
-        return NumberedPhones(torch.tensor([table.index(s) for s in u.symbols]),
+        return _NumberedPhones(torch.tensor([table.index(s) for s in u.symbols]),
                               torch.tensor(withheld(u.tones) if hide else u.tones))
     return say(voice, utterances, seed, 6, read)
 
@@ -346,7 +345,7 @@ class PhoneJudge(Judge):
         return [self.transcribe(a, sample_rate) for a in audios]
 
 # %% ../../nbs/75_languages.ipynb #570d6d57
-class PhoneTask(JudgeTask):
+class _PhoneTask(JudgeTask):
     "Learn to hear a language's phones in natural sound."
     def __init__(self, preset: Preset, corpus: Corpus, utterances: list):
         nn.Module.__init__(self)
@@ -361,7 +360,7 @@ class PhoneTask(JudgeTask):
 def train_judge(corpus: Corpus, preset: Preset, folder, progress: bool = True) -> PhoneJudge:
     "Train the judge of a language on its natural train split, or go on where it stopped."
     torch.manual_seed(preset.train_judge.seed)   # another than the voice's
-    task = PhoneTask(preset, corpus, corpus.split("train"))
+    task = _PhoneTask(preset, corpus, corpus.split("train"))
     run = fit(task, preset.train_judge, folder, device="cpu", progress=progress, name=f"{corpus.name}, judge")
     task.load_state_dict(run.average.values)
     return task.judge.eval().requires_grad_(False)
@@ -421,7 +420,7 @@ def flattened(audio: Tensor) -> Tensor:  # [T] at 48 kHz, both
 # %% ../../nbs/75_languages.ipynb #c60b6a74
 ROLES = {"natural": "natural", "control: another text": "control"}   # and every row of a voice is "tts"
 
-def score_row(name: str, references: list,
+def _score_row(name: str, references: list,
               readings: list,            # what the judge heard, for each synthesis seed
               style: str) -> dict:       # (row, metric) -> (`Row`, `Rate`)
     "Score one row: phones, and what they carry."
@@ -507,15 +506,15 @@ def readings(self: LanguageBench, name: str, utterances: list) -> list:  # of li
 
 # %% ../../nbs/75_languages.ipynb #5afb9019
 @patch
-def scored(self: LanguageBench, sounds: dict) -> dict:  # row -> readings; as from `score_row`
+def scored(self: LanguageBench, sounds: dict) -> dict:  # row -> readings; as from `_score_row`
     "Score every row, and the voice that was given other tones."
     references, found = [tokens(u) for u in self.test], {}
     for name, some in sounds.items():
         heard = [self.judge.transcribe_batch(s) for s in some]
-        found |= score_row(name, references, heard, self.style)
+        found |= _score_row(name, references, heard, self.style)
     others = [swapped(u, self.judge.names) for u in self.test]
     heard = [self.judge.transcribe_batch(s) for s in self.readings("TTS", others)]
-    return found | score_row(f"TTS, {self.style} swapped", [tokens(u) for u in others], heard, self.style)
+    return found | _score_row(f"TTS, {self.style} swapped", [tokens(u) for u in others], heard, self.style)
 
 # %% ../../nbs/75_languages.ipynb #3073421b
 @patch
@@ -549,7 +548,7 @@ def measure(bench: LanguageBench) -> dict:
                 weights={part: weights_hash(network) for part, network in networks.items()})
 
 # %% ../../nbs/75_languages.ipynb #e706bd6f
-def measured_language(name: str, preset: Preset, autoencoder: Autoencoder, work: Path, limit: int,
+def _measured_language(name: str, preset: Preset, autoencoder: Autoencoder, work: Path, limit: int,
                       now: bool               # False: only read what is there
                       ) -> dict | None:       # as from `measure`
     "Measure a language, or read what was measured."
@@ -578,14 +577,14 @@ def languages(*, steps: int = 1000,       # of each voice
     sizes, autoencoder = budget(preset, steps, judge_steps, batch, seed), Autoencoder.from_pretrained("mini")
     work, found = Path(work or "out/languages"), {}
     for name in LANGUAGES:
-        if one := measured_language(name, sizes, autoencoder, work, limit, name in only):
+        if one := _measured_language(name, sizes, autoencoder, work, limit, name in only):
             found[name] = one
             print(*told(one), sep="\n", flush=True)
-            write_languages(results("75_languages", out), found, words, sizes, autoencoder, limit)
+            _write_languages(results("75_languages", out), found, words, sizes, autoencoder, limit)
     return dict(measured=list(found))
 
 # %% ../../nbs/75_languages.ipynb #8b390cd4
-def write_languages(path: Path, found: dict, words: str, preset: Preset, autoencoder: Autoencoder, limit: int):
+def _write_languages(path: Path, found: dict, words: str, preset: Preset, autoencoder: Autoencoder, limit: int):
     "Write the record of the languages that are measured."
     networks = {f"{name} {part}": h for name, f in found.items() for part, h in f["weights"].items()}
     splits, config = {name: f["split"] for name, f in found.items()}, preset.train_voice

@@ -29,9 +29,8 @@ from .harness import (command, kept, main, open_corpora, references_of, results,
                                               show_scores, spread)
 
 # %% auto #0
-__all__ = ['DECODERS', 'PARTS', 'MEL_VOICES', 'SHARES', 'short_budget', 'trainer', 'steps_within', 'train_parts',
-           'griffin_lim_copies', 'copies', 'voices_of', 'systems', 'score_systems', 'said_corpus', 'facts_of',
-           'card_in', 'paper_table', 'training_of', 'subset', 'train_on_share', 'Curve', 'measure_curve', 'scaling']
+__all__ = ['DECODERS', 'PARTS', 'MEL_VOICES', 'SHARES', 'short_budget', 'trainer', 'steps_within', 'copies', 'systems',
+           'score_systems', 'said_corpus', 'paper_table', 'subset', 'scaling']
 
 # %% ../../nbs/72_paper_table.ipynb #741f7877
 DECODERS = ("autoencoder", "mel_vocoder")         # trained first: a voice may speak through them
@@ -71,7 +70,7 @@ def steps_within(train, corpus: Corpus, seconds: float) -> int:
     return max(1, round(seconds * (n - 2) / (laps[-1] - laps[1])))
 
 # %% ../../nbs/72_paper_table.ipynb #4412e6a5
-def train_parts(parts: tuple, preset: Preset, corpus: Corpus, folder: Path, weights: str, seconds: float,
+def _train_parts(parts: tuple, preset: Preset, corpus: Corpus, folder: Path, weights: str, seconds: float,
                 decoder_seconds: float) -> dict:   # part -> steps
     "Train every part that isn't there yet, decoders first."
     if unknown := sorted(set(parts) - set(PARTS)):
@@ -85,7 +84,7 @@ def train_parts(parts: tuple, preset: Preset, corpus: Corpus, folder: Path, weig
     return steps
 
 # %% ../../nbs/72_paper_table.ipynb #396771a1
-def griffin_lim_copies(corpus: Corpus, natural: list) -> list:
+def _griffin_lim_copies(corpus: Corpus, natural: list) -> list:
     "Take recordings to mels and back without a network."
     mels = MelRepresentation()
     fit_latent_statistics(mels, corpus)
@@ -94,7 +93,7 @@ def griffin_lim_copies(corpus: Corpus, natural: list) -> list:
 def copies(corpus: Corpus, natural: list, folder: Path, weights: str) -> dict:
     "Name the rows of copied recordings, and the functions that make them."
     return {"natural": lambda: natural,
-            "mels, Griffin-Lim": lambda: griffin_lim_copies(corpus, natural),
+            "mels, Griffin-Lim": lambda: _griffin_lim_copies(corpus, natural),
             "mels, neural decoder": lambda: reconstruct(load_vocoder(folder / "mel_vocoder"), natural),
             "latents, trained as long": lambda: reconstruct(Autoencoder.from_pretrained(folder / "autoencoder"),
                                                             natural),
@@ -103,7 +102,7 @@ def copies(corpus: Corpus, natural: list, folder: Path, weights: str) -> dict:
 # %% ../../nbs/72_paper_table.ipynb #5ed8d717
 MEL_VOICES = {"fastspeech": "FastSpeech", "stylespeech": "StyleSpeech", "mel_diffusion": "mel diffusion"}
 
-def voices_of(folder: Path, weights: str) -> dict:
+def _voices_of(folder: Path, weights: str) -> dict:
     "Name the rows that voices speak, and the functions that load them."
     def ours(voice, autoencoder):
         return LatentSpeech.from_pretrained(voice, autoencoder=autoencoder)
@@ -122,7 +121,7 @@ def systems(corpus: Corpus, utterances: list, folder: Path, weights: str) -> dic
     natural = [corpus.audio(u) for u in utterances]
     rows = {name: (name if name == "natural" else "", make)
             for name, make in copies(corpus, natural, folder, weights).items()}
-    for name, load in voices_of(folder, weights).items():
+    for name, load in _voices_of(folder, weights).items():
         rows[name] = ("tts", lambda load=load: say(load(), utterances, size=6))
     rows["control: another text"] = ("control", lambda: other_texts(natural, utterances))
     return rows
@@ -146,12 +145,12 @@ def said_corpus(corpus: str, preset: str, speakers: str) -> Corpus:
     speech = open_corpora(corpus, preset, speakers)
     return Corpus(speech.folder, speech.name, [u for u in speech if u.symbols], speech.recipe)
 
-def facts_of(speech: Corpus, split: str, judge) -> dict:
+def _facts_of(speech: Corpus, split: str, judge) -> dict:
     "Return the facts that the records of this lesson share."
     return dict(split_sha256=speech.split_sha256(split), split=split, judge_sha256=judge.card["sha256"],
                 corpus=f"{speech.name} {speech.recipe[:8]}".strip(), MCD=MCD_CAPTION)
 
-def card_in(folder: Path) -> dict:
+def _card_in(folder: Path) -> dict:
     "Read the card of the weights in a folder."
     return json.loads(next(p.with_suffix(".json") for p in folder.glob("*.safetensors")).read_text())
 
@@ -171,21 +170,21 @@ def paper_table(*, preset: str = "mini",        # sizes of what is trained
     said, place = command(paper_table, locals()), Path(folder)
     torch.set_num_threads(1)
     p, speech = short_budget(get_preset(preset), batch), said_corpus(corpus, preset, speakers)
-    steps = train_parts(parts, p, speech, place, weights, seconds, decoder_seconds or seconds)
+    steps = _train_parts(parts, p, speech, place, weights, seconds, decoder_seconds or seconds)
     if not limit:
         return dict(steps=steps)
     utterances, judge = spread(speech.split(split), limit), Judge.from_pretrained(weights)
     rows = score_systems(systems(speech, utterances, place, weights), judge, utterances,
                          references_of(speech, utterances[:n_distance]), place)
-    about = facts_of(speech, split, judge) | training_of(parts, place, preset, weights) | dict(
+    about = _facts_of(speech, split, judge) | _training_of(parts, place, preset, weights) | dict(
         training_seconds=seconds, decoder_seconds=decoder_seconds or seconds, steps=steps, preset=preset)
     return dict(record=str(record(out or place / "table.json", rows, said, 0, sentences=len(utterances),
                                   speakers=speech.speakers, **about)))
 
 # %% ../../nbs/72_paper_table.ipynb #77faa673
-def training_of(parts: tuple, folder: Path, preset: str, weights: str) -> dict:
+def _training_of(parts: tuple, folder: Path, preset: str, weights: str) -> dict:
     "Return what a record says of the networks: hashes, batches, costs."
-    cards = {part: card_in(folder / part) for part in parts}
+    cards = {part: _card_in(folder / part) for part in parts}
     voices = [part for part in PARTS if part not in (*DECODERS, "latentspeech_own")]
     return dict(weights_sha256={part: card["sha256"] for part, card in cards.items()}, shipped=weights,
                 shipped_sha256={part: load_weights(weights, part)[1]["sha256"] for part in ("autoencoder", "voice")},
@@ -202,7 +201,7 @@ def subset(corpus: Corpus, share: float, seed: int = 0) -> list:
     return train[:max(1, round(share * len(train)))]
 
 # %% ../../nbs/72_paper_table.ipynb #697887c4
-def train_on_share(preset: Preset, corpus: Corpus, some: list,
+def _train_on_share(preset: Preset, corpus: Corpus, some: list,
                    latents: dict,       # id -> [16, L]
                    folder: Path, autoencoder: Autoencoder):
     "Train a voice from nothing on some sentences, or go on where it stopped."
@@ -217,7 +216,7 @@ def train_on_share(preset: Preset, corpus: Corpus, some: list,
     save_weights(folder / f"{preset.name}-voice", task, preset, card)
 
 # %% ../../nbs/72_paper_table.ipynb #467bb6ce
-class Curve:
+class _Curve:
     "Hold what the points of a scaling curve share."
     def __init__(self, corpus: Corpus, folder: Path, weights: str, utterances: list, n_distance: int, key: str):
         self.corpus, self.folder, self.weights, self.utterances, self.key = corpus, folder, weights, utterances, key
@@ -237,14 +236,14 @@ class Curve:
         "Train a voice on a share of the sentences, and score it."
         some = subset(self.corpus, share, seed)
         folder = self.folder / f"{share:g}-{preset.train_voice.steps}-{seed}"
-        train_on_share(preset, self.corpus, some, latents, folder, self.autoencoder)
+        _train_on_share(preset, self.corpus, some, latents, folder, self.autoencoder)
         def spoken():
             return say(LatentSpeech.from_pretrained(folder, autoencoder=self.weights), self.utterances, size=6)
         rows = self.score(f"row-{share:g}", f"{len(some)} sentences", spoken, share=share, sentences=len(some))
         return rows, load_weights(folder, "voice")[1]
 
 # %% ../../nbs/72_paper_table.ipynb #59aadff7
-def measure_curve(curve: Curve, preset: Preset, shares: tuple, seed: int) -> tuple:  # rows, row -> card
+def _measure_curve(curve: _Curve, preset: Preset, shares: tuple, seed: int) -> tuple:  # rows, row -> card
     "Train and score a voice for each share, between natural speech and another text."
     corpus, natural, cards = curve.corpus, [curve.corpus.audio(u) for u in curve.utterances], {}
     most = Corpus(corpus.folder, corpus.name, subset(corpus, max(shares), seed))
@@ -272,10 +271,10 @@ def scaling(*, preset: str = "mini",        # sizes of what is trained
     p = short_budget(get_preset(preset), batch)
     p = replace(p, train_voice=replace(p.train_voice, steps=steps, seed=seed))
     key, some = f"{steps}-{seed}-{limit}-{n_distance}", spread(speech.split(split), limit)
-    curve = Curve(speech, Path(work), weights, some, n_distance, key)
-    rows, cards = measure_curve(curve, p, shares, seed)
+    curve = _Curve(speech, Path(work), weights, some, n_distance, key)
+    rows, cards = _measure_curve(curve, p, shares, seed)
     hashes, took = ({k: c[fact] for k, c in cards.items()} for fact in ("sha256", "training_seconds"))
-    about = facts_of(speech, split, curve.judge) | dict(weights=weights, steps=steps, batch=batch, preset=preset)
+    about = _facts_of(speech, split, curve.judge) | dict(weights=weights, steps=steps, batch=batch, preset=preset)
     return dict(record=str(record(results("72_scaling", out), rows, said, seed, weights_sha256=hashes,
                                   training_seconds=took, **about)))
 

@@ -16,10 +16,10 @@ from ..evaluation import ALIGNED, bounds, distances, errors, other_texts, recons
 from .harness import by_set, command, main, open_corpora, results, training_facts
 
 # %% auto #0
-__all__ = ['HEARD', 'load_network', 'measure_set', 'measure_sets', 'known_distances', 'reconstruction']
+__all__ = ['HEARD', 'measure_set', 'known_distances', 'reconstruction']
 
 # %% ../../nbs/70_train_autoencoder.ipynb #97b8ab58
-def load_network(where: str,   # a name or folder of finished weights, or a checkpoint: step-00005000.pt
+def _load_network(where: str,   # a name or folder of finished weights, or a checkpoint: step-00005000.pt
                  preset: str   # whose sizes a checkpoint has
                  ) -> Autoencoder:
     "Load finished weights, or the averaged weights of a checkpoint."
@@ -53,7 +53,7 @@ def measure_set(corpus, utterances: list, networks: dict, judge, seed: int = 0,
         yield from distances(new, seed=seed, aligned=[*ALIGNED, *networks])
 
 # %% ../../nbs/70_train_autoencoder.ipynb #ef0966c9
-def measure_sets(sets, corpus, networks: dict, judge, seed: int, known: dict):
+def _measure_sets(sets, corpus, networks: dict, judge, seed: int, known: dict):
     "Measure set after set; yields plain rows, and shows each."
     for speaker, utterances in sets:
         for row in measure_set(corpus, utterances, networks, judge, seed, known.get(speaker, ())):
@@ -88,9 +88,9 @@ def reconstruction(*, corpus: str = "embedded",  # folders, with commas between;
     said, began = command(reconstruction, locals()), time.time()
     speech, ear, path = open_corpora(corpus, "base"), Judge.from_pretrained(judge), results("70_train_autoencoder", out)
     named = [w.partition("=") for w in weights]
-    networks = {name: load_network(where or name, preset) for name, _, where in named}
+    networks = {name: _load_network(where or name, preset) for name, _, where in named}
     about = dict(split_sha256=speech.split_sha256(split), seed=seed, limit=limit)
-    rows = list(measure_sets(by_set(speech, split, speakers, limit), speech, networks, ear, seed,
+    rows = list(_measure_sets(by_set(speech, split, speakers, limit), speech, networks, ear, seed,
                              known_distances(path, networks, **about)))
     hashes = {name: n.card["sha256"] for name, n in networks.items()} | {"judge": ear.card["sha256"]}
     training = {name: training_facts(n.card) for name, n in networks.items()}

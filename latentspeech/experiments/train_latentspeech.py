@@ -22,9 +22,8 @@ from .harness import (Rows, by_set, command, hashes, main, open_corpora, results
                                               training_facts)
 
 # %% auto #0
-__all__ = ['STEPS', 'load_voices', 'hashes_of_all', 'evaluate_sets', 'evaluate_voice', 'encode_batches', 'sample_batches', 'Exam',
-           'rounded', 'count_calls', 'decode_each', 'add_controls', 'sampler_row', 'steps', 'train_or_load_student',
-           'distillation']
+__all__ = ['STEPS', 'load_voices', 'hashes_of_all', 'evaluate_voice', 'encode_batches', 'sample_batches', 'Exam', 'rounded',
+           'count_calls', 'steps', 'distillation']
 
 # %% ../../nbs/71_train_latentspeech.ipynb #72ea47d6
 def load_voices(names: tuple   # names, folders, or name=folder
@@ -40,7 +39,7 @@ def hashes_of_all(voices: dict) -> dict:  # part, with the voice's name where th
             for part, sha in hashes(voice).items()}
 
 # %% ../../nbs/71_train_latentspeech.ipynb #c7d6cced
-def evaluate_sets(voices: dict, corpus: Corpus, sets, split: str, **how):
+def _evaluate_sets(voices: dict, corpus: Corpus, sets, split: str, **how):
     "Evaluate every voice on every set; yields (set, fields that name the voice, table)."
     for speaker, utterances in sets:
         mine = Corpus(corpus.folder, corpus.name, [u for u in utterances if u.starts])
@@ -63,7 +62,7 @@ def evaluate_voice(*, corpus: str = "embedded",     # folders, with commas betwe
     said, began = command(evaluate_voice, locals()), time.time()
     speech, voices, rows, sets = open_corpora(corpus, "base"), load_voices(voice), [], {}
     some = by_set(speech, split, speakers)
-    for speaker, which, table in evaluate_sets(voices, speech, some, split, seed=seed, limit=limit or None,
+    for speaker, which, table in _evaluate_sets(voices, speech, some, split, seed=seed, limit=limit or None,
                                                n_seeds=seeds, judge=judge or None, n_distance=distances):
         rows += [dict(set=speaker, **which, **asdict(row)) for row in table.rows]
         about = {key: table.about[key] for key in ("sentences", "split_sha256")}
@@ -131,11 +130,11 @@ def count_calls(diffusion) -> int:
 
 # %% ../../nbs/71_train_latentspeech.ipynb #75be30f9
 @torch.no_grad()
-def decode_each(tts, latents: list) -> list:
+def _decode_each(tts, latents: list) -> list:
     "Turn latents into sounds, one by one."
     return [tts.autoencoder.decode(z[None].to(tts.device))[0, 0].cpu() for z in latents]
 
-def add_controls(rows: Rows, exam: Exam):
+def _add_controls(rows: Rows, exam: Exam):
     "Add the rows that no sampler changes."
     if rows.missing("control: another text"):
         for name, sounds in recordings(exam.tts, exam.corpus, exam.utterances).items():
@@ -143,13 +142,13 @@ def add_controls(rows: Rows, exam: Exam):
                 rows.add(dict(row=name, sampler=None, **exam.score(sounds)))
 
 # %% ../../nbs/71_train_latentspeech.ipynb #9e85dd47
-def sampler_row(exam: Exam, tts, diffusion,
+def _sampler_row(exam: Exam, tts, diffusion,
                 goal: torch.Tensor,  # [16, L of all sentences]: where many steps lead
                 name: str = ""       # none = sampler and steps
                 ) -> dict:
     "Measure one row: what a voice says with one sampler in so many steps."
     latents, seconds = sample_batches(tts, exam.batches, diffusion, exam.seed)
-    sounds = decode_each(tts, latents)
+    sounds = _decode_each(tts, latents)
     return dict(row=name or f"{diffusion.sampler}, {diffusion.n_steps}", sampler=diffusion.sampler,
                 steps=diffusion.n_steps, calls=count_calls(diffusion), seconds=round(seconds, 2),
                 real_time_factor=rounded(seconds * SAMPLE_RATE / sum(map(len, sounds))),
@@ -166,18 +165,18 @@ def steps(*, voice: str = "mini",       # a name or a folder
     "Say held-out sentences with every sampler at several numbers of steps, and let a judge listen."
     said, exam = command(steps, locals()), Exam(voice, judge, corpus, split, limit, seed, device)
     rows, usual = Rows(results("60_steps", out), said, exam.about), exam.tts.preset.diffusion
-    add_controls(rows, exam)
+    _add_controls(rows, exam)
     wanted = [replace(usual, sampler=sampler, n_steps=n) for n in STEPS for sampler in SAMPLERS]
     wanted = [d for d in wanted if rows.missing(f"{d.sampler}, {d.n_steps}")]
     if wanted:
         far = replace(usual, sampler="heun", n_steps=STEPS[-1])
         goal = torch.cat(sample_batches(exam.tts, exam.batches, far, seed)[0], 1)
     for diffusion in wanted:
-        rows.add(sampler_row(exam, exam.tts, diffusion, goal))
+        rows.add(_sampler_row(exam, exam.tts, diffusion, goal))
     return dict(record=str(rows.path))
 
 # %% ../../nbs/71_train_latentspeech.ipynb #41becf97
-def train_or_load_student(corpus, preset: str, folder: str, voice: str, n_steps: int, steps: int, minutes: float,
+def _train_or_load_student(corpus, preset: str, folder: str, voice: str, n_steps: int, steps: int, minutes: float,
                           batch: int, device: str) -> LatentSpeech:
     "Train a student, or go on with one; without minutes only load it."
     p = get_preset(preset)
@@ -197,18 +196,18 @@ def distillation(*, voice: str = "mini", judge: str = "",  # the teacher, and wh
                  ) -> dict:
     "Distil a voice to a few steps, and let a judge score teacher and student on held-out sentences."
     said, exam = command(distillation, locals()), Exam(voice, judge, corpus, split, limit, seed, device)
-    student = train_or_load_student(exam.corpus, preset, folder, voice, n_steps, steps, minutes, batch, device)
+    student = _train_or_load_student(exam.corpus, preset, folder, voice, n_steps, steps, minutes, batch, device)
     card, own = student.card, replace(exam.tts.preset.diffusion, sampler="ddim")
     about = {key: card[key] for key in ("sha256", "steps", "batch", "machine")}
     about |= dict(seconds=card["training_seconds"], **card["distilled"])
     rows = Rows(results("43_distillation", out), said, exam.about | dict(student=about))
-    add_controls(rows, exam)
+    _add_controls(rows, exam)
     goal = torch.cat(sample_batches(exam.tts, exam.batches, own, seed)[0], 1)
     wanted = [("teacher", exam.tts, n) for n in (own.n_steps, 4, 2, 1)] + [("student", student, n) for n in (1, 2, 4)]
     for who, tts, n in wanted:
         if rows.missing(f"{who}, {n}"):
             diffusion = replace(tts.preset.diffusion, sampler="ddim", n_steps=n)
-            rows.add(sampler_row(exam, tts, diffusion, goal, f"{who}, {n}"))
+            rows.add(_sampler_row(exam, tts, diffusion, goal, f"{who}, {n}"))
     return dict(record=str(rows.path))
 
 # %% ../../nbs/71_train_latentspeech.ipynb #d6b70282

@@ -15,10 +15,9 @@ from ..table import Row, check_ordering
 from .harness import command, main, results
 
 # %% auto #0
-__all__ = ['SER', 'MCD', 'OURS', 'RIVALS', 'PEOPLE', 'TABLES', 'CURVES', 'rows_of', 'measured_rows', 'find', 'strongest',
-           'sentences', 'role_of', 'ordering', 'Change', 'decide', 'change', 'compare_counts', 'compare_laps',
-           'Verdict', 'against_paper', 'together', 'better', 'more_data', 'small', 'compact', 'condition', 'more_steps',
-           'follow_up', 'fewer_errors', 'judge_claims', 'four_digits', 'as_json', 'verdicts']
+__all__ = ['SER', 'MCD', 'OURS', 'RIVALS', 'PEOPLE', 'TABLES', 'CURVES', 'rows_of', 'find', 'strongest', 'sentences', 'ordering',
+           'Change', 'decide', 'change', 'compare_counts', 'compare_laps', 'together', 'better', 'more_data', 'small',
+           'compact', 'condition', 'more_steps', 'follow_up', 'judge_claims', 'as_json', 'verdicts']
 
 # %% ../../nbs/79_verdicts.ipynb #65fc0747
 SER, MCD = "SER (in-house)", "MCD"
@@ -32,19 +31,19 @@ def rows_of(folder: Path, name: str) -> list:
     inside = [dict(row=r["row"], metric=metric, **score) for r in rows for metric, score in r.get("marks", {}).items()]
     return inside + [r for r in rows if "marks" not in r]
 
-def measured_rows(rows: list, metric: str) -> dict:  # name -> row
+def _measured_rows(rows: list, metric: str) -> dict:  # name -> row
     "Return the rows that have a figure in a metric."
     return {r["row"]: r for r in rows if r.get("metric") == metric and r.get("value") is not None}
 
 def find(rows: list, metric: str, *names: str) -> dict | None:
     "Return the first of these rows that was measured, or None."
-    found = measured_rows(rows, metric)
+    found = _measured_rows(rows, metric)
     return next((found[name] for name in names if name in found), None)
 
 # %% ../../nbs/79_verdicts.ipynb #ee242d29
 def strongest(rows: list, metric: str, names: tuple) -> list:
     "Order a rival's rows, lowest error first."
-    found = measured_rows(rows, metric)
+    found = _measured_rows(rows, metric)
     return sorted(names, key=lambda name: found[name]["value"] if name in found else np.inf)
 
 def sentences(row: dict) -> tuple | None:
@@ -54,7 +53,7 @@ def sentences(row: dict) -> tuple | None:
     return tuple(np.array([float(x) for x in row[key].split()]) for key in ("errors", "totals"))
 
 # %% ../../nbs/79_verdicts.ipynb #d651648d
-def role_of(name: str, voices: tuple) -> str:
+def _role_of(name: str, voices: tuple) -> str:
     "Name a row's part in the ordering check; \"\" = none."
     if name == "natural":
         return "natural"
@@ -65,7 +64,7 @@ def role_of(name: str, voices: tuple) -> str:
 def ordering(rows: list, metric: str, *voices: str) -> list:
     "Demand natural < voices < control of a record; returns what is violated."
     return check_ordering([Row(r["row"], metric, r["value"], r["n"], r.get("low"), r.get("high"),
-                               role_of(name, voices)) for name, r in measured_rows(rows, metric).items()])
+                               _role_of(name, voices)) for name, r in _measured_rows(rows, metric).items()])
 
 # %% ../../nbs/79_verdicts.ipynb #61a10a69
 @dataclass
@@ -145,7 +144,7 @@ def compare_laps(of: str, against: str, metric: str, a: dict | None, b: dict | N
 
 # %% ../../nbs/79_verdicts.ipynb #bd412317
 @dataclass
-class Verdict:
+class _Verdict:
     "Hold what the records say about one claim."
     id: str
     claim: str
@@ -156,7 +155,7 @@ class Verdict:
     interval: list | None = None                   # of the change that decides, shares of 1
     why: str = ""
 
-def against_paper(found: Change, figure: float) -> str:
+def _against_paper(found: Change, figure: float) -> str:
     "Say whether the paper's gain lies in the interval."
     if found.low is None:
         return ""
@@ -165,7 +164,7 @@ def against_paper(found: Change, figure: float) -> str:
             f"{figure:+.1%} lies {where}")
 
 # %% ../../nbs/79_verdicts.ipynb #76edc1e0
-def together(id: str, claim: str, paper: str, record: str, changes: list, figure: float | None = None) -> Verdict:
+def together(id: str, claim: str, paper: str, record: str, changes: list, figure: float | None = None) -> _Verdict:
     "Judge a claim by all of its comparisons."
     found = [c.verdict for c in changes]
     verdict = "undecided"
@@ -178,9 +177,9 @@ def together(id: str, claim: str, paper: str, record: str, changes: list, figure
     if any(c.value is not None for c in changes):
         why = list(dict.fromkeys(c.why for c in changes if c.verdict == verdict))
     if figure is not None:
-        why += filter(None, (against_paper(c, figure) for c in changes))
+        why += filter(None, (_against_paper(c, figure) for c in changes))
     interval = None if deciding.low is None else [deciding.low, deciding.high]
-    return Verdict(id, claim, paper, verdict, f"{record}.json", changes, interval, "; ".join(why))
+    return _Verdict(id, claim, paper, verdict, f"{record}.json", changes, interval, "; ".join(why))
 
 # %% ../../nbs/79_verdicts.ipynb #4eb9715e
 # trained as long as the baselines; the first that is there
@@ -190,7 +189,7 @@ RIVALS = {name: (f"{name}, neural decoder", f"{name}, Griffin-Lim")
 PEOPLE = ", on a person's words"
 TABLES, CURVES = {"61_baselines": "", "72_paper_table": PEOPLE}, {"72_scaling": "", "72_scaling_people": PEOPLE}
 
-def better(folder: Path, metric: str, figure: float, paper: str, record: str = "61_baselines") -> Verdict:
+def better(folder: Path, metric: str, figure: float, paper: str, record: str = "61_baselines") -> _Verdict:
     "Judge: latent diffusion beats existing models trained on the same data."
     rows, where = rows_of(folder, record), TABLES[record]
     changes = [change(rows, metric, OURS, strongest(rows, metric, names)) for names in RIVALS.values()]
@@ -199,7 +198,7 @@ def better(folder: Path, metric: str, figure: float, paper: str, record: str = "
                     changes, figure)
 
 # %% ../../nbs/79_verdicts.ipynb #7d07b753
-def more_data(folder: Path, metric: str, figure: float, paper: str, record: str = "72_scaling") -> Verdict:
+def more_data(folder: Path, metric: str, figure: float, paper: str, record: str = "72_scaling") -> _Verdict:
     "Judge: more data helps it further; the largest training set against the smallest."
     rows = rows_of(folder, record)
     names = [f"{n} sentences" for n in sorted({r["sentences"] for r in rows if "sentences" in r})]
@@ -211,7 +210,7 @@ def more_data(folder: Path, metric: str, figure: float, paper: str, record: str 
                     record, [found], figure)
 
 # %% ../../nbs/79_verdicts.ipynb #f634c218
-def small(folder: Path) -> Verdict:
+def small(folder: Path) -> _Verdict:
     "Judge: the latent is 5 % of a mel spectrogram's numbers; arithmetic, and the record's own count."
     ours, theirs = LATENT_CHANNELS * SAMPLE_RATE / FRAME, 80 * SAMPLE_RATE / 256
     counted = find(rows_of(folder, "14_compactness"), "numbers a second", "latent")
@@ -221,14 +220,14 @@ def small(folder: Path) -> Verdict:
     return together("small", "the latent is 5 % of a mel spectrogram", "[16, 469] against [80, 1873]",
                     "14_compactness", [found])
 
-def compact(folder: Path) -> Verdict:
+def compact(folder: Path) -> _Verdict:
     "Judge: latents are dense where mel spectrograms are sparse (Hoyer's measure)."
     rows = rows_of(folder, "14_compactness")
     return together("compact", "latents are compact where mel spectrograms are sparse", "a figure",
                     "14_compactness", [change(rows, "sparsity", ("latent",), ("mel",))])
 
 # %% ../../nbs/79_verdicts.ipynb #c6d1d9a7
-def condition(folder: Path) -> Verdict:
+def condition(folder: Path) -> _Verdict:
     "Judge: TTS embeddings guide the denoiser; without them, or with another sentence's, more is wrong."
     rows = rows_of(folder, "73_ablations")
     changes = [change(rows, SER, (row,), ("full system",), wanted=1, voices=("full system",))
@@ -262,9 +261,9 @@ def follow_up(folder: Path) -> list:
         size = compare_counts(*pair, "weights", a["value"], b["value"])
     return [together("follow-up, time", f"{claim} takes less time", "-45 %", "74_efficiency", [time], -0.45),
             together("follow-up, size", f"{claim} needs a smaller network", "-77 %", "74_efficiency", [size], -0.77),
-            *(fewer_errors(folder, claim, record) for record in TABLES)]
+            *(_fewer_errors(folder, claim, record) for record in TABLES)]
 
-def fewer_errors(folder: Path, claim: str, record: str) -> Verdict:
+def _fewer_errors(folder: Path, claim: str, record: str) -> _Verdict:
     "Judge: band diffusion makes fewer errors than mel diffusion at its better decoder."
     rows = rows_of(folder, record)
     found = change(rows, SER, ("band diffusion",), strongest(rows, SER, RIVALS["mel diffusion"]))
@@ -273,7 +272,7 @@ def fewer_errors(folder: Path, claim: str, record: str) -> Verdict:
 
 # %% ../../nbs/79_verdicts.ipynb #d39a02b2
 def judge_claims(folder: Path | None = None  # with the records; None = data/results
-                 ) -> list:                  # of `Verdict`s
+                 ) -> list:                  # of `_Verdict`s
     "Judge every claim by the records of a folder."
     folder = folder or results("verdicts").parent
     gains = [better(folder, metric, figure, paper, record) for record in TABLES
@@ -282,12 +281,12 @@ def judge_claims(folder: Path | None = None  # with the records; None = data/res
             for metric, figure, paper in ((SER, -0.495, "WER -49.5 %"), (MCD, -0.26, "MCD -26 %"))]
     return [*gains, *more, small(folder), compact(folder), condition(folder), *more_steps(folder), *follow_up(folder)]
 
-def four_digits(value):
+def _four_digits(value):
     "Round every number in plain values."
     if isinstance(value, list):
-        return [four_digits(x) for x in value]
+        return [_four_digits(x) for x in value]
     if isinstance(value, dict):
-        return {k: four_digits(x) for k, x in value.items()}
+        return {k: _four_digits(x) for k, x in value.items()}
     return round(value, 4) if isinstance(value, float) else value
 
 # %% ../../nbs/79_verdicts.ipynb #ebe9ef34
@@ -298,7 +297,7 @@ def as_json(found: list,      # from `judge_claims`
     hashes = {v.record: file_sha256(folder / v.record) if (folder / v.record).exists() else "" for v in found}
     return dict(command=said, rule="holds: ordering natural < voices < control, and the paired 95 % interval wholly "
                                    "on the claim's side of zero",
-                records=dict(sorted(hashes.items())), verdicts=[four_digits(asdict(v)) for v in found])
+                records=dict(sorted(hashes.items())), verdicts=[_four_digits(asdict(v)) for v in found])
 
 def verdicts(*, folder: str = "",  # with the records; none = data/results
              out: str = ""         # none = verdicts.json in data/results
