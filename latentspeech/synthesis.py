@@ -104,7 +104,7 @@ class Voice(nn.Module):
     @property
     def device(self) -> torch.device:
         "Name where the networks are."
-        return self.encoder.prior.weight.device
+        return next(self.encoder.parameters()).device
 
 # %% ../nbs/60_synthesis.ipynb #db78c83a
 class LatentSpeech(Voice):
