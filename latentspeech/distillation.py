@@ -15,7 +15,7 @@ from .config import LATENT_CHANNELS, Preset, from_dict
 from .corpora import Corpus, Utterance
 from .encoder import EncoderOutput
 from .forward_diffusion import Schedule, diffusion_error, sample_times
-from .reverse_diffusion import sample
+from .reverse_diffusion import GuidedDenoiser, sample
 from .training import Run, TrainingError, fit
 from .weights import PretrainedError, find_weights, load_weights, save_weights
 from .tasks import VoiceTask, run_card, set_up_training, voice_example
@@ -83,10 +83,8 @@ def answer(self: StudentTask, out: EncoderOutput,  # of B texts
            mask: Tensor                            # [B x draws, 1, L]
            ) -> Tensor:                            # [B x draws, 16, L]
     "Return where the teacher goes from a noise: its usual walk, guidance included."
-    d, known, unknown = self.preset.diffusion, self.teacher.prepare(out.hidden), self.teacher.prepare(None)
-    def denoise(z, t, conditional=True):
-        return self.teacher(z, t, mask=mask, prepared=known if conditional else unknown)
-    return sample(denoise, noise, self.schedule, d.target, d.n_steps, guidance=d.guidance, mask=mask)
+    d, teacher = self.preset.diffusion, GuidedDenoiser(self.teacher, out.hidden, mask)
+    return sample(teacher, noise, self.schedule, d.target, d.n_steps, guidance=d.guidance, mask=mask)
 
 # %% ../nbs/43_distillation.ipynb #4248f253
 @patch

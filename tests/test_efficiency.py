@@ -111,7 +111,7 @@ def test_a_step_of_training_learns():
 def test_times_are_taken_in_turn_and_compared_in_the_same_round(monkeypatch, tmp_path):
     order, clock, args = [], iter([1.0, 2.0, 10.0, 30.0, 1.0, 4.0]), SimpleNamespace(device="cpu", clock="wall",
                                                                                      repeats=3, folder=tmp_path)
-    monkeypatch.setattr(module, "_seconds", lambda run, device: (run(), next(clock))[1])
+    monkeypatch.setattr(module, "seconds_of", lambda run, device: (run(), next(clock))[1])
     jobs = {(OURS, 4, 1): lambda: order.append("a"), ("mel diffusion", 4, 1): lambda: order.append("b")}
     times = timed("some", jobs, args)
     assert "".join(order) == "aabbabab" and times[OURS, 4, 1] == [1.0, 10.0, 1.0]   # each once more, to warm up
