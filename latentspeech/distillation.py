@@ -142,7 +142,7 @@ def keep_student(run: Run, corpus: Corpus,
     save_weights(run.folder / f"{name}-voice", networks, preset, run_card(run, corpus, distilled=distilled, **same))
     copy_decoder(voice, run.folder)
 
-# %% ../nbs/43_distillation.ipynb #e705b931
+# %% ../nbs/43_distillation.ipynb #925e55a3
 def copy_decoder(voice: str | Path,  # a name or a folder
                  folder: Path):
     "Copy the autoencoder that stands beside a voice, if there is one."
