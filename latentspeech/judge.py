@@ -174,8 +174,8 @@ class JudgeNetwork(nn.Module):
         super().__init__()
         if not config.speeds or min(config.speeds) <= 0:
             raise JudgeError(f"a judge hears at one speed or more, each above 0, not at {config.speeds}")
-        self.config, self.listener, width = config, JudgeFeatures(config), config.width
-        self.stem = nn.ModuleList(nn.Conv1d(n, width, 5, 2, 2) for n in (self.listener.width, width))
+        self.config, self.analysis, width = config, JudgeFeatures(config), config.width
+        self.stem = nn.ModuleList(nn.Conv1d(n, width, 5, 2, 2) for n in (self.analysis.width, width))
         self.layers = nn.ModuleList(nn.GRU(width, width, batch_first=True, bidirectional=True)
                                     for _ in range(config.layers))
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(config.layers))
@@ -258,7 +258,7 @@ class Judge(JudgeNetwork):
                  sample_rate: int = SAMPLE_RATE    # of `audio`, hertz
                  ) -> Tensor:                      # [F, frames] or [B, F, frames], a frame each 10 ms
         "Standardise sound: level and microphone drop out."
-        return self.listener(resample(audio, sample_rate, self.config.sample_rate))
+        return self.analysis(resample(audio, sample_rate, self.config.sample_rate))
 
     def batch(self, audios: Sequence[Tensor],      # each [T]
               pinyin: Sequence[Sequence[str]],     # the toned syllables that each says
