@@ -83,7 +83,8 @@ def clock(seconds: float) -> str:
         return f"{seconds:.0f} s"
     if seconds >= 600:
         return f"{seconds / 60:.0f} min"
-    return f"{seconds // 60:.0f}:{seconds % 60:02.0f} min"
+    whole = round(seconds)
+    return f"{whole // 60}:{whole % 60:02} min"
 
 
 def progress_line(number: int, count: int, stage: Stage, share: float, left: float, left_in_all: float,

@@ -117,8 +117,8 @@ def house() -> str:
         y += floor * -(-len(rooms) // a_row) + 14
     drawn.append(text(20, 30, "One lesson, one module of the same name. A module imports only modules with a smaller "
                       "number.", 14, INK, "600", anchor="start"))
-    drawn.append(text(20, 50, "A solid line: the module is latentspeech.NAME. A dashed line: latentspeech.experiments.NAME.", 12, SOFT,
-                      anchor="start"))
+    legend = "A solid line: the module is latentspeech.NAME. A dashed line: latentspeech.experiments.NAME."
+    drawn.append(text(20, 50, legend, 12, SOFT, anchor="start"))
     return picture(left + a_row * (room + gap) + 12, y + 6, "The parts of the course and the modules that they make",
                    drawn)
 
