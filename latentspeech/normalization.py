@@ -87,7 +87,8 @@ def _address(m):
     return re.sub(r"[-._@+%]", lambda c: _SPOKEN[c[0]], said)
 _RULES = [
     ("digits", r"(?:\d+\.)?\d{17,}", lambda m: read_number(m[0])),
-    ("address", r"(?<![A-Za-z\d._%+-])[A-Za-z\d][A-Za-z\d._%+-]{0,63}@(?:[A-Za-z\d-]{1,63}\.)+[A-Za-z]{2,8}", _address),
+    ("address", r"(?<![A-Za-z\d._%+-])[A-Za-z\d][A-Za-z\d._%+-]{0,63}@(?:[A-Za-z\d-]{1,63}\.)+[A-Za-z]{2,8}",
+     _address),
     ("address", rf"(?<![A-Za-z\d.-])(?:[A-Za-z\d-]{{1,63}}\.){{1,4}}(?:{_TOP})(?![A-Za-z\d])", _address),
     ("address", r"(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?![\d.])", _address)]
 
@@ -109,14 +110,16 @@ _RULES += [
 _RULES += [
     ("telephone", rf"(?:(?<=[话打拨警])|(?<=客服|热线|专线|话转|线转|机转|请转))([是为：: ]{{0,2}})"
      rf"(\d{{3,}}{_LIST})(?![\d.年]){_COUNTED}", _calls),
-    ("telephone", rf"((?:打|拨|致电|呼叫)(?:了|过|一下|电话)?(?:给|到)? ?)(\d{{3,}}{_LIST})(?![\d.年]){_COUNTED}", _calls),
+    ("telephone", rf"((?:打|拨|致电|呼叫)(?:了|过|一下|电话)?(?:给|到)? ?)(\d{{3,}}{_LIST})(?![\d.年]){_COUNTED}",
+     _calls),
     ("telephone", rf"(?<![\d.])()({_any(_DATA['hotlines'])})(?= ?(?:{_any(_DATA['hotline words'])}))", _calls),
     ("code", rf"({_any(_DATA['codes'])})(?![A-Za-z])([是为：:=“\"' ]{{0,3}})(\d{{2,}})(?![\d年%]|\.\d|[-~至到]\d){_COUNTED}",
      lambda m: m[1] + m[2] + read_digits(m[3], "幺")),
     ("code", r"(?<![\d.])(\d{3})(?=国道|省道|县道|乡道)", lambda m: read_digits(m[1], "幺")),
     ("code", r"(?<=\()(\d{6})(?=(?:\.(?:SH|SZ|HK|BJ))?\))", lambda m: read_digits(m[1], "幺")),
     ("code", r"(?<![\d.])(\d{5,6})\.(?=SH|SZ|HK|BJ)", lambda m: read_digits(m[1], "幺") + "点"),
-    ("account", rf"(?<=[号码编])([是为：:]? ?)(\d{{5,}})(?![\d.年]){_COUNTED}", lambda m: m[1] + read_digits(m[2], "幺"))]
+    ("account", rf"(?<=[号码编])([是为：:]? ?)(\d{{5,}})(?![\d.年]){_COUNTED}",
+     lambda m: m[1] + read_digits(m[2], "幺"))]
 
 # %% ../nbs/20_normalization.ipynb #20a1c008
 def _before(m, words):
@@ -153,7 +156,8 @@ _RULES += [
      lambda m: f"{read_digits(m[1])}年{_short(m[3])}月"),
     ("years", rf"(?<!\d)([12]\d{{3}})年?{_DASH}([12]\d{{3}})(?=学?年|赛季|财年|届)", _years),
     ("years", rf"(?<=\()([12]\d{{3}})-([12]\d{{3}})(?=\))", _years),
-    ("years", rf"(?<![\d.-]){_Y}/(\d{{4}}|\d\d)(?=赛季|学年|财年)", lambda m: f"{read_digits(m[1])}到{read_digits(m[2])}"),
+    ("years", rf"(?<![\d.-]){_Y}/(\d{{4}}|\d\d)(?=赛季|学年|财年)",
+     lambda m: f"{read_digits(m[1])}到{read_digits(m[2])}"),
     ("years", rf"(?<![\d.]){_Y}年?-(至?今)", lambda m: f"{read_digits(m[1])}年{'至今' if '至' in m[2] else '到今'}")]
 
 # %% ../nbs/20_normalization.ipynb #20a1c009
@@ -170,7 +174,8 @@ _RULES += [
     ("year", rf"(?<![\d.-]){_Y}(?=(?:{_any(_DATA['year cities'])})[{HAN}]{{0,6}}?(?:{_any(_DATA['events'])}))",
      lambda m: read_digits(m[1])),
     ("year", rf"({_any(_DATA['since'])}){_Y}(?=[,。;、)]|[至到起]|$)", lambda m: m[1] + read_digits(m[2])),
-    ("year", r"(?<![\d.])([12]\d{3}|[05-9]\d(?!年代))(?=年(?!前|后|来|内|多|间|以(?!来)))", lambda m: read_digits(m[1])),
+    ("year", r"(?<![\d.])([12]\d{3}|[05-9]\d(?!年代))(?=年(?!前|后|来|内|多|间|以(?!来)))",
+     lambda m: read_digits(m[1])),
     ("year", r"(?<![\d.])([1-9]\d)/(\d\d)(?=赛季)", lambda m: read_digits(m[1] + m[2]))]
 
 # %% ../nbs/20_normalization.ipynb #20a1c011
@@ -181,10 +186,12 @@ _RULES += [
     ("time", rf"(?<![\d:.]){_HOUR}(?::{_MINUTE})?(?::{_MINUTE})? ?([aApP])\.?[mM](?![A-Za-z])\.?",
      lambda m: ("上午" if m[4] in "aA" else "下午") + _clock(m[1], m[2] or "0", m[3])),
     ("time", rf"(?<![\d:.]){_HOUR}:{_MINUTE}(?::{_MINUTE})?(?![\d:])", lambda m: _clock(*m.groups())),
-    ("dates", r"(?<=[年月日号点分时秒]) ?[-~] ?(?=[\d零一二三四五六七八九十][\d.:/零一二三四五六七八九十百]*(?:点|[年月日号时分秒](?!钟)|:))", lambda m: "到"),
+    ("dates", r"(?<=[年月日号点分时秒]) ?[-~] ?(?=[\d零一二三四五六七八九十][\d.:/零一二三四五六七八九十百]*(?:点|[年月日号时分秒](?!钟)|:))",
+     lambda m: "到"),
     ("dates", rf"(?<=[年月日号点分时秒天周]) ?[-~] ?(?={_NEXT})", lambda m: "到"),
     ("dates", r"(?<=[年月日号点分时秒天]) ?[-~] ?(?=至今)", lambda m: ""),
-    ("dates", rf"(?<=[周期拜][一二三四五六日天1-6]) ?[-~] ?(?={_WEEK}|[一二三四五六日天](?![{HAN}]))", lambda m: "到"),
+    ("dates", rf"(?<=[周期拜][一二三四五六日天1-6]) ?[-~] ?(?={_WEEK}|[一二三四五六日天](?![{HAN}]))",
+     lambda m: "到"),
     ("range", rf"(?<=[{HAN}])~(?=\d)", lambda m: "到"),
     ("minutes", r"(?<!\d)(\d+)°(\d+)[′'’](?:([\d.]+)(?:′′|''|\"))?",
      lambda m: f"{read_number(m[1])}度{read_number(m[2])}分" + (read_number(m[3]) + "秒" if m[3] else "")),
@@ -209,20 +216,13 @@ _PAIR = r"(?<![\d.-])(\d{1,3})-(\d{1,3})(?![\d.%-])"
 _RULES += [
     ("ratio", rf"({_N}) ?: ?({_N})", lambda m: f"{read_number(m[1])}比{read_number(m[2])}"),
     ("score", rf"(?<=[比分以])((?:是|为|:|：|定格在|锁定为)?)(\d+)-(\d+)(?![\d-]){_COUNTED}", _score),
-    (
-        "score",
-        rf"((?:{_any(_DATA['teams'])})(?:队|女排|女足|男篮|男足|女篮)?)(\d{{1,3}})-(\d{{1,3}})(?![\d.%-])(?=[{HAN}])(?![年月号点个人场次米岁]|日(?!本))",
-        _score,
-    ),
+    ("score", rf"((?:{_any(_DATA['teams'])})(?:队|女排|女足|男篮|男足|女篮)?)(\d{{1,3}})-(\d{{1,3}})(?![\d.%-])(?=[{HAN}])(?![年月号点个人场次米岁]|日(?!本))",
+     _score),
     ("score", rf"(){_PAIR}(?=[{HAN}]{{0,3}}?(?:{_any(_DATA['scores'])}))", _score),
     ("score", rf"()(?<![\d.-])(\d{{1,3}})-(0)(?![\d.%-]){_COUNTED}", _score),
-    (
-        "section",
-        r"(?<=第)(\d+)-(\d+)(?=[节章课讲题单元])",
-        lambda m: f"{_short(m[1])}{'杠' if int(m[1]) > int(m[2]) else '到'}{_short(m[2])}",
-    ),
-    ("code", r"(?<![\d.A-Za-z-])\d+(?:-\d+){2,}(?![\d.])", _hyphens),
-]
+    ("section", r"(?<=第)(\d+)-(\d+)(?=[节章课讲题单元])",
+     lambda m: f"{_short(m[1])}{'杠' if int(m[1]) > int(m[2]) else '到'}{_short(m[2])}"),
+    ("code", r"(?<![\d.A-Za-z-])\d+(?:-\d+){2,}(?![\d.])", _hyphens)]
 
 # %% ../nbs/20_normalization.ipynb #78d853d6
 def _make_units():
@@ -269,25 +269,28 @@ _RULES += [
     ("per cent", rf"(?<![A-Za-z\d)])(-?)({_N})%? ?{_DASH} ?(-?)({_N})%",
      lambda m: f"{'负' * bool(m[1])}百分之{read_number(m[2])}到{'负' * bool(m[3])}百分之{read_number(m[4])}"),
     ("per cent", rf"((?<![A-Za-z\d)])[-+])?({_N}) ?([%‰])", _share),
-    ("money", rf"(?<![A-Za-z])(-?)({_COIN}) ?({_N})([百千万亿]*)", lambda m: "负" * bool(m[1]) + _amount(m[3], m[4])
-     + _MONEY[m[2]]),
+    ("money", rf"(?<![A-Za-z])(-?)({_COIN}) ?({_N})([百千万亿]*)",
+     lambda m: "负" * bool(m[1]) + _amount(m[3], m[4]) + _MONEY[m[2]]),
     ("money", rf"({_N})([百千万亿]*) ?({_COIN})(?![A-Za-z])", lambda m: _amount(m[1], m[2]) + _MONEY[m[3]])]
 
 # %% ../nbs/20_normalization.ipynb #20a1c016
 _RULES += [
-    ("rate", rf"(?<=[\d百千万亿零一二三四五六七八九十两几半每多余:(,]) ?({_OVER}) ?/ "
-             rf"?(?:({_UNDER})(?![{HAN}]?/)|({_any(_PER)})(?![A-Za-z\d^]))",
+    ("rate", rf"(?<=[\d百千万亿零一二三四五六七八九十两几半每多余:(,]) ?({_OVER}) ?/ ?(?:({_UNDER})(?![{HAN}]?/)|({_any(_PER)})(?![A-Za-z\d^]))",
      lambda m: f"{m[1]}每{_per(m[2] or m[3])}"),
     ("rate", rf"({_OVER})/(?=\d+ ?(?:{_OVER}|(?:{_UNIT})(?![A-Za-z])))", lambda m: m[1] + "每"),
     ("fraction", r"(\d+)又(\d+)/(\d+)", lambda m: f"{_short(m[1])}又{_short(m[3])}分之{_short(m[2])}"),
     ("fraction", r"(?<![\d/.第])(\d+)/(\d+)(?![\d/.])", lambda m: f"{read_number(m[2])}分之{read_number(m[1])}"),
     ("seat", r"(\d+)排(\d+)(?=[座号])", lambda m: f"{_short(m[1])}排{_short(m[2])}"),
-    ("house", r"(?<![\d.])(\d+)([栋幢])(?=\d|[零一二三四五六七八九十]+(?:单元|[层楼号门])|单元|楼道)", lambda m: _short(m[1]) + m[2]),
+    ("house", r"(?<![\d.])(\d+)([栋幢])(?=\d|[零一二三四五六七八九十]+(?:单元|[层楼号门])|单元|楼道)",
+     lambda m: _short(m[1]) + m[2]),
     ("house", r"(?<=[住在到去来])(\d+)([栋幢])(?![别房楼高公写]|的?别墅)", lambda m: _short(m[1]) + m[2]),
-    ("room", r"(?<![\d.])(\d{3,4})(?=号?(?:室|房|教室|包间|包厢|病房|宿舍|路(?![程边])))", lambda m: read_digits(m[1], "幺")),
-    ("room", rf"(?<=[栋幢]|元|楼)(\d{{3,4}})(?![\d.]){_COUNTED}(?=$|[,。、;!?)的门号])", lambda m: read_digits(m[1], "幺")),
+    ("room", r"(?<![\d.])(\d{3,4})(?=号?(?:室|房|教室|包间|包厢|病房|宿舍|路(?![程边])))",
+     lambda m: read_digits(m[1], "幺")),
+    ("room", rf"(?<=[栋幢]|元|楼)(\d{{3,4}})(?![\d.]){_COUNTED}(?=$|[,。、;!?)的门号])",
+     lambda m: read_digits(m[1], "幺")),
     ("code", r"(?<=[A-Za-z])[-·]?(\d{3,})(?![\d.%])", lambda m: read_digits(m[1], "幺")),
-    ("difference", r"(?<![\d.-])(\d{1,3})-(\d{1,3})(?=等于|得[多几]|是多少)", lambda m: f"{_short(m[1])}减{_short(m[2])}"),
+    ("difference", r"(?<![\d.-])(\d{1,3})-(\d{1,3})(?=等于|得[多几]|是多少)",
+     lambda m: f"{_short(m[1])}减{_short(m[2])}"),
     ("score", rf"(?<![\d.-])(\d{{1,2}})-(\d{{1,2}})(?![\d.%:-]){_COUNTED}(?! ?[A-Za-z=≈+*/×÷])", _descending),
     ("version", r"(\d+)((?:\.\d+){2,})", lambda m: "点".join(read_number(p) for p in m[0].split(".")))]
 
@@ -318,9 +321,8 @@ _RULES += [
     ("plus", rf"(?<![\w)^])\+(?={_N})", lambda m: "正"),
     ("letter", rf"(?<![\d.])([2-6])g(?=(?:{_any(_DATA['generation'])}))", lambda m: read_number(m[1]) + "g"),
     ("letter", rf"(?:(?<=[A-Za-z])|(?<=[A-Za-z] ))({_N})([sg])(?![A-Za-z\d^/])", lambda m: read_number(m[1]) + m[2]),
-    ("unit",
-        rf"(?:(两)|({_N})|(?<=每)) "
-        rf"?({_UNIT}|[UNAK](?=/))((?:/(?:{_any(_PER)}|(?:{_UNDER})(?![{HAN}]))(?![A-Za-z\d^]))*)(?![A-Za-z^])", _unit),
+    ("unit", rf"(?:(两)|({_N})|(?<=每)) ?({_UNIT}|[UNAK](?=/))((?:/(?:{_any(_PER)}|(?:{_UNDER})(?![{HAN}]))(?![A-Za-z\d^]))*)(?![A-Za-z^])",
+     _unit),
     ("power", r"()(?<=[A-Za-z)])\^([-+]?\d+|n(?![A-Za-z]))", _powered),
     ("number", _N, lambda m: read_number(m[0]))]
 _RULES = [(name, re.compile(pattern), say) for name, pattern, say in _RULES]
@@ -330,11 +332,9 @@ _SAID = dict(sign.split("=") for sign in (
     "@=艾特 &=和 +=加 ×=乘 ÷=除以 ≈=约等于 ≠=不等于 ≤=小于等于 ≥=大于等于 <=小于 >=大于 ±=正负 √=根号 ∞=无穷大 %=百分号 ‰=千分号 °=度 #=井号 "
     "π=派 α=阿尔法 β=贝塔 γ=伽马 δ=德尔塔 ε=艾普西龙 θ=西塔 λ=兰姆达 μ=缪 σ=西格玛 φ=斐 ω=欧米伽 Ω=欧米伽 Δ=德尔塔 Σ=西格玛 Φ=斐 Π=派").split()) | {"=": "等于"}
 _PAUSE = dict(zip(",.!?;:、。，！？；：", "，。！？；：、。，！？；："))
-_EARLY = str.maketrans({"㎡": "m^2", "㎥": "m^3", "℃": "°C", "℉": "°F", "−": "-", "–": "-", "—": "，", "…": "，",
-                        "～": "~", "〜": "~",
+_EARLY = str.maketrans({"㎡": "m^2", "㎥": "m^3", "℃": "°C", "℉": "°F", "−": "-", "–": "-", "—": "，", "…": "，", "～": "~", "〜": "~",
     "∼": "~", "⋅": "·", "″": "′′", "½": "又1/2", "¼": "又1/4", "¾": "又3/4", "⁄": "/", "〇": "零", "№": "第",
-    "\n": "。", "\t": " ", "\r": " ", **{chr(start + i): str(i + 1) for start in (0x2160, 0x2170)
-                                        for i in range(12)}})  # Roman
+    "\n": "。", "\t": " ", "\r": " ", **{chr(start + i): str(i + 1) for start in (0x2160, 0x2170) for i in range(12)}})  # Roman
 _LATE = str.maketrans({**dict.fromkeys("()[]{}", "，"), **dict.fromkeys("\"'`", ""), "/": "、", "-": " "})
 _KNOWN = re.compile(rf"[{HAN}·′\x20-\x7e]")
 
@@ -389,7 +389,7 @@ def hold_overrides(text: str  # may hold overrides such as 行(hang2)
 def _write_v(text):
     "Write the ü of an override as v: 绿(lü4), 女(nu:3)."
     return re.sub(rf"(?<=[{HAN}])[(（][a-z]{{0,2}}(?:ü|u:|u：)[a-z]{{0,2}}[1-5][)）]",
-                  lambda m: re.sub("ü|u[:：]", "v", m[0]), text)
+     lambda m: re.sub("ü|u[:：]", "v", m[0]), text)
 
 # %% ../nbs/20_normalization.ipynb #20a1c019
 _MEANING = [

@@ -177,6 +177,9 @@ class _Sound:
     apart: bool = False                      # a 儿 that is a syllable of its own
     apart: bool = False                      # a 儿 that is a syllable of its own
     apart: bool = False                      # a 儿 that is a syllable of its own
+    apart: bool = False                      # a 儿 that is a syllable of its own
+    apart: bool = False                      # a 儿 that is a syllable of its own
+    apart: bool = False                      # a 儿 that is a syllable of its own
     @property
     def tone(self):
         return int(self.pinyin[-1]) if self.word >= 0 else 0

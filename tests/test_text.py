@@ -32,6 +32,38 @@ def test_certain_readings(segmenter):
     wrong = {row["text"]: bad for row in READINGS if (bad := misread(row["text"], segmenter=segmenter))}
     assert len(READINGS) > 900 and not wrong
 
+KINDS = [row for row in rows(HERE / "data" / "kinds.tsv") if row["kind"].startswith("reading")]
+
+@pytest.mark.parametrize("kind", sorted({row["kind"] for row in KINDS}))
+def test_kinds_and_their_near_misses(kind):
+    "Each kind has what must change and what must not; a whole reading, or the characters at stake."
+    held = [row for row in KINDS if row["kind"] == kind]
+    wrong = {}
+    for row in held:
+        if row["expected"]:
+            said = " ".join(T.to_pinyin(row["text"]))
+            if said != row["expected"]:
+                wrong[row["text"]] = said
+        elif bad := misread(row["text"]):
+            wrong[row["text"]] = bad
+    assert len(held) >= 12 and not wrong
+
+ERHUA = ("刀把 号码 戏法 找茬 打杂 板擦 名牌 鞋带 壶盖 小孩 加塞 快板 老伴 蒜瓣 脸盘 脸蛋 收摊 栅栏 包干 笔杆 门槛 药方 赶趟 香肠 瓜瓤 掉价 一下 豆芽 小辫 "
+         "照片 扇面 差点 一点 雨点 聊天 拉链 冒尖 坎肩 牙签 露馅 心眼 鼻梁 透亮 花样 脑瓜 大褂 麻花 笑话 牙刷 一块 茶馆 饭馆 火罐 落款 打转 拐弯 好玩 大腕 蛋黄 打晃 天窗 "
+         "烟卷 手绢 出圈 包圆 人缘 绕远 杂院 刀背 摸黑 老本 花盆 嗓门 把门 哥们 纳闷 后跟 别针 一阵 走神 大婶 杏仁 刀刃 钢镚 夹缝 脖颈 提成 半截 小鞋 旦角 主角 跑腿 一会 "
+         "耳垂 墨水 围嘴 走味 打盹 胖墩 砂轮 冰棍 没准 开春 小瓮 瓜子 石子 没词 挑刺 墨汁 锯齿 记事 针鼻 垫底 肚脐 玩意 有劲 送信 脚印 花瓶 打鸣 图钉 门铃 眼镜 蛋清 火星 "
+         "人影 毛驴 小曲 痰盂 合群 模特 逗乐 唱歌 挨个 打嗝 饭盒 碎步 没谱 儿媳妇 梨核 泪珠 有数 果冻 门洞 胡同 抽空 酒盅 小葱 小熊 红包 灯泡 半道 手套 跳高 叫好 口罩 绝着 "
+         "口哨 蜜枣 鱼漂 火苗 跑调 面条 豆角 开窍 衣兜 老头 年头 小偷 门口 纽扣 线轴 小丑 加油 顶牛 抓阄 棉球 火锅 做活 大伙 邮戳 小说 被窝 耳膜 粉末").split()
+
+@pytest.mark.parametrize("before", ["", "看那", "有"])
+def test_every_word_of_the_official_list_is_curled(before):
+    "The word list of erhua of the Putonghua proficiency test, alone and in a phrase."
+    apart = [word for word in ERHUA if (said := T.to_pinyin(before + word + "儿"))[-1] in ("er2", "er5")
+             or len(said) != len(before + word)]
+    assert len(ERHUA) > 170 and not apart
+    assert [T.to_pinyin(word)[-1] for word in ("婴儿", "健儿", "女儿", "混血儿", "莲子儿")] == ["er2"] * 5
+    assert T.to_pinyin("高跟儿鞋") == "gao1 genr1 xie2".split() and T.to_pinyin("小人儿书") == "xiao3 renr2 shu1".split()
+
 def test_the_first_rules_are_worse():
     "The test above can fail: most of the new rules are seen by it."
     assert sum(bool(misread(row["text"], rules="basic")) for row in READINGS) > 60
@@ -86,6 +118,11 @@ def test_overrides_and_dictionary():
     assert T.to_pinyin("这个", colloquial=True) == ["zhei4", "ge5"]
     assert T.to_pinyin("OK", latin="spell") == ["ou1", "kei4"]
     assert len(T.to_pinyin("WiFi", latin="spell")) > len(T.to_pinyin("WiFi"))
+    assert T.to_pinyin("銀行在左边", {"銀行": "yin2 xing2"})[:2] == ["yin2", "xing2"]    # written in either script
+    assert T.to_pinyin("部署K8s集群", {"K8s": "kei4 ba1"})[2:4] == ["kei4", "ba1"]          # a key that normalisation would change
+    assert T.to_pinyin("nginx和C++", {"nginx": "en1 jin4", "C++": "xi1 jia1"}) == "en1 jin4 he2 xi1 jia1".split()
+    assert T.to_pinyin("绿(lü4)") == T.to_pinyin("绿(lu:4)") == T.to_pinyin("绿（lv4）") == ["lv4"]
+    assert T.to_pinyin("Wi-Fi") == T.to_pinyin("WiFi") and len(T.to_pinyin("Wi-Fi", latin="spell")) == 7
     for option, bad in (("erhua", "x"), ("latin", "x"), ("rules", "x"), ("segmenter", "x")):
         with pytest.raises(T.TextError, match="'x'"):
             T.to_pinyin("花儿A", **{option: bad})
@@ -114,10 +151,16 @@ def test_nothing_is_dropped_in_silence():
     with pytest.warns(UserWarning, match="ASTERISK"):
         T.to_pinyin("好*")
 
+def test_a_spelled_word_is_said_in_the_warnings():
+    assert T.front_end("我用Kubernetes").warnings == ["spelled letter by letter: Kubernetes; a dictionary may give its reading"]
+    assert not T.front_end("我用Kubernetes", dictionary={"Kubernetes": "ku4 bo2"}).warnings and not T.front_end("NBA和OK").warnings
+    assert T.to_pinyin("Zoe来了", latin="spell")[:3] == ["zei4", "ou1", "yi4"]
+
 def test_explain_names_its_rules():
     shown = T.explain("你好，3.5%")
     assert "3 before 3 rises" in repr(shown) and "per cent" in repr(shown) and "<table>" in shown._repr_html_()
     assert "<b>" not in T.explain("好<b>好")._repr_html_()
+    assert "place name" in repr(T.explain("单县")) and "surname" in repr(T.explain("他姓单")) and "erhua" in repr(T.explain("花儿"))
     assert all(row[4] for row in T.explain("一个行(hang2)家看看花儿想买").rows if row[1] != row[2])  # every change has a reason
 
 def test_split_sentences_loses_nothing():
@@ -126,13 +169,32 @@ def test_split_sentences_loses_nothing():
     assert "".join(pieces) == story and max(map(len, pieces)) <= 32 and all(re.search(r"\w", p) for p in pieces)
     assert T.split_sentences("") == []
 
+LONG = ["总金额为1,234,567元的合同已经在北京市朝阳区中国银行总行营业部签订完毕并且将在2024年10月30日上午10:30正式生效届时请各位代表准时到达会场",
+        "我们学习Python和PyTorch的时候往往需要安装numpy和scipy以及matplotlib还要装pandas然后才能在Jupyter里画图并且把结果保存成PDF文件",
+        "他不想一个人去但是一会儿又不得不去所以一直一声不吭地坐在那里想着一百个理由来说服自己一定要去看看那里的老虎和水鸟还有小老鼠以及五百只小狗",
+        "No. 5最好。3. 5也好，见https://a.cn/b?c=1.5&d=2，时速60km/h，-10~5℃，比分2-1，电话(010)12345678，￥1,299.00，80后，85折，第①②③步",
+        "这个地方的地方政府在什么时候开心地把音量调低一点然后数一下有几个人中了奖又有几个人请了三天假去展览馆看冷处理的水彩笔和洗脸水"]
+
+@pytest.mark.parametrize("text", LONG)
+@pytest.mark.parametrize("most", [12, 20, 30, 45, 60])
+def test_pieces_are_read_as_the_whole(text, most):
+    pieces = T.split_sentences(text, most)
+    assert "".join(pieces) == text and max(map(len, pieces)) <= 2 * most
+    assert sum((T._read(piece) for piece in pieces), []) == T.to_pinyin(text)
+    for number in ("1,234,567", "10:30", "Python", "PyTorch", "1.5", "60km/h", "-10~5"):
+        assert number not in text or any(number in piece for piece in pieces)
+
+def test_words_are_not_cut():
+    "Naively a piece of 7 ends inside 银行, numbers and names."
+    assert not any(p.endswith("银") for p in T.split_sentences("我今天在中国银行和中国银行的分行取了很多很多钱", 7))
+
 @pytest.mark.parametrize("text", ["今天我去银行取一万两千元，不知道行不行。" * 500, "1" * 10_000, "1-" * 5000, "的" * 10_000,
-                                  "2025-09-28，" * 900, "以为所" * 3300, "把当" * 5000, "A" * 10_000])
-def test_ten_thousand_characters_in_a_second(text):
+                                  "2025-09-28，" * 900, "以为所" * 3300, "把当" * 5000, "A" * 10_000, "请了" * 5000, "地得的" * 3300])
+def test_ten_thousand_characters_in_half_a_second(text):
     T.front_end("热身")
     start = time.process_time()
     T.front_end(text)
-    assert time.process_time() - start < 1
+    assert time.process_time() - start < 0.5
 
 ANYTHING = st.text(st.one_of(st.characters(),
                              st.sampled_from("0123456789-.:/%,年月日个两一不儿得地行为长还 AaMkg°C¥$()#12345+×=~，。·\u200b😀")),
@@ -159,9 +221,9 @@ def test_report_counts_and_sorts():
 
 LABELS = DATA / "magicdata-cs" / "sentences.tsv"
 @pytest.mark.skipif(not LABELS.exists(), reason=f"labelled sentences are absent: {LABELS}")
-@pytest.mark.parametrize("options, limit", [({}, 0.032), ({"colloquial": True}, 0.014),
-                                            ({"segmenter": "jieba"}, 0.03),
-                                            ({"segmenter": "jieba", "colloquial": True}, 0.013)])
+@pytest.mark.parametrize("options, limit", [({}, 0.0285), ({"colloquial": True}, 0.0105),
+                                            ({"segmenter": "jieba"}, 0.028),
+                                            ({"segmenter": "jieba", "colloquial": True}, 0.01)])
 def test_labelled_sentences(options, limit):
     "Share of wrong syllables; tone 6 counts as 2, English is left out."
     if "segmenter" in options:
