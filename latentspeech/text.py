@@ -113,8 +113,7 @@ def _lexicon(rules):
     lexicon |= {"why": why, "light": light, "third": third, "latin": data["latin"]}
     lexicon["known"] = lexicon["readings"].keys() | lexicon["neutral"] | lexicon["full"] | third
     table = sets[-1]["context"] + (_neighbours() if rich else [])
-    return lexicon | {"context": [_compile(*row) for row in table],
-                      "colloquial": [_compile(*row) for row in data["colloquial"]]}
+    return lexicon | {"context": [_compile(*row) for row in table], "colloquial": [_compile(*row) for row in data["colloquial"]]}
 
 # %% ../nbs/22_text.ipynb #f22d70fc
 SEGMENTERS = ("pypinyin", "jieba")
@@ -213,8 +212,7 @@ def _cite(word, index, rules):
     "Read a word as a dictionary does."
     lexicon, rich = _lexicon(rules), rules == "all"
     own = lexicon["readings"].get(word, [])
-    if rich and len(word) > 3 and not own and word not in _phrases() and len(parts := list(_words(word, "pypinyin",
-                                                                                                  rules))) > 1:
+    if rich and len(word) > 3 and not own and word not in _phrases() and len(parts := list(_words(word, "pypinyin", rules))) > 1:
         return [sound for part in parts for sound in _cite(part, index, rules)]
     sounds = [_Sound(c, index, p, p, sure=len(word) > 1 and (bool(own) or word in _phrases()), kept=rich
                      and bool(own)) for c, p in zip(word, _look_up(word))]
@@ -238,13 +236,11 @@ def _spell(word, index, latin):
     loan = _lexicon("all")["latin"].get(word.lower()) if latin == "read" else None
     if loan:
         return [_Sound(word * (i == 0), index, p, p, ["a loan"]) for i, p in enumerate(loan.split())]
-    return [_Sound(c * (i == 0), index, p, p, ["letter name"]) for c in word for i,
-            p in enumerate(_LETTERS[c.lower()].split())]
+    return [_Sound(c * (i == 0), index, p, p, ["letter name"]) for c in word for i, p in enumerate(_LETTERS[c.lower()].split())]
 def _spelled(text, latin):
     "Return a warning for each English word that is read letter by letter."
     loans = _lexicon("all")["latin"] if latin == "read" else {}
-    words = Counter(w for w in re.findall("[A-Za-z]+", OVERRIDE.sub("", text)) if re.search("[a-z]", w)
-                    and len(w) > 2 and w.lower() not in loans)
+    words = Counter(w for w in re.findall("[A-Za-z]+", OVERRIDE.sub("", text)) if re.search("[a-z]", w) and len(w) > 2 and w.lower() not in loans)
     return [f"spelled letter by letter: {word}; a dictionary may give its reading" for word in words]
 
 # %% ../nbs/22_text.ipynb #cd12c152
@@ -257,8 +253,7 @@ def _cite_own(word, index, reading):
     return [_Sound(c, index, p, p, ["your dictionary"], True) for c, p in zip(letters, reading)]
 def _hanzi(run, held, first, word, segmenter, rules):
     "Turn a run of Hanzi into sounds; a private character stands for a reading written behind the one before."
-    own = {m.start() - i - 1: held[ord(m[0]) - 0xF0000] for i,
-           m in enumerate(re.finditer("[\U000f0000-\U000ffffd]", run))}
+    own = {m.start() - i - 1: held[ord(m[0]) - 0xF0000] for i, m in enumerate(re.finditer("[\U000f0000-\U000ffffd]", run))}
     sounds = []
     for w in _words(re.sub("[\U000f0000-\U000ffffd]", "", run), segmenter, rules):
         sounds += _cite(w, word, rules)
@@ -384,13 +379,7 @@ def _may_curl(last, s, after, rules):
     if rules == "basic":
         return last.text in _lexicon(rules)["erhua"]
     starts = s.word == after.word != last.word  # 儿子, 儿童
-    return (
-        last.word >= 0
-        and len(last.text) == 1
-        and last.text > "z"
-        and not starts
-        and last.pinyin[:-1] + "r" not in ("mr", "nr", "ngr", "êr")
-    )
+    return last.word >= 0 and len(last.text) == 1 and last.text > "z" and not starts and last.pinyin[:-1] + "r" not in ("mr", "nr", "ngr", "êr")
 def _merge_erhua(sounds, rules="all"):
     "Merge 儿 into the syllable before it (花儿), where it isn't a syllable of its own (女儿)."
     merged = []
