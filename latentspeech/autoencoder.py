@@ -11,9 +11,9 @@ from fastcore.basics import patch
 from torch import nn, Tensor
 from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import weight_norm
-from .config import AutoencoderConfig, from_dict, to_dict
+from .config import AutoencoderConfig, from_dict
 from .pqmf import PQMF
-from .weights import PretrainedError, find_weights, load_weights, save_tensors, save_weights, weights_hash
+from .weights import PretrainedError, load_weights, save_weights
 
 # %% auto #0
 __all__ = ['ResidualUnit', 'Tilt', 'RunningNorm', 'base_encoder', 'base_decoder', 'paper_encoder', 'PaperDecoder',

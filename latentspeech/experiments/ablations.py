@@ -35,9 +35,8 @@ from ..corpora import Corpus, Utterance, make_embedded_corpus, plan_corpus
 from ..encoder import EncoderOutput
 from ..forward_diffusion import Schedule, linear_alpha_bar
 from ..reverse_diffusion import GuidedDenoiser, draw_noise, sample
-from ..training import fit
+from ..training import describe_machine, fit
 from ..tasks import AutoencoderTask, CropDataset, VoiceTask, fit_latent_statistics, voice_example
-from ..tasks import machine
 from ..metrics import Rate, bootstrap_interval, paired_interval, syllable_error_rate, tone_error_rate
 from ..table import RecordError, record
 from ..judge import Judge
@@ -481,7 +480,7 @@ def measure(bench: Bench, ablation: _Ablation, rows: dict, out: Path) -> dict:  
         facts["sound"] = f"{path.parent.name}/{path.name}"
     against = rows.get(REFERENCE.get(ablation.part), {}).get("marks", {})
     facts |= dict(seconds=round(time.process_time() - began, 1),
-                  command=command(ablations, _row_options(o, ablation)), machine=machine(o.device),
+                  command=command(ablations, _row_options(o, ablation)), machine=describe_machine(o.device),
                   date=str(date.today()))
     return dict(row=ablation.row, part=ablation.part, meaning=ablation.meaning, **facts,
                 marks={metric: figure(values, against.get(metric)) for metric, values in found.items()})

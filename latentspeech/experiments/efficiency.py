@@ -37,7 +37,7 @@ from ..tasks import VoiceTask
 from ..table import record
 from ..synthesis import Voice
 from ..baselines import BandRepresentation, baseline_example, untrained
-from ..cli import time_interleaved
+from ..bench import time_interleaved
 from .harness import command, kept, results
 
 # %% ../../nbs/74_efficiency.ipynb #27c4ff56

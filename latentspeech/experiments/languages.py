@@ -24,7 +24,7 @@ __all__ = ['LANGUAGES', 'SPEAKERS', 'SIZES', 'SHORTEST', 'LONGEST', 'RATE', 'PAU
            'side_by_side', 'show_errors']
 
 # %% ../../nbs/75_languages.ipynb #0adadb27
-from ..config import SAMPLE_RATE, DenoiserConfig, EncoderConfig, JudgeConfig, Preset, TrainConfig
+from ..config import SAMPLE_RATE, AugmentConfig, DenoiserConfig, EncoderConfig, JudgeConfig, Preset, TrainConfig
 from ..config import preset as get_preset
 from ..files import MissingExtra, write_atomically
 from ..audio import Player, match_level, resample, show_spectrogram
@@ -39,7 +39,7 @@ from ..tasks import VoiceTask
 from ..distances import f0_metrics, mel_cepstral_distortion, world, world_copy
 from ..metrics import Rate, align, paired_interval, syllable_error_rate
 from ..table import measured, record
-from ..judge import Judge, JudgeTask, _audible
+from ..judge import Judge, JudgeTask, is_audible
 from ..synthesis import Voice
 from ..evaluation import recordings, say
 from .harness import command, kept, results
@@ -334,7 +334,7 @@ class PhoneJudge(Judge):
     @torch.no_grad()
     def transcribe(self, audio: Tensor, sample_rate: int = SAMPLE_RATE) -> list:  # audio [T]
         "Hear phones in sound; silent, empty or non-finite sound gives []."
-        if not _audible(audio):
+        if not is_audible(audio):
             return []
         features = self.eval().features(audio.float(), sample_rate)[None]
         best = self(features, torch.tensor([features.shape[-1]]))[0][0].argmax(-1).unique_consecutive()
@@ -350,7 +350,7 @@ class _PhoneTask(JudgeTask):
     def __init__(self, preset: Preset, corpus: Corpus, utterances: list):
         nn.Module.__init__(self)
         self.judge = PhoneJudge(preset.judge, sorted({t for u in corpus for t in tokens(u)}))
-        rate = preset.judge.sample_rate
+        self.config, self.bucket, rate = AugmentConfig(), preset.train_judge.bucket, preset.judge.sample_rate
         examples = [(resample(corpus.audio(u), SAMPLE_RATE, rate).half(),
                      torch.tensor([self.judge.names.index(t) for t in tokens(u)]), u.speaker) for u in utterances]
         self.examples = sorted(examples, key=lambda e: len(e[0]))
