@@ -12,7 +12,7 @@ from ..config import SAMPLE_RATE, preset as get_preset
 from ..corpora import Corpus
 from ..metrics import bootstrap_interval, syllable_error_rate, tone_error_rate
 from ..reverse_diffusion import SAMPLERS
-from ..tasks import machine
+from ..training import describe_machine
 from ..table import check_ordering, record
 from ..judge import Judge
 from ..distillation import train_student
@@ -106,7 +106,7 @@ class Exam:
         self.about = dict(seed=seed, split_sha256=self.corpus.split_sha256(split),
                           weights_sha256=hashes(self.tts, self.judge),
                           voice=f"{self.tts.preset.name} ({Path(voice).name})", corpus=self.corpus.name, split=split,
-                          sentences=len(self.utterances), device=machine(device))
+                          sentences=len(self.utterances), device=describe_machine(device))
 
     def score(self, sounds: list) -> dict:
         "Count wrong syllables and wrong tones, with intervals."
