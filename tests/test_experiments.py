@@ -114,7 +114,7 @@ def words_of(command):
     return words
 
 
-RECORDS = sorted((ROOT / "data/results").glob("*.json"))
+RECORDS = sorted((ROOT / "data/results").rglob("*.json"))
 
 
 @pytest.mark.parametrize("path", RECORDS, ids=lambda p: p.stem)

@@ -9,13 +9,12 @@ from dataclasses import asdict
 from pathlib import Path
 from fastcore.docments import docments
 from ..files import MissingExtra, write_atomically
-from ..config import preset as get_preset
-from ..corpora import Corpus, data_folder, make_embedded_corpus
-from ..readers import join, open_corpus
+from ..corpora import Corpus, data_folder
 from ..distances import mel_cepstral_distortion, world
 from ..metrics import Rate, syllable_error_rate, tone_error_rate
 from ..table import measured, record
 from ..evaluation import flattened_tones, noise_control, other_texts
+from .. import cli
 from ..cli import add_option, run_command
 
 # %% auto #0
@@ -30,11 +29,7 @@ def open_corpora(names: str = "embedded",  # folders, with commas between; "embe
                  strict: bool = True       # False: damaged utterances are left out
                  ) -> Corpus:
     "Open corpora as one; raises `ValueError` where a speaker is not in them."
-    def one(name):
-        if name == "embedded":
-            return make_embedded_corpus(config=get_preset(preset).corpus, progress=False)
-        return open_corpus(name, strict, sounds=True)
-    corpus = join([one(name.strip()) for name in names.split(",")])
+    corpus = cli.open_corpora(names, preset, strict)
     return only_speakers(corpus, speakers) if speakers else corpus
 
 # %% ../../nbs/69_harness.ipynb #4b0aea81
