@@ -31,7 +31,6 @@ def _draw_starts(aligner: Aligner, corpus: Corpus,
                 hand: dict,          # from `read_hand_starts`
                 file: str | Path):   # PNG
     "Write a picture of words with the starts of their syllables."
-    from PIL import Image
     setup_plots()
     figure, axes = plt.subplots(5, 4, figsize=(11, 9))
     for ax, (name, starts) in zip(axes.flat, hand.items()):
@@ -44,7 +43,8 @@ def _draw_starts(aligner: Aligner, corpus: Corpus,
         for s in syllable_starts(aligner.align(audio, u.symbols, u.tones, pauses=True)):
             ax.axvline(s, 0, 0.5, c="w", ls=":", lw=2)
     figure.savefig(file, dpi=72)
-    Image.open(file).convert("RGB").quantize(20).save(file, optimize=True)
+    picture = plt.imread(file)[..., :3]
+    plt.imsave(file, (12 * picture).round() / 12)   # few colours: a small file
 
 # %% ../../nbs/44_boundaries.ipynb #7be7a565
 def _aligner_rows(what: str, corpus: Corpus,

@@ -24,8 +24,8 @@ __all__ = ['LANGUAGES', 'SPEAKERS', 'SIZES', 'SHORTEST', 'LONGEST', 'RATE', 'PAU
            'side_by_side', 'show_errors']
 
 # %% ../../nbs/75_languages.ipynb #0adadb27
-from ..config import SAMPLE_RATE, AugmentConfig, DenoiserConfig, EncoderConfig, JudgeConfig, Preset, TrainConfig
-from ..config import preset as get_preset
+from ..config import SAMPLE_RATE, AugmentConfig, DenoiserConfig, EncoderConfig, JudgeConfig, Preset
+from ..config import TrainConfig, preset as get_preset
 from ..files import MissingExtra, write_atomically
 from ..audio import Player, match_level, resample, show_spectrogram
 from ..autoencoder import Autoencoder
