@@ -291,6 +291,13 @@ def separate_starts(starts: np.ndarray,  # [N], seconds, never falling, the firs
     starts = np.maximum.accumulate(starts - least[:-1]) + least[:-1]   # later, past the phone before,
     return np.minimum(starts, end - least[:0:-1]).clip(0)              # but early enough for those to come
 
+# %% ../nbs/42_aligner.ipynb #cc06f049
+def _halve_twins(starts, label, end):  # two equal phones in a row sound alike: half each
+    starts = np.append(starts, end)
+    for i in np.flatnonzero(label[1:] == label[:-1]) + 1:
+        starts[i] = (starts[i - 1] + starts[i + 1]) / 2
+    return starts[:-1]
+
 # %% ../nbs/42_aligner.ipynb #e73696a5
 class Alignment(NamedTuple):
     "Hold when each phone was said."
@@ -341,12 +348,6 @@ def align(self: Aligner, audio: Tensor,  # [T], 48 kHz
     starts = separate_starts(_halve_twins(starts, label, end), end).tolist()
     return Alignment(symbols, tones, starts, end, frame_durations(starts, end),
                      float(scores[np.arange(len(path)), path].mean()))
-
-def _halve_twins(starts, label, end):  # two equal phones in a row sound alike: half each
-    starts = np.append(starts, end)
-    for i in np.flatnonzero(label[1:] == label[:-1]) + 1:
-        starts[i] = (starts[i - 1] + starts[i + 1]) / 2
-    return starts[:-1]
 
 # %% ../nbs/42_aligner.ipynb #7a83b23d
 def _starts_by_place(spoken):  # (phones before it, is it a pause) -> its start
