@@ -113,7 +113,8 @@ _RULES += [
     ("telephone", rf"((?:打|拨|致电|呼叫)(?:了|过|一下|电话)?(?:给|到)? ?)(\d{{3,}}{_LIST})(?![\d.年]){_COUNTED}",
      _calls),
     ("telephone", rf"(?<![\d.])()({_any(_DATA['hotlines'])})(?= ?(?:{_any(_DATA['hotline words'])}))", _calls),
-    ("code", rf"({_any(_DATA['codes'])})(?![A-Za-z])([是为：:=“\"' ]{{0,3}})(\d{{2,}})(?![\d年%]|\.\d|[-~至到]\d){_COUNTED}",
+    ("code", rf"({_any(_DATA['codes'])})(?![A-Za-z])([是为：:=“\"' ]{{0,3}})"
+     rf"(\d{{2,}})(?![\d年%]|\.\d|[-~至到]\d){_COUNTED}",
      lambda m: m[1] + m[2] + read_digits(m[3], "幺")),
     ("code", r"(?<![\d.])(\d{3})(?=国道|省道|县道|乡道)", lambda m: read_digits(m[1], "幺")),
     ("code", r"(?<=\()(\d{6})(?=(?:\.(?:SH|SZ|HK|BJ))?\))", lambda m: read_digits(m[1], "幺")),
@@ -136,7 +137,8 @@ _RULES += [
     ("name", rf"(?<![\d.:/-])(?:{_any(_DATA['named'])})(?![\d.:-]){_COUNTED}", _named),
     ("name", r"(?<![\d.])(\d{1,2})[.·](\d{1,2})(?![\d.])", _holiday),
     ("name", r"双(11|12)(?!\d)", lambda m: "双" + read_number(m[1])),
-    ("name", r"(?<![\d.第前过满到达超])([05-9][05]|1[05])(?=(?:[、/和与跟]?(?:[05-9][05]|1[05]))*后(?![\d面来退天续期背边年悔])(?!.?位))",
+    ("name", r"(?<![\d.第前过满到达超])([05-9][05]|1[05])"
+     r"(?=(?:[、/和与跟]?(?:[05-9][05]|1[05]))*后(?![\d面来退天续期背边年悔])(?!.?位))",
      lambda m: read_digits(m[1])),
     ("name", r"(?<![\d.])([1-9][1-9])(?=折(?![叠合算页扇线痕旧腾磨断]))", lambda m: read_digits(m[1])),
     ("decade", r"(?<![\d.])((?:1[5-9]|20)\d0)[']?s(?![A-Za-z])(?:年代)?", lambda m: read_digits(m[1]) + "年代"),
@@ -179,14 +181,16 @@ _RULES += [
     ("year", r"(?<![\d.])([1-9]\d)/(\d\d)(?=赛季)", lambda m: read_digits(m[1] + m[2]))]
 
 # %% ../nbs/20_normalization.ipynb #20a1c011
-_WEEK, _NEXT = "(?:周|星期|礼拜)", "次年|次月|次日|翌年|翌日|明年|第二[年天]|今|凌晨|上午|下午|晚上|中午|早上|早|晚|傍晚"
+_WEEK = "(?:周|星期|礼拜)"
+_NEXT = "次年|次月|次日|翌年|翌日|明年|第二[年天]|今|凌晨|上午|下午|晚上|中午|早上|早|晚|傍晚"
 _RULES += [
     ("times", rf"(?<![\d:]){_HOUR}:{_MINUTE} ?{_DASH} ?{_HOUR}:{_MINUTE}(?![\d:])",
      lambda m: f"{_clock(m[1], m[2])}到{_clock(m[3], m[4])}"),
     ("time", rf"(?<![\d:.]){_HOUR}(?::{_MINUTE})?(?::{_MINUTE})? ?([aApP])\.?[mM](?![A-Za-z])\.?",
      lambda m: ("上午" if m[4] in "aA" else "下午") + _clock(m[1], m[2] or "0", m[3])),
     ("time", rf"(?<![\d:.]){_HOUR}:{_MINUTE}(?::{_MINUTE})?(?![\d:])", lambda m: _clock(*m.groups())),
-    ("dates", r"(?<=[年月日号点分时秒]) ?[-~] ?(?=[\d零一二三四五六七八九十][\d.:/零一二三四五六七八九十百]*(?:点|[年月日号时分秒](?!钟)|:))",
+    ("dates", r"(?<=[年月日号点分时秒]) ?[-~] ?"
+     r"(?=[\d零一二三四五六七八九十][\d.:/零一二三四五六七八九十百]*(?:点|[年月日号时分秒](?!钟)|:))",
      lambda m: "到"),
     ("dates", rf"(?<=[年月日号点分时秒天周]) ?[-~] ?(?={_NEXT})", lambda m: "到"),
     ("dates", r"(?<=[年月日号点分时秒天]) ?[-~] ?(?=至今)", lambda m: ""),
@@ -216,7 +220,8 @@ _PAIR = r"(?<![\d.-])(\d{1,3})-(\d{1,3})(?![\d.%-])"
 _RULES += [
     ("ratio", rf"({_N}) ?: ?({_N})", lambda m: f"{read_number(m[1])}比{read_number(m[2])}"),
     ("score", rf"(?<=[比分以])((?:是|为|:|：|定格在|锁定为)?)(\d+)-(\d+)(?![\d-]){_COUNTED}", _score),
-    ("score", rf"((?:{_any(_DATA['teams'])})(?:队|女排|女足|男篮|男足|女篮)?)(\d{{1,3}})-(\d{{1,3}})(?![\d.%-])(?=[{HAN}])(?![年月号点个人场次米岁]|日(?!本))",
+    ("score", rf"((?:{_any(_DATA['teams'])})(?:队|女排|女足|男篮|男足|女篮)?)"
+     rf"(\d{{1,3}})-(\d{{1,3}})(?![\d.%-])(?=[{HAN}])(?![年月号点个人场次米岁]|日(?!本))",
      _score),
     ("score", rf"(){_PAIR}(?=[{HAN}]{{0,3}}?(?:{_any(_DATA['scores'])}))", _score),
     ("score", rf"()(?<![\d.-])(\d{{1,3}})-(0)(?![\d.%-]){_COUNTED}", _score),
@@ -231,7 +236,7 @@ def _make_units():
     for base, entry in _table("prefixed").items():
         name, _, fit = entry.partition(":")
         units |= {prefix + base: prefixes[prefix] + name for prefix in fit}
-    units |= _table("units") | {"km": "公里", "N·m": "牛米", "kN·m": "千牛米", "kW·h": "千瓦时", "Pa·s": "帕秒", "mPa·s": "毫帕秒"}
+    units |= _table("units") | _table("joined units")
     for length in "m dm cm mm km μm nm ft".split():
         for power, name in (("2", "平方"), ("3", "立方")):
             units |= {f"{length}^{power}": name + units[length], length + power: name + units[length]}
@@ -275,7 +280,8 @@ _RULES += [
 
 # %% ../nbs/20_normalization.ipynb #20a1c016
 _RULES += [
-    ("rate", rf"(?<=[\d百千万亿零一二三四五六七八九十两几半每多余:(,]) ?({_OVER}) ?/ ?(?:({_UNDER})(?![{HAN}]?/)|({_any(_PER)})(?![A-Za-z\d^]))",
+    ("rate", rf"(?<=[\d百千万亿零一二三四五六七八九十两几半每多余:(,]) ?({_OVER})"
+     rf" ?/ ?(?:({_UNDER})(?![{HAN}]?/)|({_any(_PER)})(?![A-Za-z\d^]))",
      lambda m: f"{m[1]}每{_per(m[2] or m[3])}"),
     ("rate", rf"({_OVER})/(?=\d+ ?(?:{_OVER}|(?:{_UNIT})(?![A-Za-z])))", lambda m: m[1] + "每"),
     ("fraction", r"(\d+)又(\d+)/(\d+)", lambda m: f"{_short(m[1])}又{_short(m[3])}分之{_short(m[2])}"),
@@ -321,20 +327,22 @@ _RULES += [
     ("plus", rf"(?<![\w)^])\+(?={_N})", lambda m: "正"),
     ("letter", rf"(?<![\d.])([2-6])g(?=(?:{_any(_DATA['generation'])}))", lambda m: read_number(m[1]) + "g"),
     ("letter", rf"(?:(?<=[A-Za-z])|(?<=[A-Za-z] ))({_N})([sg])(?![A-Za-z\d^/])", lambda m: read_number(m[1]) + m[2]),
-    ("unit", rf"(?:(两)|({_N})|(?<=每)) ?({_UNIT}|[UNAK](?=/))((?:/(?:{_any(_PER)}|(?:{_UNDER})(?![{HAN}]))(?![A-Za-z\d^]))*)(?![A-Za-z^])",
+    ("unit", rf"(?:(两)|({_N})|(?<=每)) ?({_UNIT}|[UNAK](?=/))"
+     rf"((?:/(?:{_any(_PER)}|(?:{_UNDER})(?![{HAN}]))(?![A-Za-z\d^]))*)(?![A-Za-z^])",
      _unit),
     ("power", r"()(?<=[A-Za-z)])\^([-+]?\d+|n(?![A-Za-z]))", _powered),
     ("number", _N, lambda m: read_number(m[0]))]
 _RULES = [(name, re.compile(pattern), say) for name, pattern, say in _RULES]
 
 # %% ../nbs/20_normalization.ipynb #54d453e3
-_SAID = dict(sign.split("=") for sign in (
-    "@=艾特 &=和 +=加 ×=乘 ÷=除以 ≈=约等于 ≠=不等于 ≤=小于等于 ≥=大于等于 <=小于 >=大于 ±=正负 √=根号 ∞=无穷大 %=百分号 ‰=千分号 °=度 #=井号 "
-    "π=派 α=阿尔法 β=贝塔 γ=伽马 δ=德尔塔 ε=艾普西龙 θ=西塔 λ=兰姆达 μ=缪 σ=西格玛 φ=斐 ω=欧米伽 Ω=欧米伽 Δ=德尔塔 Σ=西格玛 Φ=斐 Π=派").split()) | {"=": "等于"}
+_SAID = _table("signs") | {"=": "等于"}
 _PAUSE = dict(zip(",.!?;:、。，！？；：", "，。！？；：、。，！？；："))
-_EARLY = str.maketrans({"㎡": "m^2", "㎥": "m^3", "℃": "°C", "℉": "°F", "−": "-", "–": "-", "—": "，", "…": "，", "～": "~", "〜": "~",
-    "∼": "~", "⋅": "·", "″": "′′", "½": "又1/2", "¼": "又1/4", "¾": "又3/4", "⁄": "/", "〇": "零", "№": "第",
-    "\n": "。", "\t": " ", "\r": " ", **{chr(start + i): str(i + 1) for start in (0x2160, 0x2170) for i in range(12)}})  # Roman
+_ROMAN = {chr(start + i): str(i + 1) for start in (0x2160, 0x2170) for i in range(12)}
+_EARLY = str.maketrans(_ROMAN | {
+    "㎡": "m^2", "㎥": "m^3", "℃": "°C", "℉": "°F", "−": "-", "–": "-",
+    "—": "，", "…": "，", "～": "~", "〜": "~", "∼": "~", "⋅": "·", "″": "′′",
+    "½": "又1/2", "¼": "又1/4", "¾": "又3/4", "⁄": "/", "〇": "零", "№": "第",
+    "\n": "。", "\t": " ", "\r": " "})
 _LATE = str.maketrans({**dict.fromkeys("()[]{}", "，"), **dict.fromkeys("\"'`", ""), "/": "、", "-": " "})
 _KNOWN = re.compile(rf"[{HAN}·′\x20-\x7e]")
 
