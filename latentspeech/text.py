@@ -169,17 +169,6 @@ class _Sound:
     sure: bool = False                       # a word of two or more characters has decided
     kept: bool = False                       # the lexicon has it as spoken, 一 and 不 included
     apart: bool = False                      # a 儿 that is a syllable of its own
-    apart: bool = False                      # a 儿 that is a syllable of its own
-    apart: bool = False                      # a 儿 that is a syllable of its own
-    apart: bool = False                      # a 儿 that is a syllable of its own
-    apart: bool = False                      # a 儿 that is a syllable of its own
-    apart: bool = False                      # a 儿 that is a syllable of its own
-    apart: bool = False                      # a 儿 that is a syllable of its own
-    apart: bool = False                      # a 儿 that is a syllable of its own
-    apart: bool = False                      # a 儿 that is a syllable of its own
-    apart: bool = False                      # a 儿 that is a syllable of its own
-    apart: bool = False                      # a 儿 that is a syllable of its own
-    apart: bool = False                      # a 儿 that is a syllable of its own
     @property
     def tone(self):
         return int(self.pinyin[-1]) if self.word >= 0 else 0
@@ -338,9 +327,10 @@ def _third_tone_sandhi(sounds, rules="all"):
         left = rules == "basic" or len(at) == 3 and not _starts_with_one("".join(sounds[i].text for i in at), rules)
         for i in at[:-1] if left else at[-2::-1]:
             _raise(sounds, i, "inside a word")
-    between = range(len(sounds) - 1)
+    between, sizes = range(len(sounds) - 1), Counter(s.word for s in sounds)
     for i in between if rules == "basic" else reversed(between):
-        _raise(sounds, i, "between words")
+        if rules == "basic" or sizes[sounds[i].word] < 3 or sounds[i].word == sounds[i + 1].word:
+            _raise(sounds, i, "between words")
 
 # %% ../nbs/22_text.ipynb #20e3bab6
 def _one_is_number(z, a, s, b, c, rules):
