@@ -67,8 +67,9 @@ _COUNTED = f"(?! ?(?:{_any(_DATA['measure words'])}))"  # no measure word follow
 def _short(n):
     return read_number(str(int(n)))
 def _phone(m):
-    groups = [read_digits(part, "幺") for part in m.groups() if part]
-    return "，".join(groups)
+    "Read a telephone number in groups, and an extension behind it."
+    said = "，".join(read_digits(part, "幺") for part in m.groups()[:3])
+    return said + (f"，转{read_digits(m[4], '幺')}" if len(m.groups()) > 3 and m[4] else "")
 
 # %% ../nbs/20_normalization.ipynb #20a1c003
 def _date(m):
@@ -138,7 +139,7 @@ _RULES += [
     ("name", r"(?<![\d.])(\d{1,2})[.·](\d{1,2})(?![\d.])", _holiday),
     ("name", r"双(11|12)(?!\d)", lambda m: "双" + read_number(m[1])),
     ("name", r"(?<![\d.第前过满到达超])([05-9][05]|1[05])"
-     r"(?=(?:[、/和与跟]?(?:[05-9][05]|1[05]))*后(?![\d面来退天续期背边年悔])(?!.?位))",
+     r"(?=(?:[、/和与跟]?(?:[05-9][05]|1[05]))*后(?![面来退天续期背边年悔])(?!.?位))",
      lambda m: read_digits(m[1])),
     ("name", r"(?<![\d.])([1-9][1-9])(?=折(?![叠合算页扇线痕旧腾磨断]))", lambda m: read_digits(m[1])),
     ("decade", r"(?<![\d.])((?:1[5-9]|20)\d0)[']?s(?![A-Za-z])(?:年代)?", lambda m: read_digits(m[1]) + "年代"),
@@ -189,7 +190,7 @@ _RULES += [
     ("time", rf"(?<![\d:.]){_HOUR}(?::{_MINUTE})?(?::{_MINUTE})? ?([aApP])\.?[mM](?![A-Za-z])\.?",
      lambda m: ("上午" if m[4] in "aA" else "下午") + _clock(m[1], m[2] or "0", m[3])),
     ("time", rf"(?<![\d:.]){_HOUR}:{_MINUTE}(?::{_MINUTE})?(?![\d:])", lambda m: _clock(*m.groups())),
-    ("dates", r"(?<=[年月日号点分时秒]) ?[-~] ?"
+    ("dates", r"(?<=[年月日号点分时秒代]) ?[-~] ?"
      r"(?=[\d零一二三四五六七八九十][\d.:/零一二三四五六七八九十百]*(?:点|[年月日号时分秒](?!钟)|:))",
      lambda m: "到"),
     ("dates", rf"(?<=[年月日号点分时秒天周]) ?[-~] ?(?={_NEXT})", lambda m: "到"),
@@ -209,7 +210,7 @@ def _score(m):
     return f"{m[1]}{_short(m[2])}比{_short(m[3])}"
 def _descending(m):
     "Read 3-1 as a score: no range falls."
-    return f"{_short(m[1])}比{_short(m[2])}" if int(m[1]) > int(m[2]) else m[0]
+    return f"{_short(m[1])}比{_short(m[2])}" if int(m[1]) >= int(m[2]) else m[0]
 def _hyphens(m):
     "Read 4-3-3 digit by digit, 70-20-10 number by number."
     parts = m[0].split("-")
@@ -225,7 +226,7 @@ _RULES += [
      _score),
     ("score", rf"(){_PAIR}(?=[{HAN}]{{0,3}}?(?:{_any(_DATA['scores'])}))", _score),
     ("score", rf"()(?<![\d.-])(\d{{1,3}})-(0)(?![\d.%-]){_COUNTED}", _score),
-    ("section", r"(?<=第)(\d+)-(\d+)(?=[节章课讲题单元])",
+    ("section", r"(?<=第)(\d+) ?[-~] ?(\d+)",
      lambda m: f"{_short(m[1])}{'杠' if int(m[1]) > int(m[2]) else '到'}{_short(m[2])}"),
     ("code", r"(?<![\d.A-Za-z-])\d+(?:-\d+){2,}(?![\d.])", _hyphens)]
 
@@ -290,6 +291,7 @@ _RULES += [
     ("house", r"(?<![\d.])(\d+)([栋幢])(?=\d|[零一二三四五六七八九十]+(?:单元|[层楼号门])|单元|楼道)",
      lambda m: _short(m[1]) + m[2]),
     ("house", r"(?<=[住在到去来])(\d+)([栋幢])(?![别房楼高公写]|的?别墅)", lambda m: _short(m[1]) + m[2]),
+    ("standard", r"(?<=[A-Z]) (\d{3,6})-(\d{4})(?!\d)", lambda m: f" {read_digits(m[1])}杠{read_digits(m[2])}"),
     ("room", r"(?<![\d.])(\d{3,4})(?=号?(?:室|房|教室|包间|包厢|病房|宿舍|路(?![程边])))",
      lambda m: read_digits(m[1], "幺")),
     ("room", rf"(?<=[栋幢]|元|楼)(\d{{3,4}})(?![\d.]){_COUNTED}(?=$|[,。、;!?)的门号])",
@@ -297,7 +299,7 @@ _RULES += [
     ("code", r"(?<=[A-Za-z])[-·]?(\d{3,})(?![\d.%])", lambda m: read_digits(m[1], "幺")),
     ("difference", r"(?<![\d.-])(\d{1,3})-(\d{1,3})(?=等于|得[多几]|是多少)",
      lambda m: f"{_short(m[1])}减{_short(m[2])}"),
-    ("score", rf"(?<![\d.-])(\d{{1,2}})-(\d{{1,2}})(?![\d.%:-]){_COUNTED}(?! ?[A-Za-z=≈+*/×÷])", _descending),
+    ("score", rf"(?<![\d.-])(\d{{1,2}})-(\d{{1,2}})(?![\d.%:-]){_COUNTED}(?! ?[A-Za-z=≈+*/×÷号楼栋单室层])", _descending),
     ("version", r"(\d+)((?:\.\d+){2,})", lambda m: "点".join(read_number(p) for p in m[0].split(".")))]
 
 # %% ../nbs/20_normalization.ipynb #4cc92581
@@ -403,7 +405,7 @@ def _write_v(text):
 _MEANING = [
     (r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ]+", lambda m: "^" + m[0]),  # powers, before they lose their height
     (r"[①-⑳⓪❶-❿➀-➓⒈-⒛⑴-⒇](?=[①-⑳⓪❶-❿➀-➓⒈-⒛⑴-⒇\d])", lambda m: m[0] + "、"),
-    (r"[❶-❿➀-➓⒈-⒛⑴-⒇⓪]", lambda m: str(int(unicodedata.numeric(m[0])))),
+    (r"[①-⑳⓪❶-❿➀-➓⒈-⒛⑴-⒇]", lambda m: read_number(str(int(unicodedata.numeric(m[0]))))),
     (r"([午晨晚夜早][ 上]?\d{1,2})∶(?=[0-5]\d)", lambda m: m[1] + ":"),
     (r"(?<=\d) ?∶ ?(?=\d)", lambda m: "比"), ("∶", lambda m: ":"),
     (r"(?<=[\d年月日号点分时秒]) {0,2}[—–―]{1,2} {0,2}(?=\d)", lambda m: "-"),
