@@ -300,7 +300,8 @@ _RULES += [
     ("code", r"(?<=[A-Za-z])[-·]?(\d{3,})(?![\d.%])", lambda m: read_digits(m[1], "幺")),
     ("difference", r"(?<![\d.-])(\d{1,3})-(\d{1,3})(?=等于|得[多几]|是多少)",
      lambda m: f"{_short(m[1])}减{_short(m[2])}"),
-    ("score", rf"(?<![\d.-])(\d{{1,2}})-(\d{{1,2}})(?![\d.%:-]){_COUNTED}(?! ?[A-Za-z=≈+*/×÷号楼栋单室层])", _descending),
+    ("score", rf"(?<![\d.-])(\d{{1,2}})-(\d{{1,2}})(?![\d.%:-]){_COUNTED}(?! ?[A-Za-z=≈+*/×÷号楼栋单室层])",
+     _descending),
     ("version", r"(\d+)((?:\.\d+){2,})", lambda m: "点".join(read_number(p) for p in m[0].split(".")))]
 
 # %% ../nbs/20_normalization.ipynb #4cc92581

@@ -547,6 +547,7 @@ class PinyinReport:
     causes: Counter  # cause -> how often
     errors: list     # (cause, label, said, where)
     def row(self):
+        "Return the counts and the shares of wrong syllables and sentences."
         return dict(n=sum(self.syllables), wrong=sum(self.wrong),
                     syllable_error=sum(self.wrong) / sum(self.syllables), sentences=len(self.wrong),
                     sentence_error=sum(map(bool, self.wrong)) / len(self.wrong), causes=dict(self.causes.most_common()))
