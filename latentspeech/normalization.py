@@ -67,8 +67,9 @@ _COUNTED = f"(?! ?(?:{_any(_DATA['measure words'])}))"  # no measure word follow
 def _short(n):
     return read_number(str(int(n)))
 def _phone(m):
-    groups = [read_digits(part, "幺") for part in m.groups() if part]
-    return "，".join(groups)
+    "Read a telephone number in groups, and an extension behind it."
+    said = "，".join(read_digits(part, "幺") for part in m.groups()[:3])
+    return said + (f"，转{read_digits(m[4], '幺')}" if len(m.groups()) > 3 and m[4] else "")
 
 # %% ../nbs/20_normalization.ipynb #20a1c003
 def _date(m):
@@ -113,7 +114,8 @@ _RULES += [
     ("telephone", rf"((?:打|拨|致电|呼叫)(?:了|过|一下|电话)?(?:给|到)? ?)(\d{{3,}}{_LIST})(?![\d.年]){_COUNTED}",
      _calls),
     ("telephone", rf"(?<![\d.])()({_any(_DATA['hotlines'])})(?= ?(?:{_any(_DATA['hotline words'])}))", _calls),
-    ("code", rf"({_any(_DATA['codes'])})(?![A-Za-z])([是为：:=“\"' ]{{0,3}})(\d{{2,}})(?![\d年%]|\.\d|[-~至到]\d){_COUNTED}",
+    ("code", rf"({_any(_DATA['codes'])})(?![A-Za-z])([是为：:=“\"' ]{{0,3}})"
+     rf"(\d{{2,}})(?![\d年%]|\.\d|[-~至到]\d){_COUNTED}",
      lambda m: m[1] + m[2] + read_digits(m[3], "幺")),
     ("code", r"(?<![\d.])(\d{3})(?=国道|省道|县道|乡道)", lambda m: read_digits(m[1], "幺")),
     ("code", r"(?<=\()(\d{6})(?=(?:\.(?:SH|SZ|HK|BJ))?\))", lambda m: read_digits(m[1], "幺")),
@@ -136,7 +138,8 @@ _RULES += [
     ("name", rf"(?<![\d.:/-])(?:{_any(_DATA['named'])})(?![\d.:-]){_COUNTED}", _named),
     ("name", r"(?<![\d.])(\d{1,2})[.·](\d{1,2})(?![\d.])", _holiday),
     ("name", r"双(11|12)(?!\d)", lambda m: "双" + read_number(m[1])),
-    ("name", r"(?<![\d.第前过满到达超])([05-9][05]|1[05])(?=(?:[、/和与跟]?(?:[05-9][05]|1[05]))*后(?![\d面来退天续期背边年悔])(?!.?位))",
+    ("name", r"(?<![\d.第前过满到达超])([05-9][05]|1[05])"
+     r"(?=(?:[、/和与跟]?(?:[05-9][05]|1[05]))*后(?![面来退天续期背边年悔])(?!.?位))",
      lambda m: read_digits(m[1])),
     ("name", r"(?<![\d.])([1-9][1-9])(?=折(?![叠合算页扇线痕旧腾磨断]))", lambda m: read_digits(m[1])),
     ("decade", r"(?<![\d.])((?:1[5-9]|20)\d0)[']?s(?![A-Za-z])(?:年代)?", lambda m: read_digits(m[1]) + "年代"),
@@ -179,14 +182,16 @@ _RULES += [
     ("year", r"(?<![\d.])([1-9]\d)/(\d\d)(?=赛季)", lambda m: read_digits(m[1] + m[2]))]
 
 # %% ../nbs/20_normalization.ipynb #20a1c011
-_WEEK, _NEXT = "(?:周|星期|礼拜)", "次年|次月|次日|翌年|翌日|明年|第二[年天]|今|凌晨|上午|下午|晚上|中午|早上|早|晚|傍晚"
+_WEEK = "(?:周|星期|礼拜)"
+_NEXT = "次年|次月|次日|翌年|翌日|明年|第二[年天]|今|凌晨|上午|下午|晚上|中午|早上|早|晚|傍晚"
 _RULES += [
     ("times", rf"(?<![\d:]){_HOUR}:{_MINUTE} ?{_DASH} ?{_HOUR}:{_MINUTE}(?![\d:])",
      lambda m: f"{_clock(m[1], m[2])}到{_clock(m[3], m[4])}"),
     ("time", rf"(?<![\d:.]){_HOUR}(?::{_MINUTE})?(?::{_MINUTE})? ?([aApP])\.?[mM](?![A-Za-z])\.?",
      lambda m: ("上午" if m[4] in "aA" else "下午") + _clock(m[1], m[2] or "0", m[3])),
     ("time", rf"(?<![\d:.]){_HOUR}:{_MINUTE}(?::{_MINUTE})?(?![\d:])", lambda m: _clock(*m.groups())),
-    ("dates", r"(?<=[年月日号点分时秒]) ?[-~] ?(?=[\d零一二三四五六七八九十][\d.:/零一二三四五六七八九十百]*(?:点|[年月日号时分秒](?!钟)|:))",
+    ("dates", r"(?<=[年月日号点分时秒代]) ?[-~] ?"
+     r"(?=[\d零一二三四五六七八九十][\d.:/零一二三四五六七八九十百]*(?:点|[年月日号时分秒](?!钟)|:))",
      lambda m: "到"),
     ("dates", rf"(?<=[年月日号点分时秒天周]) ?[-~] ?(?={_NEXT})", lambda m: "到"),
     ("dates", r"(?<=[年月日号点分时秒天]) ?[-~] ?(?=至今)", lambda m: ""),
@@ -205,7 +210,7 @@ def _score(m):
     return f"{m[1]}{_short(m[2])}比{_short(m[3])}"
 def _descending(m):
     "Read 3-1 as a score: no range falls."
-    return f"{_short(m[1])}比{_short(m[2])}" if int(m[1]) > int(m[2]) else m[0]
+    return f"{_short(m[1])}比{_short(m[2])}" if int(m[1]) >= int(m[2]) else m[0]
 def _hyphens(m):
     "Read 4-3-3 digit by digit, 70-20-10 number by number."
     parts = m[0].split("-")
@@ -216,11 +221,12 @@ _PAIR = r"(?<![\d.-])(\d{1,3})-(\d{1,3})(?![\d.%-])"
 _RULES += [
     ("ratio", rf"({_N}) ?: ?({_N})", lambda m: f"{read_number(m[1])}比{read_number(m[2])}"),
     ("score", rf"(?<=[比分以])((?:是|为|:|：|定格在|锁定为)?)(\d+)-(\d+)(?![\d-]){_COUNTED}", _score),
-    ("score", rf"((?:{_any(_DATA['teams'])})(?:队|女排|女足|男篮|男足|女篮)?)(\d{{1,3}})-(\d{{1,3}})(?![\d.%-])(?=[{HAN}])(?![年月号点个人场次米岁]|日(?!本))",
+    ("score", rf"((?:{_any(_DATA['teams'])})(?:队|女排|女足|男篮|男足|女篮)?)"
+     rf"(\d{{1,3}})-(\d{{1,3}})(?![\d.%-])(?=[{HAN}])(?![年月号点个人场次米岁]|日(?!本))",
      _score),
     ("score", rf"(){_PAIR}(?=[{HAN}]{{0,3}}?(?:{_any(_DATA['scores'])}))", _score),
     ("score", rf"()(?<![\d.-])(\d{{1,3}})-(0)(?![\d.%-]){_COUNTED}", _score),
-    ("section", r"(?<=第)(\d+)-(\d+)(?=[节章课讲题单元])",
+    ("section", r"(?<=第)(\d+) ?[-~] ?(\d+)",
      lambda m: f"{_short(m[1])}{'杠' if int(m[1]) > int(m[2]) else '到'}{_short(m[2])}"),
     ("code", r"(?<![\d.A-Za-z-])\d+(?:-\d+){2,}(?![\d.])", _hyphens)]
 
@@ -231,7 +237,7 @@ def _make_units():
     for base, entry in _table("prefixed").items():
         name, _, fit = entry.partition(":")
         units |= {prefix + base: prefixes[prefix] + name for prefix in fit}
-    units |= _table("units") | {"km": "公里", "N·m": "牛米", "kN·m": "千牛米", "kW·h": "千瓦时", "Pa·s": "帕秒", "mPa·s": "毫帕秒"}
+    units |= _table("units") | _table("joined units")
     for length in "m dm cm mm km μm nm ft".split():
         for power, name in (("2", "平方"), ("3", "立方")):
             units |= {f"{length}^{power}": name + units[length], length + power: name + units[length]}
@@ -275,7 +281,8 @@ _RULES += [
 
 # %% ../nbs/20_normalization.ipynb #20a1c016
 _RULES += [
-    ("rate", rf"(?<=[\d百千万亿零一二三四五六七八九十两几半每多余:(,]) ?({_OVER}) ?/ ?(?:({_UNDER})(?![{HAN}]?/)|({_any(_PER)})(?![A-Za-z\d^]))",
+    ("rate", rf"(?<=[\d百千万亿零一二三四五六七八九十两几半每多余:(,]) ?({_OVER})"
+     rf" ?/ ?(?:({_UNDER})(?![{HAN}]?/)|({_any(_PER)})(?![A-Za-z\d^]))",
      lambda m: f"{m[1]}每{_per(m[2] or m[3])}"),
     ("rate", rf"({_OVER})/(?=\d+ ?(?:{_OVER}|(?:{_UNIT})(?![A-Za-z])))", lambda m: m[1] + "每"),
     ("fraction", r"(\d+)又(\d+)/(\d+)", lambda m: f"{_short(m[1])}又{_short(m[3])}分之{_short(m[2])}"),
@@ -284,6 +291,8 @@ _RULES += [
     ("house", r"(?<![\d.])(\d+)([栋幢])(?=\d|[零一二三四五六七八九十]+(?:单元|[层楼号门])|单元|楼道)",
      lambda m: _short(m[1]) + m[2]),
     ("house", r"(?<=[住在到去来])(\d+)([栋幢])(?![别房楼高公写]|的?别墅)", lambda m: _short(m[1]) + m[2]),
+    ("standard", r"(?<=[A-Z]) (\d{3,6})-(\d{4})(?!\d)",
+     lambda m: f" {read_digits(m[1])}杠{read_digits(m[2])}"),
     ("room", r"(?<![\d.])(\d{3,4})(?=号?(?:室|房|教室|包间|包厢|病房|宿舍|路(?![程边])))",
      lambda m: read_digits(m[1], "幺")),
     ("room", rf"(?<=[栋幢]|元|楼)(\d{{3,4}})(?![\d.]){_COUNTED}(?=$|[,。、;!?)的门号])",
@@ -291,7 +300,8 @@ _RULES += [
     ("code", r"(?<=[A-Za-z])[-·]?(\d{3,})(?![\d.%])", lambda m: read_digits(m[1], "幺")),
     ("difference", r"(?<![\d.-])(\d{1,3})-(\d{1,3})(?=等于|得[多几]|是多少)",
      lambda m: f"{_short(m[1])}减{_short(m[2])}"),
-    ("score", rf"(?<![\d.-])(\d{{1,2}})-(\d{{1,2}})(?![\d.%:-]){_COUNTED}(?! ?[A-Za-z=≈+*/×÷])", _descending),
+    ("score", rf"(?<![\d.-])(\d{{1,2}})-(\d{{1,2}})(?![\d.%:-]){_COUNTED}(?! ?[A-Za-z=≈+*/×÷号楼栋单室层])",
+     _descending),
     ("version", r"(\d+)((?:\.\d+){2,})", lambda m: "点".join(read_number(p) for p in m[0].split(".")))]
 
 # %% ../nbs/20_normalization.ipynb #4cc92581
@@ -321,20 +331,22 @@ _RULES += [
     ("plus", rf"(?<![\w)^])\+(?={_N})", lambda m: "正"),
     ("letter", rf"(?<![\d.])([2-6])g(?=(?:{_any(_DATA['generation'])}))", lambda m: read_number(m[1]) + "g"),
     ("letter", rf"(?:(?<=[A-Za-z])|(?<=[A-Za-z] ))({_N})([sg])(?![A-Za-z\d^/])", lambda m: read_number(m[1]) + m[2]),
-    ("unit", rf"(?:(两)|({_N})|(?<=每)) ?({_UNIT}|[UNAK](?=/))((?:/(?:{_any(_PER)}|(?:{_UNDER})(?![{HAN}]))(?![A-Za-z\d^]))*)(?![A-Za-z^])",
+    ("unit", rf"(?:(两)|({_N})|(?<=每)) ?({_UNIT}|[UNAK](?=/))"
+     rf"((?:/(?:{_any(_PER)}|(?:{_UNDER})(?![{HAN}]))(?![A-Za-z\d^]))*)(?![A-Za-z^])",
      _unit),
     ("power", r"()(?<=[A-Za-z)])\^([-+]?\d+|n(?![A-Za-z]))", _powered),
     ("number", _N, lambda m: read_number(m[0]))]
 _RULES = [(name, re.compile(pattern), say) for name, pattern, say in _RULES]
 
 # %% ../nbs/20_normalization.ipynb #54d453e3
-_SAID = dict(sign.split("=") for sign in (
-    "@=艾特 &=和 +=加 ×=乘 ÷=除以 ≈=约等于 ≠=不等于 ≤=小于等于 ≥=大于等于 <=小于 >=大于 ±=正负 √=根号 ∞=无穷大 %=百分号 ‰=千分号 °=度 #=井号 "
-    "π=派 α=阿尔法 β=贝塔 γ=伽马 δ=德尔塔 ε=艾普西龙 θ=西塔 λ=兰姆达 μ=缪 σ=西格玛 φ=斐 ω=欧米伽 Ω=欧米伽 Δ=德尔塔 Σ=西格玛 Φ=斐 Π=派").split()) | {"=": "等于"}
+_SAID = _table("signs") | {"=": "等于"}
 _PAUSE = dict(zip(",.!?;:、。，！？；：", "，。！？；：、。，！？；："))
-_EARLY = str.maketrans({"㎡": "m^2", "㎥": "m^3", "℃": "°C", "℉": "°F", "−": "-", "–": "-", "—": "，", "…": "，", "～": "~", "〜": "~",
-    "∼": "~", "⋅": "·", "″": "′′", "½": "又1/2", "¼": "又1/4", "¾": "又3/4", "⁄": "/", "〇": "零", "№": "第",
-    "\n": "。", "\t": " ", "\r": " ", **{chr(start + i): str(i + 1) for start in (0x2160, 0x2170) for i in range(12)}})  # Roman
+_ROMAN = {chr(start + i): str(i + 1) for start in (0x2160, 0x2170) for i in range(12)}
+_EARLY = str.maketrans(_ROMAN | {
+    "㎡": "m^2", "㎥": "m^3", "℃": "°C", "℉": "°F", "−": "-", "–": "-",
+    "—": "，", "…": "，", "～": "~", "〜": "~", "∼": "~", "⋅": "·", "″": "′′",
+    "½": "又1/2", "¼": "又1/4", "¾": "又3/4", "⁄": "/", "〇": "零", "№": "第",
+    "\n": "。", "\t": " ", "\r": " "})
 _LATE = str.maketrans({**dict.fromkeys("()[]{}", "，"), **dict.fromkeys("\"'`", ""), "/": "、", "-": " "})
 _KNOWN = re.compile(rf"[{HAN}·′\x20-\x7e]")
 
@@ -395,7 +407,7 @@ def _write_v(text):
 _MEANING = [
     (r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ]+", lambda m: "^" + m[0]),  # powers, before they lose their height
     (r"[①-⑳⓪❶-❿➀-➓⒈-⒛⑴-⒇](?=[①-⑳⓪❶-❿➀-➓⒈-⒛⑴-⒇\d])", lambda m: m[0] + "、"),
-    (r"[❶-❿➀-➓⒈-⒛⑴-⒇⓪]", lambda m: str(int(unicodedata.numeric(m[0])))),
+    (r"[①-⑳⓪❶-❿➀-➓⒈-⒛⑴-⒇]", lambda m: read_number(str(int(unicodedata.numeric(m[0]))))),
     (r"([午晨晚夜早][ 上]?\d{1,2})∶(?=[0-5]\d)", lambda m: m[1] + ":"),
     (r"(?<=\d) ?∶ ?(?=\d)", lambda m: "比"), ("∶", lambda m: ":"),
     (r"(?<=[\d年月日号点分时秒]) {0,2}[—–―]{1,2} {0,2}(?=\d)", lambda m: "-"),

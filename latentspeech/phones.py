@@ -96,9 +96,11 @@ class Phones:
     engine: str = ""                              # what read the text
     @property
     def ids(self):
+        "Return the phones as indexes into `SYMBOLS`, [N]."
         return torch.tensor([_ID[s] for s in self.symbols], dtype=torch.long)
     @property
     def tone_ids(self):
+        "Return the tones, [N]."
         return torch.tensor(self.tones, dtype=torch.long)
     def __len__(self):
         return len(self.symbols)

@@ -113,7 +113,8 @@ def _lexicon(rules):
     lexicon |= {"why": why, "light": light, "third": third, "latin": data["latin"]}
     lexicon["known"] = lexicon["readings"].keys() | lexicon["neutral"] | lexicon["full"] | third
     table = sets[-1]["context"] + (_neighbours() if rich else [])
-    return lexicon | {"context": [_compile(*row) for row in table], "colloquial": [_compile(*row) for row in data["colloquial"]]}
+    lexicon["context"] = [_compile(*row) for row in table]
+    return lexicon | {"colloquial": [_compile(*row) for row in data["colloquial"]]}
 
 # %% ../nbs/22_text.ipynb #f22d70fc
 SEGMENTERS = ("pypinyin", "jieba")
@@ -168,17 +169,6 @@ class _Sound:
     sure: bool = False                       # a word of two or more characters has decided
     kept: bool = False                       # the lexicon has it as spoken, 一 and 不 included
     apart: bool = False                      # a 儿 that is a syllable of its own
-    apart: bool = False                      # a 儿 that is a syllable of its own
-    apart: bool = False                      # a 儿 that is a syllable of its own
-    apart: bool = False                      # a 儿 that is a syllable of its own
-    apart: bool = False                      # a 儿 that is a syllable of its own
-    apart: bool = False                      # a 儿 that is a syllable of its own
-    apart: bool = False                      # a 儿 that is a syllable of its own
-    apart: bool = False                      # a 儿 that is a syllable of its own
-    apart: bool = False                      # a 儿 that is a syllable of its own
-    apart: bool = False                      # a 儿 that is a syllable of its own
-    apart: bool = False                      # a 儿 that is a syllable of its own
-    apart: bool = False                      # a 儿 that is a syllable of its own
     @property
     def tone(self):
         return int(self.pinyin[-1]) if self.word >= 0 else 0
@@ -212,8 +202,9 @@ def _cite(word, index, rules):
     "Read a word as a dictionary does."
     lexicon, rich = _lexicon(rules), rules == "all"
     own = lexicon["readings"].get(word, [])
-    if rich and len(word) > 3 and not own and word not in _phrases() and len(parts := list(_words(word, "pypinyin", rules))) > 1:
-        return [sound for part in parts for sound in _cite(part, index, rules)]
+    if rich and len(word) > 3 and not own and word not in _phrases():
+        if len(parts := list(_words(word, "pypinyin", rules))) > 1:
+            return [sound for part in parts for sound in _cite(part, index, rules)]
     sounds = [_Sound(c, index, p, p, sure=len(word) > 1 and (bool(own) or word in _phrases()), kept=rich
                      and bool(own)) for c, p in zip(word, _look_up(word))]
     for sound, p in zip(sounds, own):
@@ -236,12 +227,14 @@ def _spell(word, index, latin):
     loan = _lexicon("all")["latin"].get(word.lower()) if latin == "read" else None
     if loan:
         return [_Sound(word * (i == 0), index, p, p, ["a loan"]) for i, p in enumerate(loan.split())]
-    return [_Sound(c * (i == 0), index, p, p, ["letter name"]) for c in word for i, p in enumerate(_LETTERS[c.lower()].split())]
+    return [_Sound(c * (i == 0), index, p, p, ["letter name"])
+            for c in word for i, p in enumerate(_LETTERS[c.lower()].split())]
 def _spelled(text, latin):
     "Return a warning for each English word that is read letter by letter."
     loans = _lexicon("all")["latin"] if latin == "read" else {}
-    words = Counter(w for w in re.findall("[A-Za-z]+", OVERRIDE.sub("", text)) if re.search("[a-z]", w) and len(w) > 2 and w.lower() not in loans)
-    return [f"spelled letter by letter: {word}; a dictionary may give its reading" for word in words]
+    words = dict.fromkeys(re.findall("[A-Za-z]+", OVERRIDE.sub("", text)))
+    return [f"spelled letter by letter: {word}; a dictionary may give its reading" for word in words
+            if re.search("[a-z]", word) and len(word) > 2 and word.lower() not in loans]
 
 # %% ../nbs/22_text.ipynb #cd12c152
 def _own_words(words):
@@ -251,11 +244,13 @@ def _own_words(words):
 def _cite_own(word, index, reading):
     letters = word if len(word) == len(reading) else [word, *[""] * (len(reading) - 1)]
     return [_Sound(c, index, p, p, ["your dictionary"], True) for c, p in zip(letters, reading)]
+_HELD = "[\U000f0000-\U000ffffd]"
 def _hanzi(run, held, first, word, segmenter, rules):
     "Turn a run of Hanzi into sounds; a private character stands for a reading written behind the one before."
-    own = {m.start() - i - 1: held[ord(m[0]) - 0xF0000] for i, m in enumerate(re.finditer("[\U000f0000-\U000ffffd]", run))}
+    places = enumerate(re.finditer(_HELD, run))
+    own = {m.start() - i - 1: held[ord(m[0]) - 0xF0000] for i, m in places}
     sounds = []
-    for w in _words(re.sub("[\U000f0000-\U000ffffd]", "", run), segmenter, rules):
+    for w in _words(re.sub(_HELD, "", run), segmenter, rules):
         sounds += _cite(w, word, rules)
         word += 1
     for i, p in own.items():
@@ -332,9 +327,10 @@ def _third_tone_sandhi(sounds, rules="all"):
         left = rules == "basic" or len(at) == 3 and not _starts_with_one("".join(sounds[i].text for i in at), rules)
         for i in at[:-1] if left else at[-2::-1]:
             _raise(sounds, i, "inside a word")
-    between = range(len(sounds) - 1)
+    between, sizes = range(len(sounds) - 1), Counter(s.word for s in sounds)
     for i in between if rules == "basic" else reversed(between):
-        _raise(sounds, i, "between words")
+        if rules == "basic" or sizes[sounds[i].word] < 3 or sounds[i].word == sounds[i + 1].word:
+            _raise(sounds, i, "between words")
 
 # %% ../nbs/22_text.ipynb #20e3bab6
 def _one_is_number(z, a, s, b, c, rules):
@@ -345,7 +341,8 @@ def _one_is_number(z, a, s, b, c, rules):
     digits = [*"零二三四五六七八九"]               # 1.5, one to nil, two to one; the first of a month
     some = rules == "all" and (b.text in ("点", "比") and c.text in digits or a.text == "比"
                                and z.text in digits) or b.text == "日" and (rules == "basic" or a.text == "月")
-    return bool(joined or some or not b.tone or a.text in [*digits, *"第初期十百千万亿"] or b.text in [*digits, *"一月号"])
+    return bool(joined or some or not b.tone or a.text in [*digits, *"第初期十百千万亿"]
+                or b.text in [*digits, *"一月号"])
 
 # %% ../nbs/22_text.ipynb #38c2611a
 def _yi_bu_sandhi(sounds, rules="all"):
@@ -379,7 +376,8 @@ def _may_curl(last, s, after, rules):
     if rules == "basic":
         return last.text in _lexicon(rules)["erhua"]
     starts = s.word == after.word != last.word  # 儿子, 儿童
-    return last.word >= 0 and len(last.text) == 1 and last.text > "z" and not starts and last.pinyin[:-1] + "r" not in ("mr", "nr", "ngr", "êr")
+    hanzi = last.word >= 0 and len(last.text) == 1 and last.text > "z"
+    return hanzi and not starts and last.pinyin[:-1] not in ("m", "n", "ng", "ê")
 def _merge_erhua(sounds, rules="all"):
     "Merge 儿 into the syllable before it (花儿), where it isn't a syllable of its own (女儿)."
     merged = []
@@ -489,7 +487,8 @@ def _reads_alike(left, right):
     "Say whether two pieces are read as they are together."
     return _read(left) + _read(right) == _read(left + right)
 _PAUSES_AT = r"[，、：；,:;]+[”’」』）)\"']*\s*"
-_PHRASES_AT = r"\s+|[”’」』）)》】]+|[的了着吗呢吧啊们](?![的了])|(?=[和与及但而并或因如在从把被对向将就都也还又再才却])"
+_PHRASES_AT = r"\s+|[”’」』）)》】]+|[的了着吗呢吧啊们](?![的了])"
+_PHRASES_AT += r"|(?=[和与及但而并或因如在从把被对向将就都也还又再才却])"
 
 # %% ../nbs/22_text.ipynb #22b1c011
 @lru_cache(maxsize=1)
@@ -548,6 +547,7 @@ class PinyinReport:
     causes: Counter  # cause -> how often
     errors: list     # (cause, label, said, where)
     def row(self):
+        "Return the counts and the shares of wrong syllables and sentences."
         return dict(n=sum(self.syllables), wrong=sum(self.wrong),
                     syllable_error=sum(self.wrong) / sum(self.syllables), sentences=len(self.wrong),
                     sentence_error=sum(map(bool, self.wrong)) / len(self.wrong), causes=dict(self.causes.most_common()))

@@ -16,7 +16,8 @@ def test_normalization_table(row):
     assert said == row["expected"]
     assert N.normalize(row["expected"]) == row["expected"]
 
-KINDS = [row for row in csv.DictReader((Path(__file__).parent / "data" / "kinds.tsv").open(encoding="utf8"), delimiter="\t",
+KINDS = [row for row in csv.DictReader((Path(__file__).parent / "data" / "kinds.tsv").open(encoding="utf8"),
+                                       delimiter="\t",
                                        quoting=csv.QUOTE_NONE) if row["kind"].startswith("norm")]
 
 def spoken(text):
@@ -90,13 +91,15 @@ def test_traditional_characters_keep_their_place():
     assert N.simplify_characters("著名的原著，着急，乾隆") == "著名的原著，着急，乾隆"
 
 def test_overrides_survive():
-    assert N.normalize("我行(hang2)，3行(hang2)") == "我行(hang2)，三行(hang2)" and N.normalize("他(小明)") == "他，小明"
+    assert N.normalize("我行(hang2)，3行(hang2)") == "我行(hang2)，三行(hang2)" and N.normalize(
+        "他(小明)") == "他，小明"
 
 def test_marks_are_never_read():
     assert N.normalize("他#1说#2，对#3，走#4！") == "他说·对，走！" and N.normalize("C#3") == "C井号三"
 
 @pytest.mark.parametrize("text", ["1" * 10_000, "1-" * 5000, "2025-09-28，" * 900, "3:2/1.5%" * 1250,
-                                  "1+" * 5000 + "=1", "¥2-3kg×" * 1400, " " * 40_000, "-" * 40_000, "😀" * 40_000, "a " * 20_000,
+                                  "1+" * 5000 + "=1", "¥2-3kg×" * 1400, " " * 40_000, "-" * 40_000, "😀" * 40_000,
+                                  "a " * 20_000,
                                   "①" * 10_000, "(0" * 5000, "a." * 5000, "^2" * 5000])
 def test_ten_thousand_characters_in_a_second(text):
     N.normalize("热身")
@@ -104,8 +107,8 @@ def test_ten_thousand_characters_in_a_second(text):
     N.normalize(text)
     assert time.process_time() - start < 1
 
-ANYTHING = st.text(st.one_of(st.characters(),
-                             st.sampled_from("0123456789-.:/%,年月日个两一儿地行 AaMkg°C¥$()#12345+×=~，。·\u200b😀")), max_size=40)
+RISKY = "0123456789-.:/%,年月日个两一儿地行 AaMkg°C¥$()#12345+×=~，。·\u200b😀"
+ANYTHING = st.text(st.one_of(st.characters(), st.sampled_from(RISKY)), max_size=40)
 
 @settings(max_examples=400, deadline=None)
 @given(ANYTHING)
