@@ -22,7 +22,7 @@ from .text import front_end, to_phones, to_pinyin
 # %% auto #0
 __all__ = ['SPLITS', 'CorpusError', 'Utterance', 'Corpus', 'decode_sound', 'show_phones', 'frame_durations', 'spoken_pinyin',
            'make_sentences', 'common_syllables', 'coverage_phrases', 'plan_corpus', 'read_lines', 'damaged_line',
-           'load_corpus', 'data_folder', 'make_embedded_corpus', 'sampling_weights']
+           'load_corpus', 'make_aside', 'data_folder', 'make_embedded_corpus', 'sampling_weights']
 
 # %% ../nbs/25_corpora.ipynb #4a8f7ae8
 _PACKAGE = Path(latentspeech.__file__).resolve().parent  # holds words.json
@@ -411,7 +411,10 @@ def _start_worker(log):
                             encoding="utf8", stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)
 
 # %% ../nbs/25_corpora.ipynb #d1e4c5fd
-def _share(jobs, folder, bar):
+def make_aside(jobs: list,      # of the plan
+               folder: Path,    # where sounds go
+               bar              # what counts them
+               ) -> list:       # rows of the manifest
     "Give `jobs` to a process of its own and collect what it makes; raises `CorpusError` with its last words."
     log, rows = tempfile.TemporaryFile("w+", encoding="utf8"), []
     worker = _start_worker(log)
@@ -455,7 +458,7 @@ def _make_all(plan, folder, progress):
             rows = _make_here(plan, folder, bar)
         else:
             with ThreadPoolExecutor(n) as pool:
-                rows = sum(pool.map(lambda i: _share(plan[i::n], folder, bar), range(n)), [])
+                rows = sum(pool.map(lambda i: make_aside(plan[i::n], folder, bar), range(n)), [])
     return sorted(rows, key=lambda row: row["id"])
 
 # %% ../nbs/25_corpora.ipynb #3c433e04

@@ -143,10 +143,10 @@ def test_two_makers_at_once_agree(tmp_path):
     assert [f.name for f in tmp_path.iterdir()] == ["c"]
 
 def test_a_failing_worker_says_why(tmp_path):
-    from latentspeech.corpora import _share
+    from latentspeech.corpora import make_aside
     class Bar:
         def update(self):
             pass
     with pytest.raises(CorpusError, match="espeak's process failed.*cannot say"):
-        _share([dict(tokens=["hng5"], speaker="male", speed=200, pitch=50, silence=(0.1, 0.1), seed=0, id="a")],
+        make_aside([dict(tokens=["hng5"], speaker="male", speed=200, pitch=50, silence=(0.1, 0.1), seed=0, id="a")],
                tmp_path, Bar())
