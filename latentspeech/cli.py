@@ -164,7 +164,7 @@ def train(part: str = "all",         # judge, autoencoder, decoder, voice, or al
     starts = warm_starts(part, preset, from_)
     speech, done, folder = open_corpora(corpus, preset), {}, Path(out or f"out/weights/{preset}")
     for name, start in starts.items():
-        done[name] = train_part(name, preset, speech, folder, resume, seed, start=start,
+        done[name] = train_part(name, preset, speech, folder, resume, seed, warm_start=start,
                                 steps=steps or None, minutes=minutes or None, device=device)
     return done
 
@@ -220,7 +220,7 @@ def train_part(part: str,     # one of `PARTS`
     if part == "voice":
         options["autoencoder"] = trained
     if part == "decoder":
-        options["start"] = options["start"] or trained
+        options["warm_start"] = options["warm_start"] or trained
     function = dict(judge=train_judge, autoencoder=train_autoencoder, decoder=train_decoder, voice=train_voice)[part]
     run = function(replace(preset, **config), corpus, folder, **options)
     weights = copy_weights(folder, part, out)
