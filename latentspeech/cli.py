@@ -180,7 +180,8 @@ def warm_starts(part: str,    # one of `PARTS`, or all
     start = dict(nothing=None, pretrained=preset).get(from_, from_)
     starts = dict.fromkeys(parts, start)
     if part == "all":
-        starts |= dict(decoder=None, judge=start if start == preset else None)
+        alone = dict(decoder=None, judge=start if start == preset else None)
+        starts |= {part: start for part, start in alone.items() if part in parts}
     check_starts(starts)
     return starts
 

@@ -88,7 +88,7 @@ def test_bad_values_are_one_line(capsys):
 
 def test_each_part_starts_where_it_was_told_to(monkeypatch, tmp_path, capsys):
     asked = {}
-    monkeypatch.setattr(cli, "train_part", lambda part, *_, start, **__: asked.update({part: start}))
+    monkeypatch.setattr(cli, "train_part", lambda part, *_, warm_start, **__: asked.update({part: warm_start}))
     monkeypatch.setattr(cli, "open_corpora", lambda *_: None)
     for part in ("judge", "autoencoder", "decoder", "voice"):
         cli.train(part, preset="tiny", from_="mini")

@@ -197,17 +197,21 @@ def finish(exam: Exam, rows: list, said: str, path: Path, corpora: dict, split: 
     return dict(record=str(path), rows=[dict(demand=demand, met=ok) for demand, ok in met.items()])
 
 # %% ../../nbs/78_judges.ipynb #118537c3
-def judges(*, judge: str = "mini",                  # name, file or folder
-           second: str = "out/second-judge",        # the same; or whisper:small, paraformer, sensevoice
-           corpus: tuple = ("embedded",),           # folders; embedded = the one made here
-           speakers: str = "",                      # in a corpus that has them, only what these said
-           voice: str = "",                         # name or folder; none = natural speech and controls only
-           split: str = "test", limit: int = 0,     # so many utterances of each corpus, drawn with the seed; 0 = all
-           preset: str = "mini",                    # size of the embedded corpus, and of a second judge trained here
-           train_second: float = 0.0,              # minutes to train a second judge that isn't there
-           train_steps: int = 0, train_batch: int = 0,  # of that training; 0 = the preset's
-           seed: int = 0, work: str = "out/second_judge",  # for what a judge heard
-           out: str = "") -> dict:                  # the record; none = 53_judge
+def judges(*, judge: str = "mini",           # name, file or folder
+           second: str = "out/second-judge", # the same; or whisper:small, paraformer, sensevoice
+           corpus: tuple = ("embedded",),    # folders; embedded = the one made here
+           speakers: str = "",               # in a corpus that has them, only what these said
+           voice: str = "",                  # name or folder; none = natural speech and controls only
+           split: str = "test",              # train, valid or test
+           limit: int = 0,                   # so many utterances of each corpus, drawn with the seed; 0 = all
+           preset: str = "mini",             # size of the embedded corpus, and of a second judge trained here
+           train_second: float = 0.0,        # minutes to train a second judge that isn't there
+           train_steps: int = 0,             # steps of that training; 0 = the preset's
+           train_batch: int = 0,             # sounds a step; 0 = the preset's
+           seed: int = 0,                    # of the draw
+           work: str = "out/second_judge",   # for what a judge heard
+           out: str = ""                     # the record; none = 53_judge
+           ) -> dict:
     "Let two judges score the same sounds: how good is each on natural speech, and do they agree?"
     said = command(judges, locals())
     corpora = {Path(f).name: open_one(f, preset) for f in corpus}

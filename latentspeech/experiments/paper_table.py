@@ -155,17 +155,20 @@ def _card_in(folder: Path) -> dict:
     return json.loads(next(p.with_suffix(".json") for p in folder.glob("*.safetensors")).read_text())
 
 # %% ../../nbs/72_paper_table.ipynb #eb19511f
-def paper_table(*, preset: str = "mini",        # sizes of what is trained
-                corpus: str = "embedded", speakers: str = "",  # folders with commas between; only what these said
-                split: str = "valid",           # what is said and scored
-                weights: str = "mini",          # of the shipped autoencoder, voice and judge
-                seconds: float = 240.0,         # of training, each part
-                decoder_seconds: float = 0.0,   # the same for the two decoders; 0 = as long
-                parts: tuple = PARTS,           # what to train; rows of what isn't there are left out
-                batch: int = 4,                 # sentences a step; decoders keep the preset's crops
-                limit: int = 60, n_distance: int = 24,  # so many sentences, 0 = train only; of them for MCD
-                folder: str = "out/baselines",  # for checkpoints, weights and rows
-                out: str = "") -> dict:         # the record; none = table.json in the folder
+def paper_table(*, preset: str = "mini",       # sizes of what is trained
+                corpus: str = "embedded",      # corpus folders, with commas between; embedded = the one made here
+                speakers: str = "",            # only what these said, with commas between; none = all
+                split: str = "valid",          # what is said and scored
+                weights: str = "mini",         # of the shipped autoencoder, voice and judge
+                seconds: float = 240.0,        # of training, each part
+                decoder_seconds: float = 0.0,  # the same for the two decoders; 0 = as long
+                parts: tuple = PARTS,          # what to train; rows of what isn't there are left out
+                batch: int = 4,                # sentences a step; decoders keep the preset's crops
+                limit: int = 60,               # so many sentences; 0 = train only
+                n_distance: int = 24,          # so many of them for MCD
+                folder: str = "out/baselines", # for checkpoints, weights and rows
+                out: str = ""                  # the record; none = table.json in the folder
+                ) -> dict:
     "Train every system of lesson 61 for the same seconds, and score what it says on sentences it has not seen."
     said, place = command(paper_table, locals()), Path(folder)
     torch.set_num_threads(1)
@@ -256,15 +259,20 @@ def _measure_curve(curve: _Curve, preset: Preset, shares: tuple, seed: int) -> t
     return rows + curve.score("control", "control: another text", lambda: nonsense, "control"), cards
 
 # %% ../../nbs/72_paper_table.ipynb #811757f4
-def scaling(*, preset: str = "mini",        # sizes of what is trained
-            shares: tuple = SHARES,         # of the training sentences
-            steps: int = 1400, batch: int = 4,  # of training, the same for all
-            corpus: str = "embedded", speakers: str = "",  # folders with commas between; only what these said
-            split: str = "valid",           # what is said and scored
-            weights: str = "mini",          # of the shipped autoencoder and judge
-            limit: int = 60, n_distance: int = 24,  # so many sentences of the split; of them for MCD
-            seed: int = 0, work: str = "out/scaling",  # for latents, checkpoints and rows
-            out: str = "") -> dict:         # the record; none = 72_scaling
+def scaling(*, preset: str = "mini",   # sizes of what is trained
+            shares: tuple = SHARES,    # of the training sentences
+            steps: int = 1400,         # of training, the same for all
+            batch: int = 4,            # sentences a step
+            corpus: str = "embedded",  # corpus folders, with commas between; embedded = the one made here
+            speakers: str = "",        # only what these said, with commas between; none = all
+            split: str = "valid",      # what is said and scored
+            weights: str = "mini",     # of the shipped autoencoder and judge
+            limit: int = 60,           # so many sentences of the split
+            n_distance: int = 24,      # so many of them for MCD
+            seed: int = 0,             # of the training
+            work: str = "out/scaling", # for latents, checkpoints and rows
+            out: str = ""              # the record; none = 72_scaling
+            ) -> dict:
     "Train the same voice from nothing on more and more of the sentences, equally long, and score what each says."
     said, speech = command(scaling, locals()), said_corpus(corpus, preset, speakers)
     torch.set_num_threads(1)

@@ -75,14 +75,16 @@ def known_distances(path: Path, networks: dict,
     return {s: ResultsTable.of_record(rows, set=s).rows for s in {row["set"] for row in rows}}
 
 # %% ../../nbs/70_train_autoencoder.ipynb #6e200811
-def reconstruction(*, corpus: str = "embedded",  # folders, with commas between; embedded = the one made here
-                   weights: tuple = ("base",),   # names, or name=folder, or name=checkpoint.pt
-                   preset: str = "base",         # whose sizes a checkpoint has
-                   speakers: str = "",           # only these, with commas between
-                   judge: str = "base",          # name or folder of its weights
-                   split: str = "test", limit: int = 0,  # so many of each speaker; 0 = all
-                   seed: int = 0, out: str = "",  # the record; none = 70_train_autoencoder
-                   note: str = ""                # said of the machine or the run
+def reconstruction(*, corpus: str = "embedded", # folders, with commas between; embedded = the one made here
+                   weights: tuple = ("base",),  # names, or name=folder, or name=checkpoint.pt
+                   preset: str = "base",        # whose sizes a checkpoint has
+                   speakers: str = "",          # only these, with commas between
+                   judge: str = "base",         # name or folder of its weights
+                   split: str = "test",         # train, valid or test
+                   limit: int = 0,              # so many of each speaker; 0 = all
+                   seed: int = 0,               # of every draw
+                   out: str = "",               # the record; none = 70_train_autoencoder
+                   note: str = ""               # said of the machine or the run
                    ) -> dict:
     "Measure what autoencoders leave of held-out recordings, one table a speaker."
     said, began = command(reconstruction, locals()), time.time()

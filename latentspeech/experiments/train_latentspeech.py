@@ -50,13 +50,17 @@ def _evaluate_sets(voices: dict, corpus: Corpus, sets, split: str, **how):
             yield speaker, which, table
 
 # %% ../../nbs/71_train_latentspeech.ipynb #d1afb013
-def evaluate_voice(*, corpus: str = "embedded",     # folders, with commas between; embedded = the one made here
-                   voice: tuple = ("base",),        # names, folders, or name=folder
-                   judge: str = "", split: str = "test",  # whose weights listen; none = the voice's own
-                   limit: int = 0, distances: int = 48,   # so many sentences of each speaker; of them for distances
-                   seeds: int = 3, seed: int = 0,   # of the synthesis: how many, and the first
-                   speakers: str = "", out: str = "",  # only these; the record: none = 71_train_latentspeech
-                   note: str = ""                   # said of the machine or the run
+def evaluate_voice(*, corpus: str = "embedded", # folders, with commas between; embedded = the one made here
+                   voice: tuple = ("base",),    # names, folders, or name=folder
+                   judge: str = "",             # name or folder of the weights that listen; none = the voice's own
+                   split: str = "test",         # train, valid or test
+                   limit: int = 0,              # so many sentences of each speaker; 0 = all
+                   distances: int = 48,         # so many of them for distances
+                   seeds: int = 3,              # how many seeds of the synthesis
+                   seed: int = 0,               # the first of them
+                   speakers: str = "",          # only what these said, with commas between; none = all
+                   out: str = "",               # the record; none = 71_train_latentspeech
+                   note: str = ""               # said of the machine or the run
                    ) -> dict:
     "Measure voices on held-out recordings, beside natural speech and controls, one table a speaker."
     said, began = command(evaluate_voice, locals()), time.time()
@@ -155,12 +159,14 @@ def _sampler_row(exam: Exam, tts, diffusion,
                 away=rounded((torch.cat(latents, 1) - goal).square().mean().sqrt().item()), **exam.score(sounds))
 
 # %% ../../nbs/71_train_latentspeech.ipynb #d12cd86a
-def steps(*, voice: str = "mini",       # a name or a folder
-          judge: str = "",              # a name or a folder; none = the voice's
-          corpus: str = "embedded",     # folders, with commas between
-          split: str = "valid", limit: int = 0,  # so many sentences; 0 = all
-          seed: int = 0,                # of the synthesis
-          device: str = "cpu", out: str = ""  # the record; none = 60_steps
+def steps(*, voice: str = "mini",   # a name or a folder
+          judge: str = "",          # a name or a folder; none = the voice's
+          corpus: str = "embedded", # folders, with commas between
+          split: str = "valid",     # train, valid or test
+          limit: int = 0,           # so many sentences; 0 = all
+          seed: int = 0,            # of the synthesis
+          device: str = "cpu",      # cpu or cuda
+          out: str = ""             # the record; none = 60_steps
           ) -> dict:
     "Say held-out sentences with every sampler at several numbers of steps, and let a judge listen."
     said, exam = command(steps, locals()), Exam(voice, judge, corpus, split, limit, seed, device)
@@ -187,12 +193,20 @@ def _train_or_load_student(corpus, preset: str, folder: str, voice: str, n_steps
     return LatentSpeech.from_pretrained(folder, device)
 
 # %% ../../nbs/71_train_latentspeech.ipynb #2d35f5d3
-def distillation(*, voice: str = "mini", judge: str = "",  # the teacher, and who listens: a name or a folder
-                 corpus: str = "embedded", split: str = "valid", limit: int = 0, seed: int = 0,  # as in `steps`
-                 device: str = "cpu", out: str = "",      # the record; none = 43_distillation
-                 preset: str = "mini", folder: str = "out/train/student",  # whose budget; for the student
-                 minutes: float = 2.0, steps: int = 0,    # of training at most; 0 = only measure; the preset's
-                 batch: int = 8, n_steps: int = 4         # sentences a step; steps that the student is taught for
+def distillation(*, voice: str = "mini",            # the teacher: a name or a folder
+                 judge: str = "",                   # who listens: a name or a folder; none = the voice's own
+                 corpus: str = "embedded",          # corpus folders, with commas between; embedded = the one made here
+                 split: str = "valid",              # train, valid or test
+                 limit: int = 0,                    # so many sentences; 0 = all
+                 seed: int = 0,                     # of the synthesis
+                 device: str = "cpu",               # cpu or cuda
+                 out: str = "",                     # the record; none = 43_distillation
+                 preset: str = "mini",              # whose training budget
+                 folder: str = "out/train/student", # for the student
+                 minutes: float = 2.0,              # of training at most; 0 = only measure
+                 steps: int = 0,                    # of training at most; 0 = the preset's
+                 batch: int = 8,                    # sentences a step
+                 n_steps: int = 4                   # steps that the student is taught for
                  ) -> dict:
     "Distil a voice to a few steps, and let a judge score teacher and student on held-out sentences."
     said, exam = command(distillation, locals()), Exam(voice, judge, corpus, split, limit, seed, device)
