@@ -13,13 +13,14 @@ WORK, SITE = ROOT / "_proc", ROOT / "_docs"
 # Files that the front page links to, and what they are called in the site.
 OTHER_PAGES = {"CONTRIBUTING.md": "contributing.md", "latentspeech/pretrained/README.md": "weights.md",
                "LICENSE": "LICENSE.txt"}
+HEADING = re.compile(r"\]\(#([^)]+)\)")   # JupyterLab keeps a heading's letters, the site lowers them
 LINK = re.compile(r"(\]\(|src=\"|href=\")(?!https?:|#|mailto:|data:)([^)\"\s#]+)")
 CONF = '''
 project, author = "LatentSpeech", "The LatentSpeech authors"
 extensions = ["myst_nb", "sphinx.ext.mathjax"]
 html_theme, html_title, html_static_path = "sphinx_book_theme", "LatentSpeech", []
 nb_execution_mode, nb_merge_streams = "off", True
-myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence"]
+myst_enable_extensions, myst_heading_anchors = ["dollarmath", "amsmath", "colon_fence"], 3
 nb_mime_priority_overrides = [("html", "text/html", 0)]
 # Headings that skip a level, outputs that only a live notebook shows, code in no language: none of them hides a link.
 suppress_warnings = ["myst.header", "mystnb.unknown_mime_type", "misc.highlighting_failure"]
@@ -42,7 +43,8 @@ def in_the_site(text: str, folder: Path) -> str:
         file = (folder / match[2]).resolve()
         name = str(file.relative_to(ROOT)) if file.is_relative_to(ROOT) else match[2]
         return match[1] + OTHER_PAGES.get(name, name.removeprefix("nbs/"))
-    return LINK.sub(turned, text)
+    lowered = HEADING.sub(lambda match: f"](#{re.sub('[^a-z0-9-]', '', match[1].lower())})", text)
+    return LINK.sub(turned, lowered)
 
 
 def is_prose(cell) -> bool:
