@@ -14,8 +14,8 @@ from .doctor import doctor
 
 # %% auto #0
 __all__ = ['EXIT_CODES', 'PARTS', 'add_option', 'build_parser', 'brief', 'as_text', 'one_line', 'run_command', 'open_corpora',
-           'prepare', 'pack_corpus', 'train', 'warm_starts', 'check_starts', 'set_aside', 'train_part', 'copy_weights',
-           'speak', 'listen', 'evaluate', 'experiment', 'main']
+           'prepare', 'pack_corpus', 'check_device', 'train', 'warm_starts', 'check_starts', 'set_aside', 'train_part',
+           'copy_weights', 'speak', 'listen', 'evaluate', 'experiment', 'main']
 
 # %% ../nbs/65_cli.ipynb #15a197ac
 def add_option(parser: argparse.ArgumentParser,  # gets the argument
@@ -146,6 +146,14 @@ def pack_corpus(corpus, out: str,  # folder for the shards; "" = data/cache/<nam
     out = out or data_folder() / "cache" / corpus.name.replace(" + ", "-")
     return pack(corpus, out, find_starts if align else None, most_lost=most_lost, progress=sys.stderr.isatty())
 
+# %% ../nbs/65_cli.ipynb #19b1c272
+def check_device(device: str  # cpu, cuda, cuda:1, ...
+                 ):
+    "Raise `ValueError` for a device that this machine doesn't have."
+    import torch
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"no {device} here: leave --device out, or ask latentspeech doctor what is missing")
+
 # %% ../nbs/65_cli.ipynb #471a0670
 PARTS = ("judge", "autoencoder", "decoder", "voice")
 
@@ -161,6 +169,9 @@ def train(part: str = "all",         # judge, autoencoder, decoder, voice, or al
           seed: int = 0              # same seed, machine and threads: same weights
           ) -> dict:
     "Train the networks of a preset."
+    if min(steps, minutes) < 0:
+        raise ValueError(f"--steps and --minutes are 0 or more, not {steps} and {minutes}")
+    check_device(device)
     starts = warm_starts(part, preset, from_)
     speech, done, folder = open_corpora(corpus, preset), {}, Path(out or f"out/weights/{preset}")
     for name, start in starts.items():
@@ -224,6 +235,8 @@ def train_part(part: str,     # one of `PARTS`
         options["warm_start"] = options["warm_start"] or trained
     function = dict(judge=train_judge, autoencoder=train_autoencoder, decoder=train_decoder, voice=train_voice)[part]
     run = function(replace(preset, **config), corpus, folder, **options)
+    if run.interrupted:   # what is finished is shipped, nothing else
+        raise KeyboardInterrupt
     weights = copy_weights(folder, part, out)
     return dict(steps=run.step, seconds=round(run.seconds), loss=run.history[-1]["loss"] if run.history else None,
                 weights=str(weights))
@@ -254,6 +267,7 @@ def speak(text: str,                   # what to say, in Chinese characters
           ) -> dict:
     "Speak a text into a sound file."
     from latentspeech.synthesis import LatentSpeech
+    check_device(device)
     voice, started = LatentSpeech.from_pretrained(preset, device=device), time.perf_counter()
     told = voice.speak_to(Path(out).expanduser(), text, n_steps=n_steps or None, seed=seed, speaker=speaker or None,
                           pace=pace)
@@ -291,6 +305,7 @@ def evaluate(*, preset: str = "mini",  # whose weights: a preset, or a folder
     if seeds < 1 or min(limit, distances) < 0:
         raise ValueError(f"--seeds is 1 or more, --limit and --distances 0 or more; not {seeds}, {limit} and "
                          f"{distances}")
+    check_device(device)
     table = measure(preset, corpus=open_corpora(corpus, preset), limit=limit or None, device=device, seed=seed,
                     n_seeds=seeds, n_distance=distances)
     chosen = dict(corpus=corpus, limit=limit, seeds=seeds, distances=distances)

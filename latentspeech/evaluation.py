@@ -189,6 +189,8 @@ def evaluate(preset: str = "mini",          # voice and autoencoder: a name, a f
     ear = Judge.from_pretrained(judge) if judge else matching_judge(tts)
     corpus = corpus or make_embedded_corpus(config=tts.preset.corpus, progress=progress)
     utterances = [u for u in corpus.split(split) if u.pinyin][:limit]
+    if not utterances:
+        raise ValueError(f"corpus {corpus.name!r} has no {split!r} sentences with pinyin: nothing can be measured")
     seeds = list(range(seed, seed + n_seeds))
     sounds, heard = _heard(tts, ear, corpus, utterances, seeds, n_distance, progress)
     spelt = [u.pinyin for u in utterances]

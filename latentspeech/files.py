@@ -4,17 +4,40 @@
 
 # %% ../nbs/02_files.ipynb #a96918c5
 from __future__ import annotations
-import hashlib, importlib, os, socket, threading, warnings
-from contextlib import contextmanager
+import errno, hashlib, importlib, os, socket, warnings
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 # %% auto #0
-__all__ = ['sync_folder', 'write_atomically', 'sha256', 'file_sha256', 'FolderInUse', 'folder_lock', 'MissingExtra', 'required']
+__all__ = ['WINDOWS', 'DRAFT', 'sync_folder', 'write_atomically', 'sha256', 'file_sha256', 'FolderInUse', 'folder_lock',
+           'sweep_drafts', 'MissingExtra', 'required']
+
+# %% ../nbs/02_files.ipynb #c0348df2
+try:
+    import fcntl
+except ImportError:   # Windows
+    fcntl = None
+WINDOWS = os.name == "nt"   # folders can't be opened there, nor open files renamed
+
+def _lock(file, wait: bool = False) -> bool:
+    "Take the lock of an open file, waiting for it or not; say whether it worked."
+    try:
+        if fcntl:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        else:
+            import msvcrt
+            file.seek(1 << 30)   # a byte far behind the text, which others may read
+            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
+    except OSError as error:
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK):
+            return False
+        raise
+    return True
 
 # %% ../nbs/02_files.ipynb #14c400c8
 def sync_folder(folder: str | Path):
     "Wait until the names in a folder are on the disk; where folders can't be opened (Windows), do nothing."
-    if os.name == "nt":
+    if WINDOWS:
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -22,22 +45,48 @@ def sync_folder(folder: str | Path):
     finally:
         os.close(descriptor)
 
+# %% ../nbs/02_files.ipynb #5b9a8114
+DRAFT = ".draft"
+
+def _own_draft(draft):
+    "Open a draft for this writer alone; what a killed one left in it is emptied."
+    while True:
+        file = open(draft, "ab")
+        _lock(file, wait=True)
+        with suppress(FileNotFoundError):   # renamed by the writer that we waited for: it was another file
+            if os.path.samestat(os.fstat(file.fileno()), os.stat(draft)):
+                file.truncate(0)
+                return file
+        file.close()
+
+def _drop(file, draft):
+    with suppress(OSError):   # the error that brought us here counts, not this one
+        if WINDOWS:
+            file.close()
+        draft.unlink(missing_ok=True)
+    with suppress(OSError):
+        file.close()
+
 # %% ../nbs/02_files.ipynb #7d85626e
-def write_atomically(path: str | Path,   # its folder is made if need be
-                     data: bytes | str   # all of the file; text is written as UTF-8
-                     ) -> Path:          # the same path
+def write_atomically(path: str | Path,  # its folder is made if need be
+                     data: bytes | str  # all of the file; text is written as UTF-8
+                     ) -> Path:         # the same path
     "Write a file in one step: it holds all of `data`, or what it held before; raises `OSError`."
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}-{os.getpid()}-{threading.get_ident()}")
+    draft = path.with_name(f".{path.name}{DRAFT}")
+    file = _own_draft(draft)
     try:
-        with open(draft, "wb") as file:
-            file.write(data.encode() if isinstance(data, str) else data)
-            file.flush()
-            os.fsync(file.fileno())
+        file.write(data.encode() if isinstance(data, str) else data)
+        file.flush()
+        os.fsync(file.fileno())
+        if WINDOWS:
+            file.close()
         os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
+    except BaseException:
+        _drop(file, draft)
+        raise
+    file.close()
     sync_folder(path.parent)
     return path
 
@@ -56,24 +105,6 @@ def file_sha256(path: str | Path) -> str:  # 64 hexadecimal digits
 class FolderInUse(RuntimeError):
     "Report a folder that another process is writing into."
 
-# %% ../nbs/02_files.ipynb #619cef06
-try:
-    import fcntl
-except ImportError:   # Windows
-    fcntl = None
-def _lock(file) -> bool:
-    "Take the lock of an open file without waiting; say whether it worked."
-    try:
-        if fcntl:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        else:
-            import msvcrt
-            file.seek(1 << 30)   # a byte far behind the text, which others may read
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-    except OSError:
-        return False
-    return True
-
 # %% ../nbs/02_files.ipynb #22d03f02
 @contextmanager
 def folder_lock(folder: str | Path):  # made if need be
@@ -90,6 +121,18 @@ def folder_lock(folder: str | Path):  # made if need be
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
         file.flush()
         yield folder
+
+# %% ../nbs/02_files.ipynb #85926c29
+def sweep_drafts(folder: str | Path) -> list:  # of the paths that were removed
+    "Remove drafts that killed writers left in a folder; those being written stay."
+    swept = []
+    for draft in Path(folder).glob(f".*{DRAFT}"):
+        with suppress(OSError):   # gone, or (Windows) open
+            with open(draft, "ab") as file:
+                if _lock(file):
+                    draft.unlink()
+                    swept.append(draft)
+    return swept
 
 # %% ../nbs/02_files.ipynb #a1f64702
 class MissingExtra(RuntimeError):

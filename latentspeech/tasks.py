@@ -4,7 +4,7 @@
 
 # %% ../nbs/41_tasks.ipynb #c2f6faa0
 from __future__ import annotations
-import math
+import json, math
 from dataclasses import replace
 from pathlib import Path
 import torch
@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 from .autoencoder import Autoencoder
 from .config import (FRAME, SAMPLE_RATE, AutoencoderConfig, DiscriminatorConfig, Preset, TrainConfig,
-                                 preset as get_preset)
+                                 preset as get_preset, to_dict)
 from .corpora import Corpus, Utterance, frame_durations, make_embedded_corpus, sampling_weights
 from .denoiser import Denoiser
 from .encoder import TextEncoder, duration_loss, prior_loss
+from .files import sha256
 from .forward_diffusion import Schedule, diffusion_error, sample_times
 from .latents import cache_latents
 from .losses import (MultiPeriodDiscriminator, MultiResolutionDiscriminator, ReconstructionLoss,
@@ -29,8 +30,8 @@ from .weights import load_weights, save_weights, weights_hash
 # %% auto #0
 __all__ = ['LICENCES', 'CropDataset', 'AutoencoderTask', 'fit_latent_statistics', 'AdversarialTask', 'voice_example', 'VoiceTask',
            'length_bucket', 'pad_examples', 'training_config', 'shorten_history', 'licence_of', 'run_card',
-           'set_up_training', 'train_autoencoder', 'keep_autoencoder', 'train_decoder', 'speakers_by_duration',
-           'load_voice_state', 'train_voice', 'keep_voice']
+           'set_up_training', 'data_facts', 'train_autoencoder', 'keep_autoencoder', 'train_decoder',
+           'speakers_by_duration', 'load_voice_state', 'train_voice', 'keep_voice']
 
 # %% ../nbs/41_tasks.ipynb #c8f97d13
 class CropDataset:
@@ -291,6 +292,16 @@ def set_up_training(part: str,              # "autoencoder", "decoder", "voice" 
     torch.manual_seed(config.seed)
     return preset, corpus, config
 
+# %% ../nbs/41_tasks.ipynb #662a4190
+def data_facts(config,          # sizes of the network, any dataclass of `config`
+               corpus: Corpus,
+               **more           # further facts, as what is called by these names: latents, speakers, ...
+               ) -> dict:       # name -> fingerprint
+    "Name what a run learns from, so that it can't go on with something else."
+    rows = sorted(f"{u.id} {u.text} {u.seconds:.6f} {u.sha256}" for u in corpus.split("train"))
+    return dict(network=sha256(json.dumps(to_dict(config)))[:12], corpus=f"{corpus.name} {sha256(json.dumps(rows))[:12]}",
+                symbols=sha256(" ".join(SYMBOLS))[:12], **{k: str(v) for k, v in more.items()})
+
 # %% ../nbs/41_tasks.ipynb #f31e6872
 def train_autoencoder(preset: Preset | str = "mini",
                       corpus: Corpus | None = None,   # default: the embedded corpus, made if need be
@@ -305,7 +316,8 @@ def train_autoencoder(preset: Preset | str = "mini",
         task.warm_start(warm_start)
     if task.frozen:   # gently; a network that has grown has everything before it
         config = training_config(config, warm_start=warm_start)
-    run = fit(task, config, folder, minutes, device, progress, callback, f"autoencoder ({preset.name})")
+    run = fit(task, config, folder, minutes, device, progress, callback, f"autoencoder ({preset.name})",
+              data_facts(preset.autoencoder, corpus, warm_start=warm_start))
     before = load_weights(warm_start, "autoencoder")[1] if warm_start else None
     return keep_autoencoder(run, corpus, preset.name, before=before)
 
@@ -317,7 +329,8 @@ def keep_autoencoder(run: Run, corpus: Corpus, name: str,  # of the preset
     run.task.load_state_dict(run.average.values)
     if not run.task.frozen:
         fit_latent_statistics(run.task.autoencoder.eval(), corpus)
-    run.task.autoencoder.save_pretrained(run.folder, name, run_card(run, corpus, **more))
+    if run.accelerator.is_main_process:
+        run.task.autoencoder.save_pretrained(run.folder, name, run_card(run, corpus, **more))
     return run
 
 # %% ../nbs/41_tasks.ipynb #1d2a3047
@@ -330,7 +343,8 @@ def train_decoder(preset: Preset | str = "mini",
     "Train the decoder against discriminators; store `<preset>-autoencoder.safetensors`; run again to go on."
     preset, corpus, config = set_up_training("decoder", preset, corpus, steps, batch, None, progress)
     task = AdversarialTask(preset, CropDataset(corpus, corpus.split("train"), progress), warm_start)
-    run = fit(task, config, folder, minutes, device, progress, callback, f"decoder ({preset.name})")
+    run = fit(task, config, folder, minutes, device, progress, callback, f"decoder ({preset.name})",
+              data_facts(preset.autoencoder, corpus, warm_start=warm_start))
     first_stage = {k: v for k, v in load_weights(warm_start, "autoencoder")[1].items() if k != "config"}
     return keep_autoencoder(run, corpus, preset.name, first_stage=first_stage)
 
@@ -371,7 +385,8 @@ def train_voice(preset: Preset | str = "mini",
         task.load_state_dict(load_voice_state(warm_start, speakers))
         if before["latent_hash"] == weights_hash(network.encoder):
             config = training_config(config, warm_start=warm_start)
-    run = fit(task, config, folder, minutes, device, progress, callback, f"voice ({preset.name})")
+    facts = data_facts(preset.encoder, corpus, latents=weights_hash(network.encoder), speakers=", ".join(speakers))
+    run = fit(task, config, folder, minutes, device, progress, callback, f"voice ({preset.name})", facts)
     return keep_voice(run, corpus, before, speakers, weights_hash(network.encoder))
 
 # %% ../nbs/41_tasks.ipynb #09299fd8
@@ -382,7 +397,7 @@ def keep_voice(run: Run, corpus: Corpus, before: dict | None,  # the card of the
     heard = sorted({s for u in corpus.split("train") for s in u.symbols or ()})
     task, name = run.task, run.task.preset.name
     task.load_state_dict(run.average.values)
-    save_weights(run.folder / f"{name}-voice", task, task.preset,
-                 run_card(run, corpus, before, speakers=speakers, symbols=SYMBOLS, heard=heard,
-                          latent_hash=latent_hash))
+    card = run_card(run, corpus, before, speakers=speakers, symbols=SYMBOLS, heard=heard, latent_hash=latent_hash)
+    if run.accelerator.is_main_process:
+        save_weights(run.folder / f"{name}-voice", task, task.preset, card)
     return run

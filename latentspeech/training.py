@@ -13,7 +13,7 @@ from fastcore.basics import patch
 from torch import nn
 from tqdm.auto import tqdm
 from .config import TrainConfig, from_dict, to_dict
-from .files import FolderInUse, folder_lock, sha256, write_atomically
+from .files import folder_lock, FolderInUse, sha256, sweep_drafts, write_atomically
 
 # %% auto #0
 __all__ = ['step_generator', 'seeded_step', 'learning_rate', 'Average', 'TrainingError', 'CheckpointCorrupt', 'save_bytes',
@@ -140,10 +140,11 @@ def latest_checkpoint(folder: Path) -> dict | None:
 class Run:
     "Hold one training run: task, optimiser, average, history; step through it and save it."
     def __init__(self, task: nn.Module, config: TrainConfig, folder: Path, device: str | None = None,
-                 name: str = "training"):
+                 name: str = "training", facts: dict | None = None):
         from accelerate import Accelerator
         self.accelerator = Accelerator(cpu=device == "cpu")
         self.config, self.folder, self.task, self.name = config, Path(folder), task, name
+        self.facts, self.interrupted = {k: str(v) for k, v in (facts or {}).items()}, False
         moving = [p for p in task.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(moving, config.learning_rate, config.betas, weight_decay=config.weight_decay,
                                       fused=True)
@@ -159,58 +160,68 @@ def state(self: Run) -> dict:
     "Return everything that `restore` needs."
     return dict(step=self.step, seconds=self.seconds, config=to_dict(self.config), task=self.task.state_dict(),
                 average=self.average.values, optimizer=self.optimizer.state_dict(), history=self.history,
-                threads=torch.get_num_threads(), torch=str(torch.__version__))
+                facts=self.facts, parts=self.parts, threads=torch.get_num_threads(), torch=str(torch.__version__))
 
 # %% ../nbs/40_training.ipynb #0f085328
-def _differences(config: TrainConfig, saved: dict) -> list:
-    "List the settings that would make a saved run another run; settings that it didn't know yet have their defaults."
-    now, then = to_dict(config), to_dict(from_dict(TrainConfig, saved))
-    return [f"{k}: {then[k]} then, {now[k]} now" for k in now
-            if k not in ("steps", "save_every") and list(np.ravel(now[k])) != list(np.ravel(then[k]))]
+def _differences(run: Run, saved: dict) -> list:
+    "List what would make a saved run another run: settings, and facts about its data; unknown ones count as equal."
+    now, then = to_dict(run.config), to_dict(from_dict(TrainConfig, saved["config"]))
+    settings = [k for k in now if k not in ("steps", "save_every") and list(np.ravel(now[k])) != list(np.ravel(then[k]))]
+    differences = [f"{k}: {then[k]} then, {now[k]} now" for k in settings]
+    facts = saved.get("facts", {})
+    return differences + [f"{k}: {facts[k]} then, {v} now" for k, v in run.facts.items() if facts.get(k, v) != v]
 
 # %% ../nbs/40_training.ipynb #1f493821
 @patch
 def restore(self: Run, state: dict):
-    "Go back to a saved state; raises `TrainingError` where the configuration differs."
-    if differences := _differences(self.config, state["config"]):
-        raise TrainingError(f"{self.folder} was made with another configuration ({'; '.join(differences)}); "
-                            "choose another folder")
+    "Go back to a saved state; raises `TrainingError` where configuration or data differ."
+    if differences := _differences(self, state):
+        raise TrainingError(f"{self.folder} was made with another configuration or other data "
+                            f"({'; '.join(differences)}); choose another folder")
     if (state["threads"], state["torch"]) != (torch.get_num_threads(), str(torch.__version__)):
         warnings.warn("threads or torch version differ from the saved run: results will be close, not bit-identical")
     self.task.load_state_dict(state["task"])
     self.optimizer.load_state_dict(state["optimizer"])
     for k, v in state["average"].items():
         self.average.values[k].copy_(v)
+    self.parts = state.get("parts", 1)
     self.step, self.seconds, self.history = state["step"], state["seconds"], state["history"]
 
 # %% ../nbs/40_training.ipynb #ed4725cd
-def _draw_batch(run: Run) -> dict:
-    "Draw the batch of the present step, and keep this process's share of it."
+def _draw_batch(run: Run) -> tuple:  # batch, weight of its loss
+    "Draw the batch of the present step, and keep this process's share; shares of unequal size count by their size."
     accelerator = run.accelerator
+    rank, world = accelerator.process_index, accelerator.num_processes
     batch = run.task.batch(step_generator(run.config.seed, run.step), run.config.batch)
-    mine = slice(accelerator.process_index, None, accelerator.num_processes)
-    return {k: v[mine].to(accelerator.device, non_blocking=True) for k, v in batch.items()}
+    whole = len(next(iter(batch.values())))
+    mine = {k: v[rank::world] if rank < whole else v[:1] for k, v in batch.items()}   # nobody may be left without
+    size = len(next(iter(mine.values()))) if rank < whole else 0
+    return {k: v.to(accelerator.device, non_blocking=True) for k, v in mine.items()}, size * world / whole
 
 # %% ../nbs/40_training.ipynb #b1aeb5e4
 def _train_step(run: Run, progress: float) -> dict:
-    "Take one step of `run` and return its loss terms."
-    config, accelerator, batch = run.config, run.accelerator, _draw_batch(run)
+    "Take one step of `run` and return its loss terms; raises `FloatingPointError` before anything has moved."
+    config, accelerator = run.config, run.accelerator
+    batch, weight = _draw_batch(run)
     for group in run.optimizer.param_groups:
         group["lr"] = learning_rate(config, run.step, progress)
-    terms = _gradients(run, batch)
-    if config.clip:
-        terms["gradient"] = accelerator.clip_grad_norm_(run.model.parameters(), config.clip)
+    terms = _gradients(run, batch, weight)
+    norm = accelerator.clip_grad_norm_(run.model.parameters(), config.clip or math.inf)   # the same in all processes
+    if not torch.isfinite(norm):
+        raise FloatingPointError(f"the gradient's norm is {norm.item()}, the loss {float(terms['loss']):.4g}")
     run.optimizer.step()
     run.average.update(run.task, run.step)
     run.step += 1
-    terms = {k: torch.as_tensor(v, device=accelerator.device).float() for k, v in terms.items()}
-    return {k: accelerator.reduce(v, "mean") for k, v in terms.items()}
+    terms = {k: torch.as_tensor(v, device=accelerator.device).float() * weight for k, v in terms.items()}
+    return {k: accelerator.reduce(v, "mean") for k, v in terms.items()} | {"gradient": norm.detach()}
 
 # %% ../nbs/40_training.ipynb #5ca0a15e
 def _report_non_finite(run: Run, error: FloatingPointError):
-    "Write what is needed to repeat a step whose loss was not finite, and raise `TrainingError`."
+    "Write what is needed to repeat a step that was not finite, and raise `TrainingError`."
     report = run.folder / f"not-finite-{run.step:08d}.json"
-    save_bytes(report, json.dumps(dict(step=run.step, seed=run.config.seed, error=str(error))).encode())
+    facts = dict(step=run.step, seed=run.config.seed, drawn=getattr(run.task, "drawn", None), error=str(error))
+    if run.accelerator.is_main_process:
+        save_bytes(report, json.dumps(facts).encode())
     raise TrainingError(f"step {run.step}: {error}; nothing was changed, the last checkpoint stays; see "
                         f"{report}") from error
 
@@ -224,10 +235,22 @@ def _progress(run: Run, minutes: float | None) -> float:
     return max(run.step / config.steps, run.seconds / (60 * minutes) if minutes else 0)
 
 # %% ../nbs/40_training.ipynb #3c5cbbcd
+def _agree(run: Run, done: float, stop: Stop) -> tuple:  # share that is done, number of a signal
+    "Let all processes of a run go by the first one's clock, and stop if any was asked to."
+    if run.accelerator.num_processes == 1:
+        return done, stop.signal
+    from accelerate.utils import gather
+    told = gather(torch.tensor([[done, float(stop.signal or 0)]], device=run.accelerator.device, dtype=torch.float64))
+    return float(told[0, 0]), int(told[:, 1].max()) or None
+
+# %% ../nbs/40_training.ipynb #60d7154f
 def _go(run: Run, stop: Stop, bar, minutes, callback):
     "Take steps until all are taken, the time is up, or someone asks to stop."
     began = time.monotonic() - run.seconds
-    while stop.signal is None and (done := _progress(run, minutes)) < 1:
+    while True:
+        done, stop.signal = _agree(run, _progress(run, minutes), stop)
+        if stop.signal is not None or done >= 1:
+            return
         try:
             terms = _train_step(run, done)
         except FloatingPointError as e:
@@ -247,10 +270,11 @@ def fit(task: nn.Module,             # `task.batch(generator, size)` -> tensors;
         device: str | None = None,   # "cpu" to stay off a GPU that is there
         progress: bool = True,       # show a bar
         callback=None,               # called as callback(run, terms) after each step
-        name: str = "training"       # what the bar says
-        ) -> Run:
+        name: str = "training",      # what the bar says
+        facts: dict | None = None    # of the data: name -> fingerprint; a run with others is refused
+        ) -> Run:                    # `interrupted` where somebody stopped it
     "Train `task`, or go on where the run in `folder` stopped; raises `TrainingError`."
-    run = Run(task, config, folder, device, name)
+    run = Run(task, config, folder, device, name, facts)
     main = run.accelerator.is_main_process
     with Stop() as stop, _hold(folder) if main else nullcontext():
         if saved := latest_checkpoint(folder):
@@ -259,6 +283,7 @@ def fit(task: nn.Module,             # `task.batch(generator, size)` -> tensors;
             _go(run, stop, bar, minutes, callback)
         if main:
             _finish(run, saved)
+    run.interrupted = stop.signal is not None
     if stop.signal == signal.SIGTERM:
         raise SystemExit(143)
     return run
@@ -280,6 +305,7 @@ def _hold(folder: Path):
     "Hold a run's folder; raises `TrainingError` with the holder's process and host."
     try:
         with folder_lock(folder):
+            sweep_drafts(folder)   # what killed runs left
             yield
     except FolderInUse as e:
         raise TrainingError(str(e)) from e
@@ -312,26 +338,27 @@ def _slices(batch: dict, parts: int):
         yield {k: v[a:a + cut] for k, v in batch.items()}, min(cut, size - a) / size
 
 # %% ../nbs/40_training.ipynb #bc667750
-def _accumulate(accelerator, task, batch: dict, parts: int) -> dict:
+def _accumulate(accelerator, task, batch: dict, parts: int, weight: float = 1.0) -> dict:
     "Accumulate the gradients of one batch over `parts` slices, and return the loss and its terms."
     total = {}
     for piece, share in _slices(batch, parts):
         loss, terms = task(piece)
-        if not torch.isfinite(loss):
+        # one of many processes may not leave the others waiting: there the common gradient tells all of them
+        if accelerator.num_processes == 1 and not torch.isfinite(loss):
             raise FloatingPointError(f"loss is {loss.item()}")
-        accelerator.backward(loss * share)
+        accelerator.backward(loss * (share * weight))
         for k, v in {"loss": loss, **terms}.items():
             total[k] = total.get(k, 0) + torch.as_tensor(v).detach() * share
     return total
 
 # %% ../nbs/40_training.ipynb #fa5211d4
-def _gradients(run: Run, batch: dict) -> dict:
+def _gradients(run: Run, batch: dict, weight: float = 1.0) -> dict:
     "Leave the gradients of a batch in the weights, in as many slices as fit into memory; return loss and terms."
     if run.graphable and run.graphed is None:
         _record_graph(run, batch)
     while True:
         try:
-            return _compute(run, batch)
+            return _compute(run, batch, weight)
         except torch.OutOfMemoryError:
             if run.parts >= len(next(iter(batch.values()))):
                 raise
@@ -339,7 +366,7 @@ def _gradients(run: Run, batch: dict) -> dict:
             warnings.warn(f"out of memory: step {run.step} is tried again in {run.parts} slices")
 
 # %% ../nbs/40_training.ipynb #8bdf5a77
-def _compute(run: Run, batch: dict) -> dict:
+def _compute(run: Run, batch: dict, weight: float) -> dict:
     "Compute one batch with the random numbers of the present step, as a graph if there is one."
     seed, rank = run.config.seed, run.accelerator.process_index
     if run.graphed:
@@ -347,7 +374,7 @@ def _compute(run: Run, batch: dict) -> dict:
         return run.graphed(batch)
     run.optimizer.zero_grad(set_to_none=True)
     with seeded_step(seed, run.step, rank):
-        return _accumulate(run.accelerator, run.model, batch, run.parts)
+        return _accumulate(run.accelerator, run.model, batch, run.parts, weight)
 
 # %% ../nbs/40_training.ipynb #f12751d4
 class Graphed:

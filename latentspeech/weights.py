@@ -4,33 +4,56 @@
 
 # %% ../nbs/03_weights.ipynb #8e684251
 from __future__ import annotations
-import hashlib, json
+import hashlib, json, os
+from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 import torch
 from torch import nn
 from .config import to_dict
-from .files import MissingExtra, file_sha256, required, sha256, write_atomically
+from .files import file_sha256, required, sha256, sync_folder, write_atomically
 
 # %% auto #0
-__all__ = ['PretrainedError', 'save_tensors', 'save_weights', 'find_weights', 'load_weights', 'weights_hash']
+__all__ = ['HUB', 'PretrainedError', 'store_weights', 'save_tensors', 'save_weights', 'find_weights', 'load_weights',
+           'weights_hash']
 
 # %% ../nbs/03_weights.ipynb #4e84fc4c
 class PretrainedError(RuntimeError):
     "Report weights that are missing, damaged or meant for something else."
 
 # %% ../nbs/03_weights.ipynb #b9c05744
+def store_weights(file: Path,   # the .safetensors
+                  data: bytes,  # all of it
+                  card: dict    # what to say about it; its SHA-256 is added
+                  ) -> Path:    # the same
+    "Put weights and their card in place of older ones: at every moment the old or the new ones load."
+    pending = file.with_name(f".{file.name}.pending")
+    write_atomically(pending, data)
+    text = json.dumps(dict(card, sha256=sha256(data)), indent=1, ensure_ascii=False)
+    write_atomically(file.with_suffix(".json"), text)
+    with suppress(FileNotFoundError):   # a reader was faster
+        os.replace(pending, file)
+    sync_folder(file.parent)
+    return file
+
+# %% ../nbs/03_weights.ipynb #ed03734a
+def _finish(folder):
+    "Do what a killed `store_weights` left to do."
+    for pending in folder.glob(".*.safetensors.pending"):
+        file = folder / pending.name[1:].removesuffix(".pending")
+        with suppress(OSError, ValueError, TypeError, KeyError):   # unfinished, or a folder that may only be read
+            if json.loads(file.with_suffix(".json").read_text("utf8"))["sha256"] == file_sha256(pending):
+                os.replace(pending, file)
+
+# %% ../nbs/03_weights.ipynb #168136b5
 def save_tensors(path,           # where: a path whose suffix is replaced by .safetensors and .json
                  tensors: dict,  # name -> tensor
                  card: dict      # what to say about them
                  ) -> Path:      # the .safetensors
-    "Store tensors, and beside them a JSON card with their SHA-256, written last."
+    "Store tensors, and beside them a JSON card with their SHA-256."
     from safetensors.torch import save
-    file = Path(path).with_suffix(".safetensors")
-    write_atomically(file, save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}))
-    card = dict(card, sha256=file_sha256(file))
-    write_atomically(file.with_suffix(".json"), json.dumps(card, indent=1, ensure_ascii=False))
-    return file
+    data = save({k: v.detach().cpu().contiguous() for k, v in tensors.items()})
+    return store_weights(Path(path).with_suffix(".safetensors"), data, card)
 
 # %% ../nbs/03_weights.ipynb #805401aa
 def save_weights(path,                # as in `save_tensors`
@@ -44,54 +67,69 @@ def save_weights(path,                # as in `save_tensors`
     state = {k: v.half() if k in small else v for k, v in model.state_dict().items()}
     return save_tensors(path, state, dict(card or {}, config=to_dict(config) if config else None))
 
+# %% ../nbs/03_weights.ipynb #03cb8c89
+HUB = "hf://"
+
+def _only(folder, part):
+    "Return the one set of a part that a folder holds."
+    _finish(folder)
+    found = sorted({*folder.glob(f"{part}.safetensors"), *folder.glob(f"*-{part}.safetensors")})
+    if len(found) != 1:
+        raise PretrainedError(f"{folder} holds {len(found)} sets of {part} weights; name one file")
+    return found[0]
+
 # %% ../nbs/03_weights.ipynb #16ce5cea
-def find_weights(name_or_path,  # "mini", a folder, a .safetensors file, or a hub id "user/repository"
+def find_weights(name_or_path,  # "mini", a folder, a .safetensors file, or "hf://user/repository@revision"
                  part: str      # "autoencoder", "voice", "judge", ...
                  ) -> Path:     # the .safetensors
     "Find a set of weights; raises `PretrainedError` that says how to make those that are missing."
+    if str(name_or_path).startswith(HUB):
+        return _from_hub(str(name_or_path), part)
     path = Path(name_or_path)
-    shipped = Path(str(files("latentspeech"))) / "pretrained" / f"{name_or_path}-{part}.safetensors"
-    if path.suffix == ".safetensors" and path.exists():
-        return path
+    if path.suffix == ".safetensors":
+        _finish(path.parent)
+        if path.exists():
+            return path
     if path.is_dir():
-        found = sorted({*path.glob(f"{part}.safetensors"), *path.glob(f"*-{part}.safetensors")})
-        if len(found) == 1:
-            return found[0]
-        raise PretrainedError(f"{path} holds {len(found)} sets of {part} weights; name one file")
+        return _only(path, part)
+    shipped = Path(str(files("latentspeech"))) / "pretrained" / f"{name_or_path}-{part}.safetensors"
     if shipped.exists():
         return shipped
-    if str(name_or_path).count("/") == 1 and not path.is_absolute():
-        return _from_hub(str(name_or_path), part)
-    raise PretrainedError(f"no {part} weights {str(name_or_path)!r}; make them with: make weights PRESET={path.stem}")
+    hint = f"; a repository on the hub is written {HUB}{name_or_path}" if str(name_or_path).count("/") == 1 else ""
+    raise PretrainedError(f"no {part} weights {str(name_or_path)!r}; make them with: make weights PRESET={path.stem}{hint}")
 
 # %% ../nbs/03_weights.ipynb #3f90c1e9
-def _from_hub(repository, part):
-    "Fetch a set of weights and its card from a hub; raise `PretrainedError` where that fails."
+def _from_hub(address, part):
+    "Fetch `hf://user/repository@revision`, where training's names (`base-voice`) and bare ones (`voice`) are known."
+    hub = required("huggingface_hub", "latentspeech[hub]")
+    repository, _, revision = address.removeprefix(HUB).partition("@")
     try:
-        hub = required("huggingface_hub", "'latentspeech[hub]'")
-    except MissingExtra as error:
-        raise PretrainedError(f"{repository} is on a hub, and {error}") from None
-    try:
-        hub.hf_hub_download(repository, f"{part}.json")
-        return Path(hub.hf_hub_download(repository, f"{part}.safetensors"))
+        folder = hub.snapshot_download(repository, revision=revision or None,
+                                       allow_patterns=[f"*{part}.json", f"*{part}.safetensors"])
     except Exception as error:
-        raise PretrainedError(f"no {part} weights from the hub id {repository!r}: {error}") from error
+        raise PretrainedError(f"no {part} weights at {address!r}: {error}") from error
+    return _only(Path(folder), part)
 
 # %% ../nbs/03_weights.ipynb #54ff3924
 def load_weights(name_or_path,  # as in `find_weights`
                  part: str      # "autoencoder", "voice", "judge", ...
                  ) -> tuple:    # state dict in float32, card
     "Load weights whose SHA-256 is what the card says; raises `PretrainedError` for any that differ."
+    from safetensors import SafetensorError
     from safetensors.torch import load
     path = find_weights(name_or_path, part)
     try:
         card, data = json.loads(path.with_suffix(".json").read_text("utf8")), path.read_bytes()
         damaged = sha256(data) != card["sha256"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise PretrainedError(f"{path} has no readable card: {error!r}") from error
     if damaged:
         raise PretrainedError(f"{path} is damaged: its SHA-256 is not the one in its card; fetch or make it again")
-    return {k: v.float() if v.is_floating_point() else v for k, v in load(data).items()}, card
+    try:
+        state = load(data)
+    except (SafetensorError, ValueError) as error:
+        raise PretrainedError(f"{path} holds no tensors, though its card vouches for it: {error}") from error
+    return {k: v.float() if v.is_floating_point() else v for k, v in state.items()}, card
 
 # %% ../nbs/03_weights.ipynb #50e21161
 def weights_hash(model: nn.Module  # any module

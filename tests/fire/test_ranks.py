@@ -1,0 +1,121 @@
+"""Several processes train as one: one clock, one stop, shares that count by their size, one end."""
+import json, os, signal, subprocess, sys, time
+from pathlib import Path
+import pytest, torch
+from latentspeech.training import latest_checkpoint
+
+ROOT = Path(__file__).resolve().parents[2]
+TASK = '''
+import math, os, signal, sys, time
+from pathlib import Path
+import torch
+from torch import nn
+from latentspeech.config import TrainConfig
+from latentspeech.training import TrainingError, fit
+torch.set_num_threads(1)
+RANK = int(os.environ.get("RANK", 0))
+
+class Task(nn.Module):
+    "A small network; what goes wrong on which rank is said by the words of the command."
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.net = nn.Sequential(nn.Linear(8, 32), nn.Tanh(), nn.Linear(32, 1))
+    def batch(self, generator, size):
+        x = torch.randn(size, 8, generator=generator)
+        return {"x": x, "y": x.sin().sum(1, keepdim=True)}
+    def forward(self, b):
+        loss = (self.net(b["x"]) - b["y"]).square().mean()
+        return loss, {"mse": loss.detach()}
+
+task, folder, words = Task(), Path(sys.argv[1]), sys.argv[2:]
+config = TrainConfig(steps=int(words[0]), batch=int(words[1]), learning_rate=1e-2, warmup=2, save_every=5, ema=0.9)
+minutes = float(words[2]) or None
+fault, calls = words[3] if len(words) > 3 else "", []
+if fault == "nan":
+    forward = task.forward
+    def poisoned(b):
+        calls.append(1)
+        loss, terms = forward(b)
+        return (loss * float("nan") if RANK == 1 and len(calls) == 8 else loss), terms
+    task.forward = poisoned
+
+def callback(run, terms):
+    if fault == "slow" and RANK == 1:
+        time.sleep(0.02)
+    if fault == "term" and RANK == 1 and run.step == 8:
+        os.kill(os.getpid(), signal.SIGTERM)
+    if fault == "kill" and RANK == 1 and run.step == 8:
+        os.kill(os.getpid(), signal.SIGKILL)
+try:
+    run = fit(task, config, folder, minutes=minutes, device="cpu", progress=False, callback=callback)
+except TrainingError as error:
+    print(f"rank {RANK}: {error}", flush=True)
+    sys.exit(3)
+torch.save([p.detach() for p in task.net.parameters()], folder / f"rank-{RANK}.pt")
+print(f"rank {RANK}: {run.step} steps", flush=True)
+'''
+
+
+def launch(folder, processes, *words, timeout=120):
+    "Train in so many processes; return exit code, what was said, and the seconds that it took."
+    folder.mkdir(parents=True, exist_ok=True)
+    script = folder / "run.py"
+    script.write_text(TASK)
+    command = [sys.executable, str(script), str(folder), *map(str, words)]
+    if processes > 1:
+        port = 29500 + os.getpid() % 2000
+        command[1:1] = ["-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--master_port", str(port)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    began = time.monotonic()
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout)
+    return done.returncode, done.stdout + done.stderr, time.monotonic() - began
+
+
+@pytest.mark.parametrize("batch", [8, 7, 1])
+def test_shares_of_any_size_give_the_losses_of_one_process(tmp_path, batch):
+    "Also where a batch has no equal shares, or not one example for everybody."
+    for processes in (1, 2, 4):
+        code, said, _ = launch(tmp_path / str(processes), processes, 10, batch, 0)
+        assert code == 0, said[-2000:]
+    one, *others = (latest_checkpoint(tmp_path / name) for name in ("1", "2", "4"))
+    for other in others:
+        assert [h["step"] for h in one["history"]] == [h["step"] for h in other["history"]]
+        for a, b in zip(one["history"], other["history"]):
+            assert a["loss"] == pytest.approx(b["loss"], rel=1e-5, abs=1e-6)
+        for key, value in one["task"].items():
+            torch.testing.assert_close(value, other["task"][key], rtol=1e-4, atol=1e-6)
+
+
+def test_one_clock_for_all(tmp_path):
+    "With `minutes` the first process's clock decides: the same steps and the same weights everywhere, and a checkpoint."
+    code, said, _ = launch(tmp_path, 2, 100_000, 4, 0.03, "slow")
+    assert code == 0, said[-2000:]
+    steps = {line.split(": ")[1] for line in said.splitlines() if line.startswith("rank ")}
+    assert len(steps) == 1, said
+    first, second = (torch.load(tmp_path / f"rank-{r}.pt", weights_only=True) for r in (0, 1))
+    assert all(torch.equal(a, b) for a, b in zip(first, second))
+    assert latest_checkpoint(tmp_path)["step"] == int(steps.pop().split()[0])
+
+
+def test_a_nan_on_one_rank_ends_all_before_anything_moves(tmp_path):
+    code, said, seconds = launch(tmp_path, 2, 40, 8, 0, "nan")
+    assert code != 0 and seconds < 60
+    assert "rank 0: step 7" in said and "nothing was changed" in said, said[-2000:]
+    state = latest_checkpoint(tmp_path)
+    assert state["step"] == 5 and all(v.isfinite().all() for v in state["task"].values())
+    assert json.loads((tmp_path / "not-finite-00000007.json").read_text())["step"] == 7
+
+
+def test_a_signal_to_one_rank_stops_all_with_everything_saved(tmp_path):
+    code, said, seconds = launch(tmp_path, 2, 100_000, 8, 0, "term")
+    assert code != 0 and seconds < 60
+    assert latest_checkpoint(tmp_path)["step"] in (8, 9), said[-1000:]
+
+
+def test_a_killed_rank_ends_the_run_within_a_minute(tmp_path):
+    code, said, seconds = launch(tmp_path, 2, 100_000, 8, 0, "kill")
+    assert code != 0 and seconds < 60, said[-1000:]
+    assert latest_checkpoint(tmp_path)["step"] >= 5
+    code, said, _ = launch(tmp_path, 2, 12, 8, 0)   # and goes on
+    assert code == 0 and "12 steps" in said, said[-1000:]
