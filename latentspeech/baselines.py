@@ -26,7 +26,7 @@ from .encoder import TextEncoder
 from .denoiser import Denoiser, TimeTable
 from .training import Run, fit
 from .tasks import AutoencoderTask, CropDataset, VoiceTask, voice_example
-from .tasks import fit_latent_statistics, run_card, set_up_training
+from .tasks import data_facts, fit_latent_statistics, run_card, set_up_training
 from .synthesis import Voice, part_state
 
 # %% auto #0
@@ -206,7 +206,8 @@ def train_baseline(name: str,                      # one of `BASELINES`
     baseline_preset(name, preset)
     make = _vocoder_task if decoder else partial(_voice_task, name, device)
     task = make(preset, corpus, progress)
-    run = fit(task, config, folder, minutes, device, progress, callback, f"{name} ({preset.name})")
+    run = fit(task, config, folder, minutes, device, progress, callback, f"{name} ({preset.name})",
+              data_facts(preset, corpus, speakers=", ".join(corpus.speakers)))
     task.load_state_dict(run.average.values)
     model, sizes = (task.autoencoder.fuse(), task.autoencoder.config) if decoder else (task, task.preset)
     save_weights(folder / f"{preset.name}-{name}", model, sizes,

@@ -18,7 +18,7 @@ from .forward_diffusion import Schedule, diffusion_error, sample_times
 from .reverse_diffusion import GuidedDenoiser, sample
 from .training import Run, TrainingError, fit
 from .weights import PretrainedError, find_weights, load_weights, save_weights
-from .tasks import VoiceTask, run_card, set_up_training, voice_example
+from .tasks import VoiceTask, data_facts, run_card, set_up_training, voice_example
 
 # %% auto #0
 __all__ = ['pair_loss', 'silent_example', 'StudentTask', 'train_student', 'keep_student', 'copy_decoder']
@@ -120,7 +120,8 @@ def train_student(preset: Preset | str = "mini",    # batch and budget; the size
     on_gpu = torch.cuda.is_available() and device != "cpu"
     examples = [silent_example(u, speakers) for u in train]
     task = StudentTask(preset, examples, state, len(speakers), n_steps, on_gpu)
-    run = fit(task, config, folder, minutes, device, progress, callback, f"student ({preset.name})")
+    run = fit(task, config, folder, minutes, device, progress, callback, f"student ({preset.name})",
+              data_facts(preset.denoiser, corpus, teacher=card["sha256"], speakers=", ".join(speakers)))
     keep_student(run, corpus, voice, card)
     return run
 

@@ -20,9 +20,9 @@ from .audio import resample
 from .config import SAMPLE_RATE, AugmentConfig, JudgeConfig, Preset, from_dict
 from .corpora import Corpus, sampling_weights
 from .metrics import Rate, split_tone, syllable_error_rate, tone_error_rate
-from .tasks import length_bucket, run_card, set_up_training
+from .tasks import data_facts, length_bucket, run_card, set_up_training
 from .text import FINALS, INITIALS, PAUSES, TextError, join_syllable, split_syllable
-from .training import Run, fit
+from .training import Run, TrainingError, fit
 from .weights import PretrainedError, load_weights, save_weights
 
 # %% auto #0
@@ -402,9 +402,13 @@ def train_judge(preset: Preset | str = "mini",
                 device: str | None = None, progress: bool = True, callback=None) -> Run:
     "Train the judge on the train split alone; store `<preset>-judge.safetensors`; run again to go on."
     preset, corpus, config = set_up_training("judge", preset, corpus, steps, batch, warm_start, progress)
-    task = JudgeTask(preset, corpus, [u for u in corpus.split("train") if u.pinyin], progress)
+    train = [u for u in corpus.split("train") if u.pinyin]
+    if not train:
+        raise TrainingError(f"no sentence of {corpus.name!r} has pinyin: there is nothing for a judge to learn")
+    task = JudgeTask(preset, corpus, train, progress)
     before = _load_known(task.judge, warm_start, preset.name) if warm_start else None
-    run = fit(task, config, folder, minutes, device, progress, callback, f"judge ({preset.name})")
+    run = fit(task, config, folder, minutes, device, progress, callback, f"judge ({preset.name})",
+              data_facts(preset.judge, corpus, warm_start=warm_start))
     task.load_state_dict(run.average.values)
     task.judge.save_pretrained(folder, preset.name, run_card(run, corpus, before))
     return run

@@ -31,7 +31,7 @@ from .weights import load_weights, save_weights, weights_hash
 __all__ = ['LICENCES', 'CropDataset', 'AutoencoderTask', 'fit_latent_statistics', 'AdversarialTask', 'voice_example', 'VoiceTask',
            'length_bucket', 'pad_examples', 'training_config', 'shorten_history', 'licence_of', 'run_card',
            'set_up_training', 'data_facts', 'train_autoencoder', 'keep_autoencoder', 'train_decoder',
-           'speakers_by_duration', 'load_voice_state', 'train_voice', 'keep_voice']
+           'speakers_by_duration', 'load_voice_state', 'aligned_utterances', 'train_voice', 'keep_voice']
 
 # %% ../nbs/41_tasks.ipynb #c8f97d13
 class CropDataset:
@@ -365,6 +365,18 @@ def load_voice_state(weights: str | Path,  # a name or a folder
     rows = [table[card["speakers"].index(s)] if s in card["speakers"] else table.mean(0) for s in speakers]
     return state | {"encoder.speaker.weight": torch.stack(rows)}
 
+# %% ../nbs/41_tasks.ipynb #6a9065cd
+def aligned_utterances(corpus: Corpus) -> list:  # of its train split
+    "Return the utterances that a voice can learn from; raises `TrainingError` where there are none, or no times."
+    train = [u for u in corpus.split("train") if u.symbols]
+    if not train:
+        raise TrainingError(f"no sentence of {corpus.name!r} has phones: a voice can't learn from sound alone; "
+                            "see latentspeech prepare --help")
+    if lacking := [u.id for u in train if u.starts is None]:
+        raise TrainingError(f"{len(lacking)} of {len(train)} sentences of {corpus.name!r} don't say when their phones "
+                            f"start, {lacking[0]} for one: align them first, with latentspeech prepare --align")
+    return train
+
 # %% ../nbs/41_tasks.ipynb #28276b06
 def train_voice(preset: Preset | str = "mini",
                 corpus: Corpus | None = None,
@@ -375,7 +387,7 @@ def train_voice(preset: Preset | str = "mini",
                 device: str | None = None, progress: bool = True, callback=None) -> Run:
     "Train encoder and denoiser on cached latents; store `<preset>-voice.safetensors`; run again to go on."
     preset, corpus, config = set_up_training("voice", preset, corpus, steps, batch, None, progress)
-    network, train = Autoencoder.from_pretrained(autoencoder), [u for u in corpus.split("train") if u.symbols]
+    network, train = Autoencoder.from_pretrained(autoencoder), aligned_utterances(corpus)
     on_gpu, speakers = torch.cuda.is_available() and device != "cpu", speakers_by_duration(train)
     latents = cache_latents(network, corpus, Path(folder) / "latents", device or ("cuda" if on_gpu else "cpu"),
                             progress)
