@@ -88,7 +88,7 @@ def test_shares_of_any_size_give_the_losses_of_one_process(tmp_path, batch):
 
 
 def test_one_clock_for_all(tmp_path):
-    "With `minutes` the first process's clock decides: the same steps and the same weights everywhere, and a checkpoint."
+    "With `minutes` the first process's clock decides: the same steps and weights everywhere, and a checkpoint."
     code, said, _ = launch(tmp_path, 2, 100_000, 4, 0.03, "slow")
     assert code == 0, said[-2000:]
     steps = {line.split(": ")[1] for line in said.splitlines() if line.startswith("rank ")}

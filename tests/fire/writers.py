@@ -1,7 +1,7 @@
 """Run every writer of the library once for each system call it makes, with that call failing or being the last.
 
-`python tests/fire/writers.py [NAME ...]` builds the shim beside this file's sources in a temporary folder, starts itself again with the
-shim preloaded, and prints a line of JSON for each writer: calls, trials, and what went wrong. After each trial the file
+`python tests/fire/writers.py [NAME ...]` builds the shim from its source here, starts itself again with it
+preloaded, and prints a line of JSON for each writer: calls, trials, and what went wrong. After each trial the file
 that was there before must load, or the new one, whole; after the next undisturbed start nothing else may lie about.
 """
 from __future__ import annotations
@@ -17,7 +17,8 @@ KINDS = {"killed": 0, "ENOSPC": errno.ENOSPC, "EIO": errno.EIO, "EACCES": errno.
 @dataclass(frozen=True)
 class Writer:
     "Name a writer: what it writes first and second, and how what it wrote is read."
-    write: Callable   # write(folder, version): version 1 is there before, version 2 is what the disturbed process writes
+    # write(folder, version): version 1 is there before, version 2 is what the disturbed process writes
+    write: Callable
     read: Callable    # read(folder) -> version, 0 where nothing is there; raises where it is damaged
     litter: Callable  # litter(folder) -> names that have no business there once a writer has run undisturbed
     typed: tuple = ()    # errors that the disturbed process may end with, beside OSError
@@ -187,13 +188,17 @@ def library_writers() -> dict:
         return table.recorded(folder / "r.json")["rows"][0]["v"] if (folder / "r.json").exists() else 0
 
     return {
-        "write_atomically": Writer(lambda f, v: write_atomically(f / "a/file.txt", b"version " * 500 + str(v).encode()), read_text, hidden),
+        "write_atomically": Writer(lambda f, v: write_atomically(f / "a/file.txt", b"version " * 500
+                                                                 + str(v).encode()), read_text, hidden),
         "checkpoint": Writer(save_step, read_checkpoint, hidden, (TrainingError,)),
-        "weights": Writer(lambda f, v: save_tensors(f / "set", {"w": torch.full((50,), float(v))}, dict(version=v)), read_weights, hidden),
-        "sound": Writer(lambda f, v: audio.save(f / "a.wav", torch.full((4800,), v / 10)), read_sound, hidden, (audio.AudioError,)),
+        "weights": Writer(lambda f, v: save_tensors(f / "set", {"w": torch.full((50,), float(v))}, dict(version=v)),
+                          read_weights, hidden),
+        "sound": Writer(lambda f, v: audio.save(f / "a.wav", torch.full((4800,), v / 10)), read_sound, hidden,
+                        (audio.AudioError,)),
         "latents": Writer(write_latents, read_latents, hidden),
         "listening sheet": Writer(write_sheet, read_sheet, hidden, between=(1,)),
-        "record": Writer(lambda f, v: table.record(f / "r.json", [dict(v=v)], "make nothing", 0, "-", "-"), read_record, hidden),
+        "record": Writer(lambda f, v: table.record(f / "r.json", [dict(v=v)], "make nothing", 0, "-", "-"),
+                         read_record, hidden),
     }
 
 
@@ -202,7 +207,8 @@ def main(names: list) -> int:
     if "FAULT_SHIM" not in os.environ:
         with tempfile.TemporaryDirectory() as folder:
             library = str(build(Path(folder)))
-            return subprocess.run([sys.executable, __file__, *names], env={**os.environ, "LD_PRELOAD": library, "FAULT_SHIM": library}).returncode
+            return subprocess.run([sys.executable, __file__, *names],
+                                  env={**os.environ, "LD_PRELOAD": library, "FAULT_SHIM": library}).returncode
     shim = ctypes.CDLL(os.environ["FAULT_SHIM"])
     shim.fault_arm.argtypes = [ctypes.c_char_p, ctypes.c_long, ctypes.c_int]
     shim.fault_count.restype = ctypes.c_long
