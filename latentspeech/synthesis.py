@@ -54,6 +54,9 @@ class Speech:
         write_sound(path, self.audio, self.sample_rate)
         return Path(path)
 
+    def __repr__(self):
+        return f"Speech({self.text!r}, {' '.join(self.pinyin)}, {self.seconds:.2f} s)"
+
     def _repr_html_(self) -> str:
         return play(self.audio, self.sample_rate, f"{self.text} {' '.join(self.pinyin)}")._repr_html_()
 

@@ -299,7 +299,8 @@ def data_facts(config,          # sizes of the network, any dataclass of `config
                ) -> dict:       # name -> fingerprint
     "Name what a run learns from, so that it can't go on with something else."
     rows = sorted(f"{u.id} {u.text} {u.seconds:.6f} {u.sha256}" for u in corpus.split("train"))
-    return dict(network=sha256(json.dumps(to_dict(config)))[:12], corpus=f"{corpus.name} {sha256(json.dumps(rows))[:12]}",
+    return dict(network=sha256(json.dumps(to_dict(config)))[:12],
+                corpus=f"{corpus.name} {sha256(json.dumps(rows))[:12]}",
                 symbols=sha256(" ".join(SYMBOLS))[:12], **{k: str(v) for k, v in more.items()})
 
 # %% ../nbs/41_tasks.ipynb #f31e6872

@@ -166,7 +166,8 @@ def state(self: Run) -> dict:
 def _differences(run: Run, saved: dict) -> list:
     "List what would make a saved run another run: settings, and facts about its data; unknown ones count as equal."
     now, then = to_dict(run.config), to_dict(from_dict(TrainConfig, saved["config"]))
-    settings = [k for k in now if k not in ("steps", "save_every") and list(np.ravel(now[k])) != list(np.ravel(then[k]))]
+    settings = [k for k in now if k not in ("steps", "save_every")
+                and list(np.ravel(now[k])) != list(np.ravel(then[k]))]
     differences = [f"{k}: {then[k]} then, {now[k]} now" for k in settings]
     facts = saved.get("facts", {})
     return differences + [f"{k}: {facts[k]} then, {v} now" for k, v in run.facts.items() if facts.get(k, v) != v]

@@ -96,7 +96,8 @@ def find_weights(name_or_path,  # "mini", a folder, a .safetensors file, or "hf:
     if shipped.exists():
         return shipped
     hint = f"; a repository on the hub is written {HUB}{name_or_path}" if str(name_or_path).count("/") == 1 else ""
-    raise PretrainedError(f"no {part} weights {str(name_or_path)!r}; make them with: make weights PRESET={path.stem}{hint}")
+    raise PretrainedError(f"no {part} weights {str(name_or_path)!r}; make them with: make weights "
+                          f"PRESET={path.stem}{hint}")
 
 # %% ../nbs/03_weights.ipynb #3f90c1e9
 def _from_hub(address, part):
