@@ -67,6 +67,7 @@ def page(sounds: dict,                    # title -> sound [T]
     "Draw sounds on shared axes, with players below, as a piece of a web page."
     import matplotlib.pyplot as plt
     players = compare(sounds, sample_rate, equal_level, **options)
+    plt.gcf().set_size_inches(8, 2.6)   # as wide as a page
     picture = _picture(plt.gcf())
     plt.close()
     return picture + players._repr_html_()
