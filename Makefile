@@ -21,12 +21,12 @@ export PYDEVD_DISABLE_FILE_VALIDATION = 1
 export GOMP_SPINCOUNT ?= 2000
 export SCRATCH
 
-.PHONY: help setup demo test lab docs bench weights speak export readme clean
+.PHONY: help setup demo test test-fire lab docs bench weights speak export readme clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
 	@echo "LatentSpeech: learn, teach and run latent-diffusion speech synthesis"
-	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile
 	@echo "Variables: PYTHON= (an interpreter for a new environment), VENV= (an environment of your own), PRESET= VOICE= DEVICE= MINUTES= TEXT= SCRATCH=1"
 
 # Built again only when the pins or the metadata change.
@@ -43,6 +43,9 @@ demo: $(READY)  ## the main job: corpus, training, evaluation, out/demo/index.ht
 
 test: $(READY)  ## every notebook on a fresh kernel and every test
 	@"$(RUN)" -m tools.run_all
+
+test-fire: $(READY)  ## every fault that is known, injected: kills, full disks, damage, ranks (some ten minutes)
+	@"$(RUN)" -m tools.fire
 
 lab: $(READY)  ## open the notebooks in JupyterLab
 	"$(RUN)" -m jupyter lab --notebook-dir=nbs --port=$(PORT)

@@ -5,7 +5,7 @@ which is made anew each time; `--page` only writes the page again from what lies
 machinery in a minute or two.
 """
 from __future__ import annotations
-import argparse, json, os, platform, shutil, signal, sys, threading, time
+import argparse, json, math, os, platform, shutil, signal, sys, threading, time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from demo.page import notebook_page, read_json, write_page
@@ -17,7 +17,8 @@ NOTEBOOKS = {"autoencoder": "70_train_autoencoder", "voice": "71_train_latentspe
 # seconds before and after training
 PLAN = dict(corpus=(45, 0), first=(15, 0), autoencoder=(45, 60), voice=(80, 40), table=(240, 0), page=(15, 0))
 MEMORY_GB, DISK_GB = 4, 1                          # what a run of `mini` wants at most
-CELL_MINUTES = 15                                  # most for one cell, beside its training
+CELL_MINUTES = 15                                  # most for one cell on every core, beside its training
+HURRY = 2                                          # times slower than planned, from which on less is measured
 FIRST_WORDS = "你好，今天天气很好，我们一起去公园吧。"
 BARS = "█░" if "utf" in (sys.stdout.encoding or "").lower() else "#-"
 
@@ -65,16 +66,35 @@ def plan_stages(minutes: tuple,     # of training: autoencoder, voice
             for key, words in STAGES.items()]
 
 
-def estimate(stage: Stage, elapsed: float, training: dict | None = None, trained: float = 0.0) -> tuple[float, float]:
+def falling(planned: float, elapsed: float) -> float:
+    "Return the seconds left of so many: they fall all the way, ever more slowly once most are gone."
+    knee, rest = 0.7 * planned, 0.3 * planned
+    if elapsed <= knee:
+        return planned - elapsed
+    return rest * math.exp((knee - elapsed) / rest) if rest else 0.0
+
+
+def estimate(stage: Stage, elapsed: float, training: dict | None = None, trained: float = 0.0,
+             slowness: float = 1.0) -> tuple[float, float]:
     "Return how much of a running stage is done, from 0 to 1, and the seconds that are left of it."
+    after = slowness * stage.after
     if trained:
-        left = stage.after - (elapsed - trained)               # the training is over; `trained` = when
+        left = falling(after, elapsed - trained)               # the training is over; `trained` = when
     elif training:
-        left = max(0.0, training["left"]) + stage.after
+        left = max(0.0, training["left"]) + after
+    elif stage.minutes:
+        left = falling(slowness * stage.before, elapsed) + 60 * stage.minutes + after
     else:
-        left = max(stage.plan - elapsed, 60 * stage.minutes + stage.after)
-    left = max(left, 3.0, 0.03 * elapsed)                              # never "0 s left" while there is work to do
+        left = falling(slowness * stage.before + after, elapsed)
+    left = max(left, 3.0)                                              # never "0 s left" while there is work to do
     return min(0.99, elapsed / (elapsed + left)), left
+
+
+def slowness(stages: list[Stage]) -> float:
+    "Return how many times as long as planned the stages took that are done, training apart; at least 1."
+    done = [s for s in stages if s.status == "done" and s.before + s.after]
+    planned, took = sum(s.before + s.after for s in done), sum(s.seconds - 60 * s.minutes for s in done)
+    return max(1.0, took / planned) if planned else 1.0
 
 
 def clock(seconds: float) -> str:
@@ -123,7 +143,7 @@ class Watcher(threading.Thread):
         self.live = stream.isatty()   # a terminal, whose last line can be written anew
         self.lock, self.over = threading.RLock(), threading.Event()
         self.stage = None             # the one that runs
-        self.began, self.trained = time.time(), 0.0   # when it started, and after how many seconds its training ended
+        self.began, self.trained = time.monotonic(), 0.0   # when it started, and after how many seconds its training ended
         self.detail, self.share, self.spoke = "", 0.0, 0.0
 
     def run(self):
@@ -148,10 +168,11 @@ class Watcher(threading.Thread):
                 stage.step = training["step"]
                 if not self.trained:
                     detail = f"training: step {training['step']:,}, error {training['loss']:.3g}"
-            share, left = estimate(stage, time.time() - self.began, training, self.trained)
+            slow = slowness(self.stages)
+            share, left = estimate(stage, time.monotonic() - self.began, training, self.trained, slow)
             self.share = max(self.share, share)   # a bar that goes back frightens people
             number = self.stages.index(stage) + 1
-            left_in_all = left + sum(s.plan for s in self.stages[number:])
+            left_in_all = left + sum(slow * (s.before + s.after) + 60 * s.minutes for s in self.stages[number:])
             self.show(progress_line(number, len(self.stages), stage, self.share, left, left_in_all, detail))
 
     def show(self, text: str):
@@ -159,8 +180,8 @@ class Watcher(threading.Thread):
         if self.live:
             self.stream.write("\r" + text[:shutil.get_terminal_size((100, 24)).columns - 1] + "\x1b[K")
             self.stream.flush()
-        elif time.time() - self.spoke > 15:
-            self.spoke = time.time()
+        elif time.monotonic() - self.spoke > 15:
+            self.spoke = time.monotonic()
             print(text, file=self.stream, flush=True)
 
     def begin(self, key: str) -> Stage:
@@ -169,7 +190,7 @@ class Watcher(threading.Thread):
         with self.lock:
             self.stage = next(s for s in self.stages if s.key == key)
             self.stage.status = "running"
-            self.began = self.spoke = time.time()
+            self.began = self.spoke = time.monotonic()
             self.detail, self.share, self.trained = "", 0.0, 0.0
         self.say(f"{self.stages.index(self.stage) + 1} of {len(self.stages)}  {self.stage.title}: {self.stage.words}.")
         return self.stage
@@ -181,7 +202,7 @@ class Watcher(threading.Thread):
         self.look()
         with self.lock:
             stage, self.stage = self.stage, None
-            stage.status, stage.problem, stage.seconds = status, problem, round(time.time() - self.began, 1)
+            stage.status, stage.problem, stage.seconds = status, problem, round(time.monotonic() - self.began, 1)
         self.say(f"        {status} after {clock(stage.seconds)}"
                  + (f", {stage.peak_gb:.1f} GB of memory" if stage.peak_gb else "")
                  + (f": {problem}" if problem else ""))
@@ -190,7 +211,7 @@ class Watcher(threading.Thread):
         "Note that a cell of the running notebook starts."
         with self.lock:
             if read_json(self.out / self.stage.key / "progress.json") and not self.trained:
-                self.trained = time.time() - self.began
+                self.trained = time.monotonic() - self.began
             self.detail = f"cell {place + 1} of {len(headings)}: {headings[place]}" if place < len(headings) else ""
 
 
@@ -239,13 +260,13 @@ class Demo:
         self.scratch, self.asked = scratch or self.tiny, minutes
         self.minutes = minutes or (FROM_NOTHING if scratch else GOING_ON)
         self.stages = plan_stages(self.minutes, self.tiny and not minutes)
-        self.began, self.about = time.time(), {}
+        self.began, self.about = time.monotonic(), {}
         self.watcher = Watcher(self.stages, out, stream)
         self.say = self.watcher.say
 
     def record(self) -> dict:
         "Return what is known of this run."
-        whole = time.time() - self.began
+        whole = time.monotonic() - self.began
         return dict(self.about, preset=self.preset, scratch=self.scratch, machine=machine(),
                     minutes=round(whole / 60, 2), training_minutes=self.minutes,
                     peak_gb=round(max(s.peak_gb for s in self.stages), 2),
@@ -319,7 +340,7 @@ class Demo:
         path, heard = speech.save(self.out / "first.wav"), None
         self.about["first"] = dict(file=path.name, text=FIRST_WORDS, pinyin=speech.pinyin,
                                    seconds=round(speech.seconds, 2), voice=voice.card["corpus"])
-        self.about["first_sound_minutes"] = round((time.time() - self.began) / 60, 2)
+        self.about["first_sound_minutes"] = round((time.monotonic() - self.began) / 60, 2)
         self.about["shipped"] = {part: {k: card[k] for k in ("steps", "training_seconds", "machine") if k in card}
                                  for part, card in cards.items()}
         try:
@@ -351,12 +372,15 @@ class Demo:
         if not path.exists():
             raise Failed(f"{path} is not there")
         headings = headings_of(path)
-        for variable in ("LATENTSPEECH_START", "LATENTSPEECH_MINUTES"):
+        for variable in ("LATENTSPEECH_START", "LATENTSPEECH_MINUTES", "LATENTSPEECH_HURRY"):
             os.environ.pop(variable, None)
         env = {"LATENTSPEECH_PRESET": self.preset, "LATENTSPEECH_OUT": str(self.out),
                "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
         if not self.scratch:
             env["LATENTSPEECH_START"] = self.preset
+        if slowness(self.stages) > HURRY:
+            env["LATENTSPEECH_HURRY"] = "1"   # one seed, and few distances
+            self.say(f"        this machine is {slowness(self.stages):.1f} times slower than planned: less is measured")
         if stage.minutes:
             env["LATENTSPEECH_MINUTES"] = str(stage.minutes)
         result = run_notebook(path, save_to=saved, timeout=60 * (stage.minutes + CELL_MINUTES), env=env,
@@ -415,7 +439,7 @@ class Demo:
 
     def close(self, code: int, problem: str):
         "Say how it went."
-        whole = clock(time.time() - self.began)
+        whole = clock(time.monotonic() - self.began)
         if code == 130:
             return self.say(f"\nInterrupted after {whole}. What there is lies in {self.out}; `make demo` "
                             "starts afresh.")

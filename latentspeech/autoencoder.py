@@ -13,7 +13,7 @@ from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import weight_norm
 from .config import AutoencoderConfig, from_dict
 from .pqmf import PQMF
-from .weights import PretrainedError, load_weights, save_weights
+from .weights import PretrainedError, fitting, load_weights, save_weights
 
 # %% auto #0
 __all__ = ['ResidualUnit', 'Tilt', 'RunningNorm', 'base_encoder', 'base_decoder', 'paper_encoder', 'PaperDecoder',
@@ -277,13 +277,9 @@ def from_pretrained(cls: Autoencoder, name_or_path  # "tiny", "mini", "base", a 
                     ) -> Autoencoder:
     "Load an autoencoder, fused and in evaluation mode; its card is in `.card`. Raises `PretrainedError`."
     state, card = load_weights(name_or_path, "autoencoder")
-    try:
-        with torch.inference_mode(False):
-            model = cls(from_dict(AutoencoderConfig, card["config"]), fused=True)
-            model.load_state_dict(state)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise PretrainedError(f"the autoencoder weights {str(name_or_path)!r} don't fit their config: "
-                              f"{error}") from error
+    with fitting(name_or_path), torch.inference_mode(False):
+        model = cls(from_dict(AutoencoderConfig, card["config"]), fused=True)
+        model.load_state_dict(state)
     model.card = card
     return model.eval()
 

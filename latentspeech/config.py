@@ -288,6 +288,8 @@ def _rebuild(kind, value):
     return tuple(value) if isinstance(value, list) else value
 
 # %% ../nbs/01_notation.ipynb #e23dca35
+_COUNTED = {"residual_units", "phone_blocks", "style_blocks", "frame_blocks", "layers"}
+
 def from_dict(cls: type,    # a dataclass of this module
               values: dict  # what `to_dict` returned, perhaps read back from JSON
               ):
@@ -296,4 +298,7 @@ def from_dict(cls: type,    # a dataclass of this module
     values = {renamed.get(k, k): v for k, v in values.items()}
     if unknown := values.keys() - kinds.keys():
         raise ConfigError(f"{cls.__name__} knows no {', '.join(sorted(unknown))}; it has: {', '.join(kinds)}")
+    for name in _COUNTED & values.keys():
+        if not 0 <= values[name] <= 1000:     # a damaged card must not build layers for a week
+            raise ConfigError(f"{cls.__name__}.{name} must lie between 0 and 1000, not {values[name]}")
     return cls(**{k: _rebuild(kinds[k], v) for k, v in values.items()})

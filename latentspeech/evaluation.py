@@ -183,7 +183,9 @@ def evaluate(preset: str = "mini",          # voice and autoencoder: a name, a f
              judge: str | None = None,      # whose weights; None = those of `matching_judge`
              n_distance: int = 24,          # sentences with bounds and distances; 0 = none of either
              split: str = "test",
-             progress: bool = True) -> ResultsTable:
+             progress: bool = True,
+             on_rows=None  # called with the table so far before the slow part, the distances
+             ) -> ResultsTable:
     "Measure a voice on held-out sentences; raises `PretrainedError` where weights are missing."
     tts = preset if isinstance(preset, Voice) else LatentSpeech.from_pretrained(preset, device)
     ear = Judge.from_pretrained(judge) if judge else matching_judge(tts)
@@ -195,9 +197,12 @@ def evaluate(preset: str = "mini",          # voice and autoencoder: a name, a f
     sounds, heard = _heard(tts, ear, corpus, utterances, seeds, n_distance, progress)
     spelt = [u.pinyin for u in utterances]
     rows = [row for name in _ORDER if name in heard for row in errors(name, spelt, heard[name], seed)]
+    about = _about(tts, ear, corpus, split, len(utterances), seeds)
+    if on_rows:
+        on_rows(ResultsTable(rows, about))
     if n_distance:
         rows += distances({row: sounds[row] for row in _ORDER if row in sounds}, n_distance, seed, progress)
-    return ResultsTable(rows, _about(tts, ear, corpus, split, len(utterances), seeds))
+    return ResultsTable(rows, about)
 
 # %% ../nbs/62_evaluation.ipynb #6d669d87
 def errors(name: str,        # of the row

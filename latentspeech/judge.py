@@ -23,7 +23,7 @@ from .metrics import Rate, split_tone, syllable_error_rate, tone_error_rate
 from .tasks import data_facts, length_bucket, run_card, set_up_training
 from .text import FINALS, INITIALS, PAUSES, TextError, join_syllable, split_syllable
 from .training import Run, TrainingError, fit
-from .weights import PretrainedError, load_weights, save_weights
+from .weights import PretrainedError, fitting, load_weights, save_weights
 
 # %% auto #0
 __all__ = ['TOKENS', 'JudgeError', 'encode_pinyin', 'decode_tokens', 'JudgeFeatures', 'JudgeBatch', 'collate', 'mask_features',
@@ -302,8 +302,9 @@ def from_pretrained(cls: Judge, name_or_path: str | Path) -> Judge:
     state, card = load_weights(name_or_path, "judge")
     if card.get("tokens") != TOKENS:
         raise PretrainedError(f"{name_or_path} was trained on other tokens; train it again")
-    judge = cls(from_dict(JudgeConfig, card["config"]))
-    judge.load_state_dict(state)
+    with fitting(name_or_path):
+        judge = cls(from_dict(JudgeConfig, card["config"]))
+        judge.load_state_dict(state)
     judge.card = card
     return judge.eval().requires_grad_(False)
 

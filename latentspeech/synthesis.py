@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from fastcore.basics import patch
-from .weights import PretrainedError, load_weights, weights_hash
+from .weights import PretrainedError, fitting, load_weights, weights_hash
 from .config import FRAME, FRAME_RATE, LATENT_CHANNELS, SAMPLE_RATE, DiffusionConfig, Preset, from_dict
 from .audio import play, save as write_sound
 from .autoencoder import Autoencoder
@@ -135,14 +135,14 @@ def part_state(state: dict,  # name -> tensor, of several networks
     "Return the weights of one network out of those that were stored together."
     return {name.removeprefix(f"{part}."): x for name, x in state.items() if name.startswith(f"{part}.")}
 
-def _fitting(card, name, autoencoder):  # the autoencoder, or an error that says why the voice can't use it
+def _belong_together(card, name, autoencoder):
+    "Say why a voice can't use an autoencoder."
     if card["latent_hash"] != weights_hash(autoencoder.encoder):
         raise PretrainedError(f"the voice {name!r} was trained on the latents of another autoencoder: "
                               "keep the two files that were made together")
     if card["symbols"] != SYMBOLS:
         raise PretrainedError(f"the voice {name!r} knows other symbols: "
                               f"{sorted(set(card['symbols']) ^ set(SYMBOLS))}; train it again")
-    return autoencoder
 
 # %% ../nbs/60_synthesis.ipynb #da6b6f1c
 @patch(cls_method=True)
@@ -153,13 +153,15 @@ def from_pretrained(cls: LatentSpeech,
                     ) -> LatentSpeech:
     "Load a voice and its autoencoder; raises `PretrainedError` that says how to make missing weights."
     state, card = load_weights(name_or_path, "voice")
-    latents = _fitting(card, name_or_path, Autoencoder.from_pretrained(autoencoder or name_or_path))
-    preset = from_dict(Preset, card["config"])
-    encoder = TextEncoder(preset.encoder, len(SYMBOLS), n_speakers=len(card["speakers"]))
-    denoiser = Denoiser(preset.denoiser, preset.encoder.width)
-    encoder.load_state_dict(part_state(state, "encoder"))
-    denoiser.load_state_dict(part_state(state, "denoiser"))
-    voice = cls(preset, latents, encoder, denoiser, card["speakers"])
+    latents = Autoencoder.from_pretrained(autoencoder or name_or_path)
+    with fitting(name_or_path):
+        _belong_together(card, name_or_path, latents)
+        preset = from_dict(Preset, card["config"])
+        encoder = TextEncoder(preset.encoder, len(SYMBOLS), n_speakers=len(card["speakers"]))
+        denoiser = Denoiser(preset.denoiser, preset.encoder.width)
+        encoder.load_state_dict(part_state(state, "encoder"))
+        denoiser.load_state_dict(part_state(state, "denoiser"))
+        voice = cls(preset, latents, encoder, denoiser, card["speakers"])
     voice.card = card
     front_end("好")
     return voice.to(device)
@@ -219,6 +221,11 @@ def latents(self: Voice, sentences: list, seeds: list, speakers: list, durations
     return self.walk(out, seeds, diffusion, callback), frames
 
 # %% ../nbs/60_synthesis.ipynb #55ee24f4
+def _checked_pace(pace):
+    "Refuse a pace that nobody could follow."
+    if not (isinstance(pace, (int, float)) and 0.1 <= pace <= 10):
+        raise VoiceError(f"pace must lie between 0.1 and 10, not {pace}")
+
 @patch
 def speaker_number(self: Voice, speaker: str | None  # None = the first
                    ) -> int:
@@ -240,8 +247,7 @@ def speak_phones(self: Voice,
                  callback=None  # called after each step with step=, z=, log_snr=, z_0=, sound= [B, T]
                  ) -> list:     # of `Speech`, one a sentence
     "Say sentences together, each with the noise of `seed`; raises `VoiceError`."
-    if not pace > 0:
-        raise VoiceError(f"pace must be above 0, not {pace}")
+    _checked_pace(pace)
     names = speaker if isinstance(speaker, list) else [speaker] * len(sentences)
     numbers = [self.speaker_number(name) for name in names]
     @torch.no_grad()
@@ -322,6 +328,8 @@ def read(self: LatentSpeech, text  # a string, or a `Plan`
     if isinstance(text, Plan):
         yield from text.rows
         return
+    if not isinstance(text, str):
+        raise TextError(f"a text is a string, not {type(text).__name__}: {str(text)[:40]!r}")
     if not text.strip():
         raise TextError("there is nothing to say: the text is empty")
     for sentence in split_sentences(text):
@@ -354,6 +362,8 @@ def diffusion(self: Voice, n_steps: int | None = None, guidance: float | None = 
     given = {k: v for k, v in dict(n_steps=n_steps, guidance=guidance, sampler=sampler).items() if v is not None}
     if given.get("n_steps", 1) < 1:
         raise VoiceError(f"n_steps must be at least 1, not {n_steps}")
+    if not math.isfinite(given.get("guidance", 1.0)):
+        raise VoiceError(f"guidance must be a finite number, not {guidance}")
     return replace(self.preset.diffusion, **given)
 
 # %% ../nbs/60_synthesis.ipynb #abf10aff
@@ -437,8 +447,9 @@ def stream(self: LatentSpeech, text: str, n_steps: int | None = None, seed: int 
            seconds: float = 0.4  # of the first piece of a sentence; math.inf = whole sentences
            ):                    # yields `Speech`
     "Yield pieces of `Speech`, each as soon as it is known; joined, they are what `speak` returns."
-    if not (pace > 0 and seconds > 0):
-        raise VoiceError(f"pace and seconds must be above 0, not {pace} and {seconds}")
+    _checked_pace(pace)
+    if not seconds > 0:
+        raise VoiceError(f"seconds must be above 0, not {seconds}")
     d, first = self.diffusion(n_steps, guidance, sampler), math.ceil(min(seconds, 1e6) * FRAME_RATE)
     who = self.speaker_number(speaker or getattr(text, "speaker", None))
     for sentence, phones, x in self.read(text):

@@ -108,28 +108,35 @@ def save_checkpoint(folder: Path,   # made if need be
     return path
 
 # %% ../nbs/40_training.ipynb #477ce07e
-def read_checkpoint(manifest: Path) -> dict:
+def read_checkpoint(manifest: Path,
+                    parts: frozenset = frozenset()  # what must be in it
+                    ) -> dict:
     "Return the state that a manifest announces; raises `CheckpointCorrupt`."
     path = Path(manifest).with_suffix(".pt")
     try:
         expected = json.loads(manifest.read_bytes())["sha256"]
         data = path.read_bytes()
-    except (OSError, ValueError, KeyError, TypeError) as e:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as e:
         raise CheckpointCorrupt(path, f"unreadable: {e}") from e
     if sha256(data) != expected:
         raise CheckpointCorrupt(path, "its SHA-256 differs from the manifest's")
     try:
-        return torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
+        state = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
     except pickle.UnpicklingError as e:
         raise CheckpointCorrupt(path, "it holds more than tensors and plain values") from e
+    except (EOFError, RuntimeError, ValueError) as e:
+        raise CheckpointCorrupt(path, f"unreadable: {e}") from e
+    if not isinstance(state, dict) or not parts <= state.keys():
+        raise CheckpointCorrupt(path, "it is whole, but no state of a training")
+    return state
 
 # %% ../nbs/40_training.ipynb #311ec639
-def latest_checkpoint(folder: Path) -> dict | None:
+def latest_checkpoint(folder: Path, parts: frozenset = frozenset()) -> dict | None:
     "Return the newest whole state in `folder`, warning of damaged ones; None if there was never any."
     manifests = sorted(Path(folder).glob("step-*.json"), reverse=True)
     for manifest, older in zip(manifests, manifests[1:] + [None]):
         try:
-            return read_checkpoint(manifest)
+            return read_checkpoint(manifest, parts)
         except CheckpointCorrupt as e:
             damaged = CheckpointCorrupt(e.path, e.reason, older.with_suffix(".pt").name if older else None)
             if older is None:
@@ -155,6 +162,9 @@ class Run:
         self.step, self.seconds, self.parts, self.history, self.shown = 0, 0.0, 1, [], 0.0
 
 # %% ../nbs/40_training.ipynb #0b0115f3
+# what a state of any age holds
+_OF_A_STATE = frozenset({"step", "seconds", "config", "task", "average", "optimizer", "history"})
+
 @patch
 def state(self: Run) -> dict:
     "Return everything that `restore` needs."
@@ -278,7 +288,7 @@ def fit(task: nn.Module,             # `task.batch(generator, size)` -> tensors;
     run = Run(task, config, folder, device, name, facts)
     main = run.accelerator.is_main_process
     with Stop() as stop, _hold(folder) if main else nullcontext():
-        if saved := latest_checkpoint(folder):
+        if saved := latest_checkpoint(folder, _OF_A_STATE):
             run.restore(saved)
         with _bar(run, progress and main) as bar:
             _go(run, stop, bar, minutes, callback)

@@ -5,7 +5,7 @@
 # %% ../nbs/03_weights.ipynb #8e684251
 from __future__ import annotations
 import hashlib, json, os
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from importlib.resources import files
 from pathlib import Path
 import torch
@@ -14,7 +14,7 @@ from .config import to_dict
 from .files import file_sha256, required, sha256, sync_folder, write_atomically
 
 # %% auto #0
-__all__ = ['HUB', 'PretrainedError', 'store_weights', 'save_tensors', 'save_weights', 'find_weights', 'load_weights',
+__all__ = ['HUB', 'PretrainedError', 'store_weights', 'save_tensors', 'save_weights', 'find_weights', 'load_weights', 'fitting',
            'weights_hash']
 
 # %% ../nbs/03_weights.ipynb #4e84fc4c
@@ -131,6 +131,18 @@ def load_weights(name_or_path,  # as in `find_weights`
     except (SafetensorError, ValueError) as error:
         raise PretrainedError(f"{path} holds no tensors, though its card vouches for it: {error}") from error
     return {k: v.float() if v.is_floating_point() else v for k, v in state.items()}, card
+
+# %% ../nbs/03_weights.ipynb #40ac6ba1
+@contextmanager
+def fitting(name):  # as the reader knows the weights
+    "Turn whatever goes wrong while a network is built from a card into a `PretrainedError`."
+    try:
+        yield
+    except PretrainedError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        why = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        raise PretrainedError(f"the weights {str(name)!r} don't fit their card: {why}") from error
 
 # %% ../nbs/03_weights.ipynb #50e21161
 def weights_hash(model: nn.Module  # any module

@@ -1,5 +1,5 @@
 """What the autoencoder's lesson cannot show: alignment, chunks, odd input, damaged weights."""
-import json, os, subprocess, sys, time
+import json, os, subprocess, sys
 from pathlib import Path
 import pytest, torch
 from torch.nn.utils import parametrize
@@ -146,22 +146,12 @@ def test_shipped_weights_neither_click_nor_hum(name):
 
 @pytest.mark.parametrize("name", ["mini", "base"])
 @torch.inference_mode()
-def test_shipped_weights_load_fast_and_know_where_a_sound_is(name):
-    shipped(name)                                                                 # the first time pays for imports
-    start = time.perf_counter()
+def test_shipped_weights_know_where_a_sound_is(name):
     autoencoder = shipped(name)
-    assert time.perf_counter() - start < 2
     voice = vowel("a", 3, 0.5)
     back = autoencoder(voice[None, None])[0, 0]
     score = [(voice[2000:-2000] * back[2000 + lag:len(back) - 2000 + lag]).sum().item() for lag in range(-200, 201)]
     assert abs(score.index(max(score)) - 200) <= 2
-
-
-def test_weights_of_the_largest_preset_load_in_two_seconds(tmp_path):
-    make(preset("base").autoencoder).save_pretrained(tmp_path)
-    start = time.perf_counter()
-    Autoencoder.from_pretrained(tmp_path)
-    assert time.perf_counter() - start < 2
 
 
 @torch.inference_mode()

@@ -1,5 +1,5 @@
 """The command line: wiring, one-line errors, exit codes."""
-import json, os, re, subprocess, sys, time, types
+import json, os, re, subprocess, sys, types
 from pathlib import Path
 import pytest, torch
 from latentspeech import cli
@@ -29,10 +29,9 @@ def refused(capsys, *words):
     return line
 
 
-def test_help_is_quick_and_imports_no_torch():
-    started = time.time()
+def test_help_imports_no_torch():
     result = shell("--help")
-    assert result.returncode == 0 and time.time() - started < 10 and all(c in result.stdout for c in COMMANDS)
+    assert result.returncode == 0 and all(c in result.stdout for c in COMMANDS)
     code = ("import sys\nfrom latentspeech.cli import main\ntry: main(['--help'])\nexcept SystemExit: "
             "pass\nassert 'torch' not in sys.modules and 'matplotlib' not in sys.modules")
     assert subprocess.run([sys.executable, "-c", code], capture_output=True,

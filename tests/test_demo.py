@@ -5,7 +5,7 @@ import nbformat, numpy as np, pytest, soundfile
 
 ROOT = Path(__file__).resolve().parent.parent
 from demo import run as demo
-from demo.run import Demo, Stage, clock, estimate, headings_of, plan_stages, progress_line, resident_gb, write_record
+from demo.run import Demo, Stage, clock, estimate, falling, headings_of, plan_stages, progress_line, resident_gb, slowness, write_record
 from demo.page import accented, build_page, marked, notebook_page, settled, write_page
 
 
@@ -147,6 +147,26 @@ def test_what_is_left_is_never_nothing_and_never_all():
     assert len(line) < 140
     assert [clock(s) for s in (5, 95, 119.7, 3600)] == ["5 s", "1:35 min", "2:00 min", "60 min"]
     assert sum(s.plan for s in plan_stages(demo.FROM_NOTHING)) < 3600
+
+
+def test_what_is_left_never_rises_however_late_it_is():
+    "At load 8 the bar once stood at 97 % while its time rose from 7 to 28 s."
+    table = Stage("table", "Measure", "words", 240)
+    for slow in (1.0, 6.0):
+        left = [estimate(table, t, slowness=slow)[1] for t in range(0, 6000, 5)]
+        share = [estimate(table, t, slowness=slow)[0] for t in range(0, 6000, 5)]
+        assert left == sorted(left, reverse=True) and share == sorted(share) and left[0] == 240 * slow
+    assert falling(0, 10) == 0 and falling(100, 70) == pytest.approx(30)
+
+
+def test_a_slow_machine_is_noticed_by_what_is_done():
+    stages = plan_stages((2.5, 2.5))
+    assert slowness(stages) == 1
+    for stage in stages[:3]:
+        stage.status, stage.seconds = "done", 60 * stage.minutes + 4 * (stage.before + stage.after)
+    assert slowness(stages) == pytest.approx(4)
+    stages[0].status = "skipped"
+    assert slowness(stages) == pytest.approx(4)
 
 
 def test_memory_of_children_counts():

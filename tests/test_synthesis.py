@@ -134,8 +134,15 @@ def test_bad_settings_are_refused_by_name(tts):
         tts.speak("好", speaker="nobody")
     with pytest.raises(VoiceError, match="at least 1"):
         tts.speak("好", n_steps=0)
-    with pytest.raises(VoiceError, match="above 0"):
-        tts.speak("好", pace=-1)
+    for pace in (-1, 1e-9, float("inf"), float("nan"), "x"):   # 1e-9 once asked for 245 GB
+        with pytest.raises(VoiceError, match="between 0.1 and 10"):
+            tts.speak("好", pace=pace)
+    for guidance in (float("nan"), float("inf")):
+        with pytest.raises(VoiceError, match="finite"):
+            tts.speak("好", guidance=guidance)
+    for text in (None, 5, b"x", ["好"]):
+        with pytest.raises(TextError, match="a text is a string"):
+            tts.speak(text)
 
 
 def test_missing_weights_say_how_to_make_them(tmp_path):

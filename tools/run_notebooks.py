@@ -1,19 +1,19 @@
 """Run notebooks whole, each on a fresh kernel and as a copy, and believe nothing that was not seen to run.
 
 `python -m tools.run_notebooks [notebook ...]` runs every notebook of nbs/ (or those named), two at a time, and ends
-with `N passed, M failed`. A notebook fails if a cell raises, runs into the time limit, was skipped, or hides an error:
+with `N passed, M failed`. A notebook fails if a cell raises, runs into its limit, was skipped, or hides an error:
 a traceback on any stream, an exception in a widget callback or in a thread, a `!command` that failed. nbclient passes
 all of those.
 """
 from __future__ import annotations
-import argparse, concurrent.futures, json, os, re, shutil, sys, tempfile, time
+import argparse, concurrent.futures, json, os, re, shutil, sys, tempfile, threading, time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-import nbformat
+import nbformat, psutil
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbclient.exceptions import CellExecutionError, DeadKernelError
 
 ROOT = Path(__file__).resolve().parent.parent
 CELL_SECONDS = 180
@@ -120,6 +120,48 @@ class Client(NotebookClient):
         return super().process_message(msg, cell, cell_index)
 
 
+def processor_seconds(process: psutil.Process) -> float:
+    "Add up the processor time of a process and its living descendants; 0 once it is gone."
+    total = 0.0
+    try:
+        for one in (process, *process.children(recursive=True)):
+            total += sum(one.cpu_times()[:2])
+    except psutil.Error:
+        pass
+    return total
+
+
+class Limit(threading.Thread):
+    """Kill a kernel whose cell hangs: it works for `seconds` on every core, or as long hardly at all (below 1 %).
+
+    A machine that is slow or busy gives a cell less processor time a second, and so more seconds: what still moves
+    is never ended for being late.
+    """
+    def __init__(self, process_id: int, seconds: float | None):
+        super().__init__(daemon=True)
+        self.process, self.seconds = psutil.Process(process_id), seconds
+        self.over, self.struck = threading.Event(), False
+        self.cell_begins()
+
+    def cell_begins(self):
+        "Count from here."
+        self.first = self.looked_at = processor_seconds(self.process)
+        self.looked = time.monotonic()
+
+    def run(self):
+        "Look twice a second, until the notebook is over or the limit is reached."
+        while self.seconds is not None and not self.over.wait(0.5):
+            now, waited = processor_seconds(self.process), time.monotonic() - self.looked
+            idle = False
+            if waited >= self.seconds:
+                idle = now - self.looked_at < 0.01 * waited
+                self.looked, self.looked_at = time.monotonic(), now
+            if idle or now - self.first > self.seconds * (os.cpu_count() or 1):
+                self.struck = True
+                self.process.kill()
+                return
+
+
 def _manager() -> AsyncKernelManager:
     "Make a kernel of this very interpreter, whatever kernels the user has installed."
     manager = AsyncKernelManager(kernel_name="python3")
@@ -132,7 +174,7 @@ def _manager() -> AsyncKernelManager:
 def run_notebook(
     path,                    # the notebook; read, never written
     save_to=None,            # where the notebook as run is written, outputs, errors and all
-    timeout=CELL_SECONDS,    # most seconds for one cell; None = no limit
+    timeout=CELL_SECONDS,    # most seconds that one cell may wait, or work on every core (`Limit`); None = no limit
     env=None,                # more environment variables for the kernel
     folder=None,             # where it runs; default: a copy of its own folder, thrown away afterwards
     on_cell=None,            # called as on_cell(index, n_cells, name, seconds_so_far) when a code cell starts
@@ -154,15 +196,16 @@ def run_notebook(
             for neighbour in path.resolve().parent.parent.iterdir():
                 if neighbour.name in NEIGHBOURS:
                     (Path(scratch) / neighbour.name).symlink_to(neighbour)
-        client = Client(notebook, km=_manager(), timeout=timeout, resources={"metadata": {"path": str(folder)}},
+        client = Client(notebook, km=_manager(), timeout=None, resources={"metadata": {"path": str(folder)}},
                         allow_errors=False)
         if listen:
             client.listen = listen
-        begun = {}
+        begun, limit = {}, None
         code_cells = [i for i, c in enumerate(notebook.cells) if c.cell_type == "code" and c.source.strip()]
 
         def cell_begins(cell, cell_index):
             begun[cell_index] = time.time()
+            limit.cell_begins()
             if on_cell and cell_index in code_cells:
                 on_cell(code_cells.index(cell_index), len(code_cells), cell_name(cell, cell_index),
                         time.time() - started)
@@ -180,18 +223,21 @@ def run_notebook(
         try:
             with client.setup_kernel(cleanup_kc=True, env=environment, stderr=stderr):
                 _evaluate(client, WATCH)
+                limit = Limit(client.km.provisioner.pid, timeout)
+                limit.start()
                 try:
                     for index, cell in enumerate(notebook.cells):
                         client.execute_cell(cell, index)
-                except CellTimeoutError:
-                    raised = f"{cell_name(notebook.cells[current()], current())}: ran into the limit of {timeout} s"
                 except CellExecutionError as error:
                     raised = f"{cell_name(notebook.cells[current()], current())}: {error.ename}: {error.evalue}"
-                if "limit" not in (raised or ""):
-                    notes, peak_kb = json.loads(_evaluate(client, "", ASK))
-                    result.peak_mb = round(peak_kb / (1 << 20 if sys.platform == "darwin" else 1 << 10))
+                notes, peak_kb = json.loads(_evaluate(client, "", ASK))
+                result.peak_mb = round(peak_kb / (1 << 20 if sys.platform == "darwin" else 1 << 10))
         except DeadKernelError:
-            raised = f"{cell_name(notebook.cells[current()], current())}: the kernel died (out of memory?)"
+            why = f"ran into the limit of {timeout} s" if limit and limit.struck else "the kernel died (out of memory?)"
+            raised = f"{cell_name(notebook.cells[current()], current())}: {why}"
+        finally:
+            if limit:
+                limit.over.set()
         if raised:   # what came after a cell that failed did not run: that is no news
             ran = nbformat.from_dict({**notebook, "cells": notebook.cells[:current() + 1]})
             hidden = [p for p in audit(ran, notes, client.widget_state) if p.split(": ")[0] not in raised]

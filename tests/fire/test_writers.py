@@ -1,5 +1,5 @@
 """Every system call of every writer fails, or is the last: what was there, or what was to come, loads afterwards."""
-import json, os, subprocess, sys
+import json, os, shutil, subprocess, sys
 from pathlib import Path
 import pytest
 
@@ -10,12 +10,14 @@ NAMES = ("write_atomically", "checkpoint", "weights", "sound", "record", "latent
 @pytest.fixture(scope="module")
 def results():
     "Run the shim once over all writers."
+    if not any(map(shutil.which, ("cc", "gcc", "clang"))) and not os.environ.get("FIRE"):
+        pytest.skip("wants a C compiler: apt-get install gcc")
     environment = {**os.environ, "PYTHONPATH": str(HERE.parents[1]), "OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, str(HERE / "writers.py")], env=environment, capture_output=True, text=True,
                           timeout=900)
     found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     assert len(found) == len(NAMES), done.stderr[-2000:]
-    print("\n".join(f"{r['writer']}: {r['calls']} calls, {r['trials']} trials" for r in found))
+    print("\n".join(f"counted: {r['writer']}: {r['calls']} calls, {r['trials']} trials" for r in found))
     return {r["writer"]: r for r in found}
 
 
@@ -23,7 +25,7 @@ def results():
 def test_every_call_may_fail_or_be_the_last(results, name):
     result = results[name]
     assert not result["wrong"], "\n".join(result["wrong"][:5])
-    assert result["calls"] >= 5 and result["trials"] >= 8 * result["calls"]   # old or none before, four kinds of fault
+    assert result["calls"] >= 5 and result["trials"] >= 4 * result["calls"] + 20   # four kinds, none or one before
 
 
 def test_the_shim_sees_a_writer_that_is_wrong(tmp_path):
