@@ -298,8 +298,8 @@ def _row(name, sampler, batch, seconds, device, repeats, text):
         torch.cuda.reset_peak_memory_stats()
     took = measure({"job": job}, device, repeats)["job"]
     memory = round(torch.cuda.max_memory_allocated() / 2**20) if cuda else None
-    return dict(preset=name, dtype=str(sampler.dtype)[6:], sampler=d.sampler, steps=d.n_steps, graph=sampler.record,
-                compiled=sampler.compiled, text=text, batch=batch, ms=round(1000 * took, 3),
+    return dict(preset=name, dtype=str(sampler.dtype)[6:], sampler=d.sampler, steps=d.n_steps, guidance=d.guidance,
+                graph=sampler.record, compiled=sampler.compiled, text=text, batch=batch, ms=round(1000 * took, 3),
                 audio_seconds_per_second=round(batch * seconds / took, 1), launches=_launches(job, cuda),
                 memory_mb=memory)
 

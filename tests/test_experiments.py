@@ -94,6 +94,16 @@ def test_latents_are_denser_than_mels_as_recorded():
         assert row["value"] == pytest.approx(kept[key]["value"], rel=0.25), key
 
 
+def test_the_preset_speaks_as_validation_words_chose():
+    """Of all rows that ask the denoiser no more often than eight plain steps, it is the clearest; its card agrees."""
+    kept, chosen, card = record("71_guidance"), preset("base").diffusion, load_weights("base", "voice")[1]
+    rows = {r["row"]: r["marks"]["SER (in-house)"]["value"] for r in kept["rows"] if r.get("calls", 99) <= 8}
+    assert min(rows, key=rows.get) == f"{chosen.n_steps} steps, guidance {chosen.guidance:g}"
+    assert kept["split"] == "valid" and kept["weights_sha256"]["voice"] == card["sha256"]
+    assert {k: card["config"]["diffusion"][k] for k in ("n_steps", "guidance", "sampler")} == {
+        "n_steps": chosen.n_steps, "guidance": chosen.guidance, "sampler": chosen.sampler}
+
+
 def test_records_that_keep_sentences_add_up():
     for path in (ROOT / "data/results").glob("*.json"):
         for row in json.loads(path.read_text("utf8")).get("rows", []):

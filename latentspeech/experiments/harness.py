@@ -193,6 +193,7 @@ EXPERIMENTS = {  # command -> module of this package that has a function of the 
     "reconstruction": ("train_autoencoder", "what autoencoders leave of held-out recordings"),
     "evaluate-voice": ("train_latentspeech", "a voice on held-out recordings, beside natural speech and controls"),
     "steps": ("train_latentspeech", "every sampler at several numbers of steps"),
+    "guidance": ("train_latentspeech", "a voice at several guidance scales and numbers of steps"),
     "distillation": ("train_latentspeech", "a voice distilled to a few steps, beside its teacher"),
     "paper-table": ("paper_table", "every system of lesson 61, trained for the same seconds"),
     "scaling": ("paper_table", "the same voice on more and more sentences"),

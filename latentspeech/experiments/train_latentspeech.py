@@ -10,20 +10,20 @@ from pathlib import Path
 import torch
 from ..config import SAMPLE_RATE, preset as get_preset
 from ..corpora import Corpus
-from ..metrics import bootstrap_interval, syllable_error_rate, tone_error_rate
+from ..metrics import Rate, bootstrap_interval, syllable_error_rate, tone_error_rate
 from ..reverse_diffusion import SAMPLERS
 from ..training import describe_machine
-from ..table import check_ordering, record
+from ..table import check_ordering, measured, record
 from ..judge import Judge
 from ..distillation import train_student
 from ..synthesis import LatentSpeech
 from ..evaluation import by_speaker, evaluate, recordings
 from .harness import (Rows, by_set, command, hashes, main, open_corpora, results,
-                                              training_facts)
+                                              sentence_by_sentence, training_facts)
 
 # %% auto #0
-__all__ = ['STEPS', 'load_voices', 'hashes_of_all', 'evaluate_voice', 'encode_batches', 'sample_batches', 'Exam', 'rounded',
-           'count_calls', 'steps', 'distillation']
+__all__ = ['STEPS', 'WALKS', 'load_voices', 'hashes_of_all', 'evaluate_voice', 'encode_batches', 'sample_batches', 'Exam',
+           'rounded', 'count_calls', 'steps', 'count_over_seeds', 'guidance', 'distillation']
 
 # %% ../../nbs/71_train_latentspeech.ipynb #72ea47d6
 def load_voices(names: tuple   # names, folders, or name=folder
@@ -101,10 +101,11 @@ def sample_batches(tts, batches: list, diffusion, seed: int = 0) -> tuple:  # la
 # %% ../../nbs/71_train_latentspeech.ipynb #9a701fdd
 class Exam:
     "Hold what the rows of a step count's table share: voice, judge and sentences."
-    def __init__(self, voice: str, judge: str, corpus: str, split: str, limit: int, seed: int, device: str):
+    def __init__(self, voice: str, judge: str, corpus: str, split: str, limit: int, seed: int, device: str,
+                 speakers: str = ""):
         self.tts, self.seed = LatentSpeech.from_pretrained(voice, device), seed
         self.judge = Judge.from_pretrained(judge or voice)
-        self.corpus = open_corpora(corpus, self.tts.preset.name)
+        self.corpus = open_corpora(corpus, self.tts.preset.name, speakers)
         self.utterances = [u for u in self.corpus.split(split) if u.pinyin][:limit or None]
         self.batches = encode_batches(self.tts, self.utterances)
         self.about = dict(seed=seed, split_sha256=self.corpus.split_sha256(split),
@@ -165,12 +166,13 @@ def steps(*, voice: str = "mini",   # a name or a folder
           split: str = "valid",     # train, valid or test
           limit: int = 0,           # so many sentences; 0 = all
           seed: int = 0,            # of the synthesis
+          guidance: float = 0.0,    # scale; 0 = the voice's own
           device: str = "cpu",      # cpu or cuda
           out: str = ""             # the record; none = 60_steps
           ) -> dict:
     "Say held-out sentences with every sampler at several numbers of steps, and let a judge listen."
     said, exam = command(steps, locals()), Exam(voice, judge, corpus, split, limit, seed, device)
-    rows, usual = Rows(results("60_steps", out), said, exam.about), exam.tts.preset.diffusion
+    rows, usual = Rows(results("60_steps", out), said, exam.about), exam.tts.diffusion(guidance=guidance or None)
     _add_controls(rows, exam)
     wanted = [replace(usual, sampler=sampler, n_steps=n) for n in STEPS for sampler in SAMPLERS]
     wanted = [d for d in wanted if rows.missing(f"{d.sampler}, {d.n_steps}")]
@@ -179,6 +181,55 @@ def steps(*, voice: str = "mini",   # a name or a folder
         goal = torch.cat(sample_batches(exam.tts, exam.batches, far, seed)[0], 1)
     for diffusion in wanted:
         rows.add(_sampler_row(exam, exam.tts, diffusion, goal))
+    return dict(record=str(rows.path))
+
+# %% ../../nbs/71_train_latentspeech.ipynb #ddabd240
+WALKS = ((8, 1.0), (4, 1.0), (2, 2.5), (4, 1.5), (4, 2.0), (4, 2.5), (4, 3.0), (8, 2.5), (8, 3.0))  # steps, guidance
+
+def count_over_seeds(exam: Exam, sounds: list  # of each seed
+                     ) -> dict:                # metric -> figures, and counts of each sentence
+    "Count wrong syllables and wrong tones over all seeds."
+    spelt, found = [u.pinyin for u in exam.utterances], {}
+    heard = [exam.judge.transcribe_batch(some) for some in sounds]
+    for metric, rate in (("SER (in-house)", syllable_error_rate), ("tone error", tone_error_rate)):
+        counts = Rate(*sum(rate(spelt, some).per_utterance for some in heard))
+        row = measured("", metric, counts)
+        found[metric] = dict(value=row.value, low=row.low, high=row.high, n=row.n) | sentence_by_sentence(counts)
+    return found
+
+# %% ../../nbs/71_train_latentspeech.ipynb #8a03a663
+def _guided_row(exam: Exam, n_steps: int, scale: float, seeds: range) -> dict:
+    "Measure one row: what a voice says in so many steps at one guidance scale."
+    diffusion = exam.tts.diffusion(n_steps, scale)
+    walks = [sample_batches(exam.tts, exam.batches, diffusion, seed) for seed in seeds]
+    sounds = [_decode_each(exam.tts, latents) for latents, _ in walks]
+    seconds, samples = sum(s for _, s in walks), sum(len(a) for some in sounds for a in some)
+    return dict(row=f"{n_steps} steps, guidance {scale:g}", sampler=diffusion.sampler, steps=n_steps, guidance=scale,
+                calls=count_calls(diffusion), real_time_factor=rounded(seconds * SAMPLE_RATE / samples),
+                marks=count_over_seeds(exam, sounds))
+
+# %% ../../nbs/71_train_latentspeech.ipynb #175b6394
+def guidance(*, voice: str = "base",   # a name or a folder
+             judge: str = "",          # a name or a folder; none = the voice's
+             corpus: str = "embedded", # folders, with commas between
+             split: str = "valid",     # train, valid or test
+             speakers: str = "",       # only what these said, with commas between; none = all
+             limit: int = 0,           # so many sentences; 0 = all
+             seeds: int = 3,           # how many seeds of the synthesis
+             seed: int = 0,            # the first of them
+             device: str = "cpu",      # cpu or cuda
+             out: str = ""             # the record; none = 71_guidance
+             ) -> dict:
+    "Say held-out sentences at several guidance scales and numbers of steps, and let a judge listen."
+    said, exam = command(guidance, locals()), Exam(voice, judge, corpus, split, limit, seed, device, speakers)
+    about = exam.about | dict(seeds=list(range(seed, seed + seeds)), speakers=speakers)
+    rows = Rows(results("71_guidance", out), said, about)
+    for name, sounds in recordings(exam.tts, exam.corpus, exam.utterances).items():
+        if rows.missing(name):
+            rows.add(dict(row=name, marks=count_over_seeds(exam, [sounds])))
+    for n_steps, scale in WALKS:
+        if rows.missing(f"{n_steps} steps, guidance {scale:g}"):
+            rows.add(_guided_row(exam, n_steps, scale, range(seed, seed + seeds)))
     return dict(record=str(rows.path))
 
 # %% ../../nbs/71_train_latentspeech.ipynb #41becf97
