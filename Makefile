@@ -21,13 +21,13 @@ export PYDEVD_DISABLE_FILE_VALIDATION = 1
 export GOMP_SPINCOUNT ?= 2000
 export SCRATCH
 
-.PHONY: help setup demo test test-fire lab docs bench weights speak export readme clean
+.PHONY: help setup demo test test-fire lab docs bench weights gpu speak export readme clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
 	@echo "LatentSpeech: learn, teach and run latent-diffusion speech synthesis"
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile
-	@echo "Variables: PYTHON= (an interpreter for a new environment), VENV= (an environment of your own), PRESET= VOICE= DEVICE= MINUTES= TEXT= SCRATCH=1"
+	@echo "Variables: PYTHON= (an interpreter for a new environment), VENV= (an environment of your own), PRESET= VOICE= DEVICE= MINUTES= CORPUS= OUT= TEXT= SCRATCH=1"
 
 # Built again only when the pins or the metadata change.
 $(READY): constraints.txt pyproject.toml tools/set_up.py
@@ -58,6 +58,10 @@ bench: $(READY)  ## real-time factors of every stage on this machine, the paper'
 
 weights: $(READY)  ## train and install weights: PRESET=mini DEVICE=cpu MINUTES=90 (goes on where it stopped)
 	@"$(SPEAKER)" train all --preset "$(PRESET)" --device "$(DEVICE)" --resume $(if $(MINUTES),--minutes $(MINUTES)) --out latentspeech/pretrained
+
+gpu: $(READY)  ## train by the clock, weights written as they come: PRESET=base DEVICE=cuda MINUTES=9 (goes on where it stopped)
+	@"$(SPEAKER)" train all --clock --preset "$(PRESET)" --device "$(DEVICE)" --minutes $(or $(MINUTES),9) \
+	  $(if $(CORPUS),--corpus "$(CORPUS)") --out "$(or $(OUT),out/gpu/$(PRESET))"
 
 speak: $(READY)  ## speak a text: make speak TEXT="今天天气很好" VOICE=mini or base
 	@"$(SPEAKER)" speak "$$TEXT" --preset "$(VOICE)" --judge --out out/speech.wav

@@ -380,7 +380,7 @@ class Demo:
             env["LATENTSPEECH_START"] = self.preset
         if slowness(self.stages) > HURRY:
             env["LATENTSPEECH_HURRY"] = "1"   # one seed, and few distances
-            self.say(f"        this machine is {slowness(self.stages):.1f} times slower than planned: less is measured")
+            self.say(f"        {slowness(self.stages):.1f} times slower than planned: less is measured")
         if stage.minutes:
             env["LATENTSPEECH_MINUTES"] = str(stage.minutes)
         result = run_notebook(path, save_to=saved, timeout=60 * (stage.minutes + CELL_MINUTES), env=env,

@@ -14,8 +14,8 @@ from .doctor import doctor
 
 # %% auto #0
 __all__ = ['EXIT_CODES', 'PARTS', 'add_option', 'build_parser', 'brief', 'as_text', 'one_line', 'run_command', 'open_corpora',
-           'prepare', 'pack_corpus', 'check_device', 'train', 'warm_starts', 'check_starts', 'set_aside', 'train_part',
-           'copy_weights', 'speak', 'listen', 'evaluate', 'experiment', 'main']
+           'prepare', 'pack_corpus', 'check_device', 'train', 'train_by_clock', 'warm_starts', 'check_starts',
+           'set_aside', 'train_part', 'copy_weights', 'speak', 'listen', 'evaluate', 'experiment', 'main']
 
 # %% ../nbs/65_cli.ipynb #15a197ac
 def add_option(parser: argparse.ArgumentParser,  # gets the argument
@@ -166,18 +166,33 @@ def train(part: str = "all",         # judge, autoencoder, decoder, voice, or al
           device: str = "cpu",       # or cuda
           resume: bool = False,      # go on from the newest checkpoint
           from_: str = "nothing",    # where to start: nothing, pretrained, or other weights: a name or a folder
-          seed: int = 0              # same seed, machine and threads: same weights
+          seed: int = 0,             # same seed, machine and threads: same weights
+          clock: bool = False        # all parts share the minutes, on the device; weights are written as they come
           ) -> dict:
     "Train the networks of a preset."
     if min(steps, minutes) < 0:
         raise ValueError(f"--steps and --minutes are 0 or more, not {steps} and {minutes}")
     check_device(device)
     starts = warm_starts(part, preset, from_)
+    if clock:
+        return train_by_clock(part, preset, corpus, out, minutes, device, starts, seed)
     speech, done, folder = open_corpora(corpus, preset), {}, Path(out or f"out/weights/{preset}")
     for name, start in starts.items():
         done[name] = train_part(name, preset, speech, folder, resume, seed, warm_start=start,
                                 steps=steps or None, minutes=minutes or None, device=device)
     return done
+
+# %% ../nbs/65_cli.ipynb #449c5d56
+def train_by_clock(part: str, preset: str, corpus: str, out: str, minutes: float, device: str, starts: dict, seed: int
+                   ) -> dict:  # part -> what became of it
+    "Train autoencoder, decoder and voice as lesson 45 does; raises `ValueError` without minutes."
+    from latentspeech.gpu_run import timed_run
+    if part != "all" or minutes <= 0:
+        raise ValueError(f"--clock shares --minutes among all parts; say how many, not {part!r} for {minutes:g} minutes")
+    folder = Path(out or f"out/gpu/{preset}")
+    log = timed_run(preset, open_corpora(corpus, preset), folder, minutes, device, starts, seed)
+    facts = ("steps", "seconds", "skipped", "best")
+    return {name: {k: done[k] for k in facts} for name, done in log["parts"].items()} | dict(folder=str(folder))
 
 # %% ../nbs/65_cli.ipynb #280874d8
 def warm_starts(part: str,    # one of `PARTS`, or all

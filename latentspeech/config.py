@@ -9,9 +9,9 @@ from typing import get_type_hints
 
 # %% auto #0
 __all__ = ['SAMPLE_RATE', 'N_BANDS', 'FRAME', 'LATENT_CHANNELS', 'FRAME_RATE', 'N_TONES', 'PRESETS', 'AutoencoderConfig',
-           'EncoderConfig', 'DenoiserConfig', 'DiffusionConfig', 'JudgeConfig', 'TrainConfig', 'LossConfig',
-           'DiscriminatorConfig', 'AugmentConfig', 'AlignerConfig', 'CorpusConfig', 'Preset', 'ConfigError', 'preset',
-           'to_dict', 'from_dict']
+           'EncoderConfig', 'DenoiserConfig', 'DiffusionConfig', 'JudgeConfig', 'TrainConfig', 'TimedRunConfig',
+           'LossConfig', 'DiscriminatorConfig', 'AugmentConfig', 'AlignerConfig', 'CorpusConfig', 'Preset',
+           'ConfigError', 'preset', 'to_dict', 'from_dict']
 
 # %% ../nbs/01_notation.ipynb #ffc4be78
 SAMPLE_RATE = 48_000       # samples a second, everywhere inside the system
@@ -117,6 +117,20 @@ class TrainConfig:
     bfloat16: bool = False               # compute the autoencoder's layers, all but the last of each half, in 16 bits
     seed: int = 0
     save_every: int = 500
+
+# %% ../nbs/01_notation.ipynb #a6202054
+@dataclass(frozen=True)
+class TimedRunConfig:
+    "Describe a training of several parts that the clock ends."
+    # of the minutes, for those parts that a preset has
+    shares: tuple = (("autoencoder", 0.5), ("decoder", 0.15), ("voice", 0.35))
+    save_every: float = 10.0             # seconds between savings
+    shelves: int = 6                     # lengths that the voice's batches can have
+    gpu_batches: int = 8                 # a batch on a GPU is so many times the preset's
+    check: int = 32                      # held-out examples that say which weights are the best
+    whitening: int = 64                  # crops that say how to whiten the latents
+    queue: int = 8                       # steps that a GPU may be behind
+    largest: int = 16 * 2 ** 20          # bytes of a file
 
 # %% ../nbs/01_notation.ipynb #153cbd16
 @dataclass(frozen=True)
@@ -236,6 +250,7 @@ _base = Preset("base", parts=("judge", "autoencoder", "decoder", "voice"),
     autoencoder=AutoencoderConfig(channels=(64, 128, 256, 512), residual_units=2, latent_noise=0.05),
     encoder=EncoderConfig(width=160, phone_blocks=3, style_blocks=1, frame_blocks=2),
     denoiser=DenoiserConfig(layers=8, width=160, dilation_cycle=4),
+    diffusion=DiffusionConfig(n_steps=4, guidance=2.5),
     judge=JudgeConfig(n_mels=80, width=160, layers=3, per_band=False, dropout=0.1,
                       speeds=(1.0, 0.92, 0.96, 1.04, 1.08)),
     train_autoencoder=TrainConfig(steps=60_000, batch=8, seconds=0.34, bfloat16=True),

@@ -5,7 +5,8 @@ import nbformat, numpy as np, pytest, soundfile
 
 ROOT = Path(__file__).resolve().parent.parent
 from demo import run as demo
-from demo.run import Demo, Stage, clock, estimate, falling, headings_of, plan_stages, progress_line, resident_gb, slowness, write_record
+from demo.run import (Demo, Stage, clock, estimate, falling, headings_of, plan_stages, progress_line, resident_gb,
+                      slowness, write_record)
 from demo.page import accented, build_page, marked, notebook_page, settled, write_page
 
 

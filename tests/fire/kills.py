@@ -1,7 +1,8 @@
-"""Kill real trainings at random moments and go on: `python tests/fire/kills.py PART KILLS FOLDER` prints a line of JSON.
+"""Kill real trainings at random moments and go on: `python tests/fire/kills.py PART KILLS FOLDER` says how in JSON.
 
-The process that speaks imports everything once and forks one child a training. A child is killed without warning, mid-save
-included, and the next goes on; at the end the weights, their average and the history must be those of a run that nobody disturbed.
+The process that speaks imports everything once and forks one child a training. A child is killed without warning,
+mid-save included, and the next goes on; at the end the weights, their average and the history must be those of a run
+that nobody disturbed.
 """
 from __future__ import annotations
 import hashlib, json, os, random, signal, sys, time
@@ -40,8 +41,10 @@ def trainings(work: Path) -> dict:
     align = replace(align, width=16, rounds=0, recogniser=replace(align.recogniser, steps=STEPS["aligner"], batch=4,
                                                                   save_every=1, warmup=2))
     return dict(
-        autoencoder=lambda folder: train_autoencoder(often("autoencoder"), corpus, folder, steps=STEPS["autoencoder"], **quiet),
-        decoder=lambda folder: train_decoder(often("decoder"), corpus, folder, str(weights), steps=STEPS["decoder"], **quiet),
+        autoencoder=lambda folder: train_autoencoder(often("autoencoder"), corpus, folder,
+                                                     steps=STEPS["autoencoder"], **quiet),
+        decoder=lambda folder: train_decoder(often("decoder"), corpus, folder, str(weights), steps=STEPS["decoder"],
+                                             **quiet),
         voice=lambda folder: train_voice(often("voice"), corpus, folder, str(weights), steps=STEPS["voice"], **quiet),
         judge=lambda folder: train_judge(often("judge"), corpus, folder, steps=STEPS["judge"], **quiet),
         aligner=lambda folder: train_aligner(corpus, config=align, folder=folder, progress=False))

@@ -51,7 +51,8 @@ def test_a_card_that_is_wrong_is_a_typed_error_or_harmless(part, load, tmp_path)
     if part == "voice":   # it wants its autoencoder beside it
         for suffix in (".safetensors", ".json"):
             (tmp_path / f"mini-autoencoder{suffix}").write_bytes((shipped / f"mini-autoencoder{suffix}").read_bytes())
-    data, card = (shipped / f"{name}.safetensors").read_bytes(), json.loads((shipped / f"{name}.json").read_text("utf8"))
+    data = (shipped / f"{name}.safetensors").read_bytes()
+    card = json.loads((shipped / f"{name}.json").read_text("utf8"))
     card.pop("curve", None)
     for _ in range(CASES):
         store(tmp_path, name, data, damaged(card, draw))
