@@ -143,7 +143,8 @@ class Watcher(threading.Thread):
         self.live = stream.isatty()   # a terminal, whose last line can be written anew
         self.lock, self.over = threading.RLock(), threading.Event()
         self.stage = None             # the one that runs
-        self.began, self.trained = time.monotonic(), 0.0   # when it started, and after how many seconds its training ended
+        # when it started, and after how many seconds its training ended
+        self.began, self.trained = time.monotonic(), 0.0
         self.detail, self.share, self.spoke = "", 0.0, 0.0
 
     def run(self):

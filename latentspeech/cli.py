@@ -188,7 +188,8 @@ def train_by_clock(part: str, preset: str, corpus: str, out: str, minutes: float
     "Train autoencoder, decoder and voice as lesson 45 does; raises `ValueError` without minutes."
     from latentspeech.gpu_run import timed_run
     if part != "all" or minutes <= 0:
-        raise ValueError(f"--clock shares --minutes among all parts; say how many, not {part!r} for {minutes:g} minutes")
+        raise ValueError(f"--clock shares --minutes among all parts; say how many, not {part!r} for "
+                         f"{minutes:g} minutes")
     folder = Path(out or f"out/gpu/{preset}")
     log = timed_run(preset, open_corpora(corpus, preset), folder, minutes, device, starts, seed)
     facts = ("steps", "seconds", "skipped", "best")

@@ -17,7 +17,8 @@ from .config import FRAME, Preset, TimedRunConfig, TrainConfig, preset as get_pr
 from .corpora import Corpus
 from .files import folder_lock
 from .forward_diffusion import draw_where, sample_times
-from .tasks import (AdversarialTask, AutoencoderTask, CropDataset, VoiceTask, load_voice_state, pad_examples,
+from .tasks import (AdversarialTask, AutoencoderTask, CropDataset, VoiceTask, load_voice_state,
+                                pad_examples,
                                 run_card, speakers_by_duration, training_config, voice_example)
 from .text import SYMBOLS
 from .training import (Average, Stop, TrainingError, describe_machine, learning_rate, save_bytes,
@@ -221,7 +222,8 @@ def open_sound(preset: Preset, corpus: Corpus, device: str, folder: Path, starts
         return replace(config, bfloat16=False, seed=seed)
     parts = {f"train_{part}": exact(getattr(preset, f"train_{part}")) for part in ("autoencoder", "decoder", "voice")}
     train, valid = corpus.split("train"), corpus.split("valid") or corpus.split("train")
-    return Sound(replace(preset, **parts), corpus, DeviceClips(corpus, train, device), DeviceClips(corpus, valid, device),
+    return Sound(replace(preset, **parts), corpus, DeviceClips(corpus, train, device),
+                 DeviceClips(corpus, valid, device),
                  device, folder, starts, seed)
 
 # %% ../nbs/45_gpu_run.ipynb #ec1f1039

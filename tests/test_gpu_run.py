@@ -220,12 +220,14 @@ def test_once_a_voice_has_begun_its_encoder_stays(corpus, tmp_path):
 
 def test_it_starts_from_other_weights(corpus, tmp_path):
     g.timed_run(TINY, corpus, tmp_path / "a", 0.04, save_every=1)
-    log = g.timed_run(TINY, corpus, tmp_path / "b", 0.04, starts=dict.fromkeys(("autoencoder", "voice"), tmp_path / "a"),
+    log = g.timed_run(TINY, corpus, tmp_path / "b", 0.04,
+                      starts=dict.fromkeys(("autoencoder", "voice"), tmp_path / "a"),
                       save_every=1)
     first = json.loads((tmp_path / "a/log.json").read_text())["parts"]
     for name, part in log["parts"].items():
         assert part["curve"][0]["held_out"] == pytest.approx(first[name]["best"], rel=0.1)
-    assert load_weights(tmp_path / "b", "voice")[1]["latent_hash"] == load_weights(tmp_path / "a", "voice")[1]["latent_hash"]
+    assert load_weights(tmp_path / "b",
+                        "voice")[1]["latent_hash"] == load_weights(tmp_path / "a", "voice")[1]["latent_hash"]
 
 
 def test_minutes_and_all_parts_are_demanded(corpus, tmp_path):
