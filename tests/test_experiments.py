@@ -131,6 +131,9 @@ RECORDS = sorted((ROOT / "data/results").rglob("*.json"))
 def test_the_command_of_a_record_runs_today(path):
     """Its words are read by the very parser that would run them; nothing is run."""
     kept = json.loads(path.read_text("utf8"))
+    if kept.get("command") == "by hand":
+        assert len(kept["by_hand"]) > 40 and any("failed" in t["outcome"] for t in kept["tried"])
+        return
     words = words_of(kept.get("command") or ("make demo" if path.stem.startswith("demo") else ""))
     if words[:2] == ["latentspeech", "experiment"]:
         experiment = find_experiment(words[2])
