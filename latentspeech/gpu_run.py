@@ -4,7 +4,7 @@
 
 # %% ../nbs/45_gpu_run.ipynb #f47b53b4
 from __future__ import annotations
-import json, math, time, warnings
+import json, math, signal, time, warnings
 from collections import deque
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -406,6 +406,8 @@ def timed_run(preset: Preset | str, corpus: Corpus,
                 with exact_convolutions(name == "decoder"):
                     train_for(part, sound, log, budget, stop, save_every)
         check_sizes(folder)
+    if stop.signal == signal.SIGTERM:
+        raise SystemExit(143)
     return log.facts
 
 # %% ../nbs/45_gpu_run.ipynb #ae06d913
