@@ -28,8 +28,8 @@ from .weights import load_weights, save_weights, weights_hash
 # %% auto #0
 __all__ = ['PARTS', 'draw_rows', 'DeviceClips', 'ShelvedVoiceTask', 'WholeStep', 'encode_clips', 'Part', 'Sound', 'open_sound',
            'batch_of', 'known_autoencoder', 'autoencoder_part', 'decoder_part', 'voice_examples', 'voice_part',
-           'held_out', 'voice_store', 'Log', 'publish', 'card_of', 'train_for', 'plan', 'timed_run', 'finished',
-           'exact_convolutions', 'sweep', 'check_sizes']
+           'held_out', 'voice_store', 'Log', 'publish', 'card_of', 'train_for', 'plan', 'train_parts', 'timed_run',
+           'finished', 'exact_convolutions', 'sweep', 'check_sizes']
 
 # %% ../nbs/45_gpu_run.ipynb #12b61c00
 def draw_rows(ends: Tensor,      # [N] running sum of the rows' chances
@@ -380,6 +380,18 @@ def plan(parts: tuple,      # of a preset
     mine = {name: share for name, share in shares if name in parts}
     return {name: seconds * share / sum(mine.values()) for name, share in mine.items()}
 
+# %% ../nbs/45_gpu_run.ipynb #320f03c4
+def train_parts(sound: Sound, log: Log,
+                seconds: float,  # that all parts share
+                stop: Stop, save_every: float = TimedRunConfig.save_every):
+    "Train the parts of a preset that have time left, one after the other."
+    for name, budget in plan(sound.preset.parts, seconds).items():
+        if stop.signal is None and not finished(log, name, budget):
+            torch.manual_seed(sound.seed)
+            part = PARTS[name](sound, log.part(name)["best"] is not None)
+            with exact_convolutions(name == "decoder"):
+                train_for(part, sound, log, budget, stop, save_every)
+
 # %% ../nbs/45_gpu_run.ipynb #06c03940
 def timed_run(preset: Preset | str, corpus: Corpus,
               folder: str | Path,            # weights and log; one that has some goes on
@@ -399,12 +411,7 @@ def timed_run(preset: Preset | str, corpus: Corpus,
         sound = open_sound(preset, corpus, device, folder, starts or {}, seed)
         log.facts |= dict(minutes=minutes, machine=describe_machine(device))
         left = max(60 * minutes / 2, 60 * minutes - (time.monotonic() - began))
-        for name, budget in plan(preset.parts, left).items():
-            if stop.signal is None and not finished(log, name, budget):
-                torch.manual_seed(seed)
-                part = PARTS[name](sound, log.part(name)["best"] is not None)
-                with exact_convolutions(name == "decoder"):
-                    train_for(part, sound, log, budget, stop, save_every)
+        train_parts(sound, log, left, stop, save_every)
         check_sizes(folder)
     if stop.signal == signal.SIGTERM:
         raise SystemExit(143)
