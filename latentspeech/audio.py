@@ -4,17 +4,17 @@
 
 # %% ../nbs/10_audio.ipynb #39407615
 from __future__ import annotations
-import base64, html, io, math
+import base64, html, importlib, io, math, sys, types
 from functools import lru_cache
 from pathlib import Path
 import numpy as np, torch
 from .config import SAMPLE_RATE
-from .files import write_atomically
+from .files import MissingExtra, required, write_atomically
 
 # %% auto #0
 __all__ = ['level', 'AudioError', 'Player', 'play', 'has_cjk_font', 'setup_plots', 'show_waveform', 'fade', 'signal_to_noise',
-           'match_level', 'vowel', 'resample', 'stft_magnitude', 'spectrogram', 'show_spectrogram', 'mel_spectrogram',
-           'log_mel', 'compare', 'load', 'save']
+           'match_level', 'vowel', 'resampling_filters', 'resample', 'load_torchaudio', 'stft_magnitude', 'spectrogram',
+           'show_spectrogram', 'mel_filters', 'mel_spectrogram', 'log_mel', 'compare', 'load', 'save']
 
 # %% ../nbs/10_audio.ipynb #7a2433c9
 def level(audio) -> float:  # [..., T] -> dB
@@ -172,19 +172,65 @@ def vowel(name: str = "a",                 # "a", "i", "u" or "e"
     return fade(torch.as_tensor(0.3 * sound / np.abs(sound).max() + noise, dtype=torch.float32), 0.03, sample_rate)
 
 # %% ../nbs/10_audio.ipynb #608bcebd
+@lru_cache(64)
+def resampling_filters(source_rate: int, target_rate: int,  # Hz
+                       dtype: torch.dtype = torch.float32, device=None,
+                       zeros: int = 64,                     # crossings of zero to either side
+                       rolloff: float = 0.9475937167399596, # where the filter ends, as a share of half the lower rate
+                       beta: float = 14.769656459379492     # of the Kaiser window
+                       ) -> torch.Tensor:                   # [phases, 1, taps]
+    "Return a windowed sinc for each place that a new sample can have between two old ones."
+    common = math.gcd(source_rate, target_rate)
+    old, new = source_rate // common, target_rate // common
+    base = min(old, new) * rolloff
+    width = math.ceil(zeros * old / base)
+    with torch.inference_mode(False):
+        taps = torch.arange(-width, width + old, dtype=dtype, device=device)[None, None] / old
+        t = torch.arange(0, -new, -1, device=device)[:, None, None] / new + taps
+        t = (t * base).clamp(-zeros, zeros)
+        beta = torch.tensor(float(beta))
+        window = torch.i0(beta * torch.sqrt(1 - (t / zeros) ** 2)) / torch.i0(beta)
+        t = t * math.pi
+        sinc = torch.where(t == 0, torch.ones((), dtype=dtype, device=device), t.sin() / t)
+        return sinc * (window * (base / old))
+
+# %% ../nbs/10_audio.ipynb #491b68ae
 def resample(audio: torch.Tensor,  # [..., T]
              source_rate: int,     # Hz
-             target_rate: int      # Hz
+             target_rate: int,     # Hz
+             filters: torch.Tensor | None = None  # None = `resampling_filters`
              ) -> torch.Tensor:    # [..., ceil(T * target_rate / source_rate)]
     "Change the sample rate: a long Kaiser-windowed sinc removes what the new rate cannot hold."
-    from torchaudio.functional import resample
     common = math.gcd(source_rate, target_rate)
-    if source_rate * target_rate / common ** 2 > 1e8:
+    old, new = source_rate // common, target_rate // common
+    if old * new > 1e8:
         raise AudioError(f"{source_rate} Hz to {target_rate} Hz is an awkward ratio; resample with another tool first")
-    if source_rate == target_rate:
+    if old == new:
         return audio
-    return resample(audio, source_rate, target_rate, lowpass_filter_width=64, rolloff=0.9475937167399596,
-                    resampling_method="sinc_interp_kaiser", beta=14.769656459379492)
+    filters = resampling_filters(source_rate, target_rate, audio.dtype, audio.device) if filters is None else filters
+    width = (filters.shape[-1] - old) // 2
+    rows = torch.nn.functional.pad(audio.reshape(-1, audio.shape[-1]), (width, width + old))
+    found = torch.nn.functional.conv1d(rows[:, None], filters, stride=old).transpose(1, 2).reshape(len(rows), -1)
+    return found[:, :-(-new * audio.shape[-1] // old)].reshape(*audio.shape[:-1], -1)
+
+# %% ../nbs/10_audio.ipynb #1c96c49b
+def _no_binary(function):
+    "Stand in for a function of torchaudio that wants its binary."
+    def lacking(*given, **more):
+        raise MissingExtra(f"{function.__name__} wants the binary of torchaudio, which was made for another torch")
+    return lacking
+
+def load_torchaudio():  # the module
+    "Import torchaudio, without its binary where that was made for another torch; raises `MissingExtra`."
+    try:
+        return required("torchaudio", "torchaudio")
+    except (OSError, AttributeError):
+        for name in [name for name in sys.modules if name.partition(".")[0] == "torchaudio"]:
+            del sys.modules[name]
+    stub = types.ModuleType("torchaudio._extension")
+    stub._IS_TORCHAUDIO_EXT_AVAILABLE, stub.fail_if_no_align = False, _no_binary
+    sys.modules[stub.__name__] = stub
+    return importlib.import_module("torchaudio")
 
 # %% ../nbs/10_audio.ipynb #0a36642f
 @lru_cache(32)
@@ -237,12 +283,29 @@ def show_spectrogram(audio,                           # one sound, [T]
     return ax
 
 # %% ../nbs/10_audio.ipynb #2aafc3d0
+def mel_filters(n_fft: int, sample_rate: int, n_mels: int, f_min: float, f_max: float,  # as `mel_spectrogram`
+                slaney: bool = False  # straight below 1 kHz, as in Slaney's toolbox
+                ) -> torch.Tensor:    # [n_mels, n_fft // 2 + 1]
+    "Return triangular filters, evenly spaced as the ear hears pitch."
+    step = math.log(6.4) / 27
+    def mel(hertz):
+        if not slaney:
+            return 2595 * math.log10(1 + hertz / 700)
+        return 15 + math.log(hertz / 1000) / step if hertz >= 1000 else hertz / (200 / 3)
+    points = torch.linspace(mel(f_min), mel(f_max), n_mels + 2)
+    if slaney:
+        hertz = torch.where(points >= 15, 1000 * torch.exp(step * (points - 15)), 200 / 3 * points)
+    else:
+        hertz = 700 * (10 ** (points / 2595) - 1)
+    slopes, widths = hertz - torch.linspace(0, sample_rate // 2, n_fft // 2 + 1)[:, None], hertz.diff()
+    return torch.min(-slopes[:, :-2] / widths[:-1], slopes[:, 2:] / widths[1:]).clamp(min=0).T
+
+# %% ../nbs/10_audio.ipynb #b6d782e1
 @lru_cache(64)
 def _mel_filters(n_fft: int, sample_rate: int, n_mels: int, f_min: float, f_max: float, device, dtype) -> torch.Tensor:
-    "Return triangular filters [n_mels, n_fft // 2 + 1], evenly spaced as the ear hears pitch."
-    from torchaudio.functional import melscale_fbanks
+    "Keep `mel_filters` on a device."
     with torch.inference_mode(False):
-        return melscale_fbanks(n_fft // 2 + 1, f_min, f_max, n_mels, sample_rate).T.to(device, dtype)
+        return mel_filters(n_fft, sample_rate, n_mels, f_min, f_max).to(device, dtype)
 
 # %% ../nbs/10_audio.ipynb #71975426
 def mel_spectrogram(audio: torch.Tensor,            # [..., T]
@@ -342,7 +405,7 @@ def save(path: str | Path,               # the suffix chooses the format: .wav (
          ) -> Path:
     "Write a sound file in one step, so that nobody ever sees half of it."
     import soundfile
-    path, samples, file = Path(path), _mono(audio, f"the audio for {path}"), io.BytesIO()
+    path, samples, file = Path(path).expanduser(), _mono(audio, f"the audio for {path}"), io.BytesIO()
     kind = path.suffix[1:].upper()
     if kind not in soundfile.available_formats():
         raise AudioError(f"cannot write {path.name!r}; end the name in .wav, .flac, .ogg or .mp3")

@@ -6,8 +6,8 @@
 from __future__ import annotations
 import math, warnings
 from dataclasses import dataclass
-import numpy as np, torch, torchaudio
-from .audio import level, match_level, resample
+import numpy as np, torch
+from .audio import level, load_torchaudio, match_level, resample
 from .config import SAMPLE_RATE
 from .files import required
 
@@ -123,7 +123,7 @@ def author_script_mfcc_distance(reference, hypothesis,          # [T], [T']
         raise MetricError("the reference is silent, empty or not finite")
     if b is None:
         return math.inf
-    mfcc = torchaudio.transforms.MFCC(sample_rate, 13, melkwargs=dict(
+    mfcc = load_torchaudio().transforms.MFCC(sample_rate, 13, melkwargs=dict(
         n_fft=2048, hop_length=512, n_mels=128, norm="slaney", mel_scale="slaney", pad_mode="constant"))
     a, b = mfcc(a), mfcc(b)
     n = min(a.shape[1], b.shape[1])

@@ -5,11 +5,11 @@
 # %% ../nbs/23_espeak.ipynb #dafb87c8
 from __future__ import annotations
 import ctypes, os, threading
-from functools import lru_cache
+from functools import lru_cache, partial
 import numpy as np
 import torch
 from fastcore.basics import patch
-from torchaudio.transforms import Resample
+from .audio import resample, resampling_filters
 from .config import SAMPLE_RATE
 from .phones import INITIALS, PAUSES, split_syllable
 
@@ -190,8 +190,8 @@ def _phone_samples(pinyin, events):
 @lru_cache(1)
 def _upsampler():
     "Build the filter of `audio.resample` once."
-    return Resample(ESPEAK_RATE, SAMPLE_RATE, "sinc_interp_kaiser", lowpass_filter_width=64,
-                    rolloff=0.9475937167399596, beta=14.769656459379492)
+    filters = resampling_filters(ESPEAK_RATE, SAMPLE_RATE, torch.float64).float()
+    return partial(resample, source_rate=ESPEAK_RATE, target_rate=SAMPLE_RATE, filters=filters)
 
 # %% ../nbs/23_espeak.ipynb #795575ea
 def _in_a_room(samples, first, last, silence, seed):

@@ -18,7 +18,7 @@ from .table import ResultsTable, Row
 # %% auto #0
 __all__ = ['bad_control', 'ListeningError', 'Trial', 'plan_test', 'plan_hash', 'Sheet', 'choices', 'record_answer',
            'ListeningPage', 'synthetic_answers', 'expected_preference', 'attention', 'answer_table', 'crossed_interval',
-           'ListeningResult', 'analyse']
+           'ListeningResult', 'binomial_p', 'analyse']
 
 # %% ../nbs/55_listening.ipynb #168d8bda
 def bad_control(audio: torch.Tensor,  # [T]
@@ -301,13 +301,20 @@ def _about(kept, excluded, p_values, synthetic):
             "interval": "95 %, listeners and sentences redrawn",
             **{f"exact binomial p, {k}": f"{p:.2g} (answers taken as independent)" for k, p in p_values.items()}}
 
+# %% ../nbs/55_listening.ipynb #98d9159f
+def binomial_p(successes: int, n: int  # of `n` answers
+               ) -> float:             # two-sided, against one half
+    "Return the probability that a fair coin is at least this far from even."
+    fewer = min(successes, n - successes)
+    tail = sum(math.comb(n, k) for k in range(fewer + 1))
+    return min(1.0, 2 * tail / 2 ** n)
+
 # %% ../nbs/55_listening.ipynb #547b1672
 def analyse(sheets: Sequence[Sheet],   # one a listener, of tests of one kind
             least_attention: float = 0.8,
             synthetic: bool = False,   # say so in the table
             seed: int = 0) -> ListeningResult:
     "Leave out who did not listen, then count; raises `ListeningError` where nobody is left."
-    from scipy.stats import binomtest
     heard = dict(enumerate(map(attention, sheets)))
     excluded = {k: a for k, a in heard.items() if not a >= least_attention}
     kept = [s for k, s in enumerate(sheets) if k not in excluded]
@@ -316,5 +323,5 @@ def analyse(sheets: Sequence[Sheet],   # one a listener, of tests of one kind
     asked = sorted({tuple(sorted(t.systems)) for s in kept for t in s.trials if len(t.systems) == 1 or not t.control})
     tables = {" over ".join(names): answer_table(kept, *names) for names in asked}
     rows = [_row(name, table, seed) for name, table in tables.items() if not np.isnan(table).all()]
-    p_values = {r.row: float(binomtest(int(np.nansum(tables[r.row])), r.n).pvalue) for r in rows if r.unit == "%"}
+    p_values = {r.row: binomial_p(int(np.nansum(tables[r.row])), r.n) for r in rows if r.unit == "%"}
     return ListeningResult(rows, p_values, excluded, _about(len(kept), excluded, p_values, synthetic))

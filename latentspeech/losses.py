@@ -8,7 +8,7 @@ from functools import lru_cache
 import torch, torch.nn.functional as F
 from torch import nn, Tensor
 from torch.nn.utils.parametrizations import weight_norm
-from torchaudio.functional import melscale_fbanks
+from .audio import mel_filters
 from .config import SAMPLE_RATE, DiscriminatorConfig, LossConfig
 
 # %% auto #0
@@ -49,8 +49,8 @@ def magnitude(audio: Tensor,  # [..., T]
 @lru_cache(64)
 def _filterbank(n, sample_rate, device):
     with torch.inference_mode(False):
-        bank = melscale_fbanks(n // 2 + 1, 0.0, sample_rate / 2, min(160, max(5, n // 16)), sample_rate)
-        return bank[:, bank.sum(0) > 0].T.contiguous().to(device)   # narrow filters between two bins are empty: dropped
+        bank = mel_filters(n, sample_rate, min(160, max(5, n // 16)), 0.0, sample_rate / 2)
+        return bank[bank.sum(1) > 0].contiguous().to(device)   # narrow filters between two bins are empty: dropped
 
 # %% ../nbs/13_losses.ipynb #4e5262d2
 def _log_mel(spectrum, n, sample_rate):

@@ -16,7 +16,7 @@ from latentspeech.aligner import (Aligner, AlignerError, Alignment, FrameTask, R
 from latentspeech.config import AlignerConfig
 from latentspeech import aligner as lesson
 from latentspeech.corpora import Corpus, Utterance
-from latentspeech.audio import save
+from latentspeech.audio import load_torchaudio, save
 from latentspeech.readers import open_corpus
 from latentspeech.text import PAUSES, SYMBOLS
 from latentspeech.training import fit
@@ -62,7 +62,7 @@ def test_forward_is_ctc(labels):
 
 @pytest.mark.parametrize("seed", range(20))
 def test_path_equals_torchaudio_forced_align(seed):
-    functional, rng = pytest.importorskip("torchaudio.functional"), np.random.default_rng(seed)
+    functional, rng = load_torchaudio().functional, np.random.default_rng(seed)
     labels = rng.integers(1, 9, rng.integers(1, 9)).tolist()
     logits = torch.tensor(rng.normal(size=(rng.integers(20, 100), 9)), dtype=torch.float32).log_softmax(1)
     try:

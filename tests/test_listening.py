@@ -225,3 +225,10 @@ def test_opinions_come_back_in_order_and_ends_are_found():
     assert value["natural"] > value["voice"] > value["baseline"] > value["bad"] and not result.p_values
     assert all(r.low <= r.value <= r.high and r.n == 12 * (12 - len(result.excluded)) for r in result.rows)
     assert len(result.excluded) <= 2
+
+
+def test_the_exact_test_equals_scipys():
+    from scipy.stats import binomtest
+    from latentspeech.listening import binomial_p
+    assert all(binomial_p(k, n) == pytest.approx(binomtest(k, n).pvalue, abs=1e-12)
+               for n in (1, 7, 40, 301) for k in range(n + 1))
