@@ -1,4 +1,4 @@
-"""Make README.md from nbs/index.ipynb: its prose, and what its code cells print or show as Markdown.
+"""Make README.md and README.package.md from nbs/index.ipynb: its prose, and what its code cells print or show.
 
 `python -m tools.readme` runs the notebook, keeps its outputs and writes README.md; `--check` only says whether both are
 up to date. Code that a reader should see stays, `#| hide` cells don't. Links to notebooks and pictures are turned so
@@ -11,6 +11,7 @@ from tools.run_notebooks import run_notebook
 
 ROOT = Path(__file__).resolve().parent.parent
 FRONT = ROOT / "nbs" / "index.ipynb"
+PACKAGE = ROOT / "README.package.md"
 LOCAL_LINK = re.compile(r"(\]\(|src=\"|href=\")(?!https?:|#|\.\./|mailto:)([^)\"\s]+)")
 
 
@@ -24,6 +25,8 @@ def shown(output) -> str:
     if output.output_type == "stream":
         return f"```text\n{output.text.rstrip()}\n```"
     data = output.get("data", {})
+    if "text/html" in data:
+        return ""
     if "text/markdown" in data:
         return from_top("".join(data["text/markdown"])).rstrip()
     return f"```text\n{''.join(data['text/plain']).rstrip()}\n```" if "text/plain" in data else ""
@@ -44,6 +47,13 @@ def readme(notebook) -> str:
             if not re.search(r"\bhide\b", directives):
                 parts += [shown(o) for o in cell.outputs]
     return "\n\n".join(p for p in parts if p) + "\n"
+
+
+def long_description(text: str  # README.md
+                     ) -> str:  # for an index of packages, where relative links lead nowhere
+    "Take pictures out, and leave the words of local links."
+    text = re.sub(r"!\[[^]]*\]\((?!https?:)[^)]*\)\n*", "", text)
+    return re.sub(r"\[([^]]*)\]\((?!https?:|#|mailto:)[^)]*\)", r"\1", text)
 
 
 def run_front_page():
@@ -69,12 +79,14 @@ def main() -> int:
     notebook = run_front_page()
     made, target = readme(notebook), ROOT / "README.md"
     if "--check" in sys.argv:
-        if target.exists() and target.read_text("utf8") == made:
+        wanted = {target: made, PACKAGE: long_description(made)}
+        if all(path.exists() and path.read_text("utf8") == text for path, text in wanted.items()):
             return 0
         print("README.md is not what nbs/index.ipynb says: run `make readme`")
         return 1
     nbformat.write(notebook, FRONT)
     target.write_text(made, "utf8")
+    PACKAGE.write_text(long_description(made), "utf8")
     print(f"wrote {target.name}, {len(made.split())} words")
     return 0
 

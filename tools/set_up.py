@@ -1,15 +1,15 @@
 """Build the environment that everything else runs in: `python tools/set_up.py .venv`.
 
 Only the standard library: this runs before anything is installed. It makes the environment if there is none, installs
-the pinned packages, tries the packages that want a C compiler, and asks the doctor, who also mends a torchaudio made
-for CUDA beside a torch that is not.
+the pinned packages, tries the packages that want a C compiler, tells the notebooks' kernel to let waiting threads
+sleep, and asks the doctor.
 A torch that is already there (a CUDA set-up, say) is kept: its own version takes the place of the pin.
 """
 import argparse, json, os, subprocess, sys, time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-EXTRAS = "dev,train,hub,zh"
+EXTRAS = "dev"   # which brings notebook, train, hub and zh
 ASK_VERSION = "import importlib.metadata as m, sys; print(m.version(sys.argv[1]))"
 
 
@@ -79,6 +79,12 @@ def install(python: Path, folder: Path):
             break
 
 
+def install_kernel(python: Path, folder: Path):
+    "Let the notebooks' kernel start with threads that sleep while they wait: torch reads this when it is loaded."
+    quiet = ("--env", "GOMP_SPINCOUNT", "2000", "--env", "PYDEVD_DISABLE_FILE_VALIDATION", "1")
+    run(python, "-m", "ipykernel", "install", "--prefix", folder, *quiet, quiet=True)
+
+
 def fold_long_lines(folder: Path) -> Path:
     "Let JupyterLab fold long lines of code, unless it has settings of its own; return the file that says so."
     file = folder / "share/jupyter/lab/settings/overrides.json"    # defaults: what a user sets in the menu goes before
@@ -98,8 +104,9 @@ def main():
     started = time.time()
     python = make_environment(ROOT / folder)
     install(python, ROOT / folder)
+    install_kernel(python, ROOT / folder)
     fold_long_lines(ROOT / folder)
-    run(python.parent / "latentspeech", "doctor", "--mend", check=False)
+    run(python.parent / "latentspeech", "doctor", check=False)
     (ROOT / folder / "ready").write_text("This file tells make that the set-up is done.\n")
     say(f"ready in {time.time() - started:.0f} s")
 
