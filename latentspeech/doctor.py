@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 # %% auto #0
-__all__ = ['Finding', 'check_python', 'check_machine', 'check_disk', 'check_compiler', 'extras', 'missing', 'check_core',
-           'check_extra', 'package_folder', 'unfit_extensions', 'check_torch', 'check_torchaudio', 'check_soundfile',
-           'check_espeak', 'check_weights', 'check_font', 'ask', 'findings', 'doctor']
+__all__ = ['DISK_GB', 'Finding', 'check_python', 'check_machine', 'check_disk', 'check_compiler', 'extras', 'missing',
+           'extra_with', 'package_folder', 'cure', 'check_core', 'check_extra', 'unfit_extensions', 'check_torch',
+           'check_torchaudio', 'check_soundfile', 'check_espeak', 'check_weights', 'check_font', 'ask', 'findings',
+           'doctor']
 
 # %% ../nbs/64_doctor.ipynb #d41f8d84
 class Finding(NamedTuple):
@@ -32,11 +33,13 @@ def check_machine() -> Finding:
     return Finding("machine", "ok", f"{platform.system()} {platform.machine()}, {os.cpu_count() or 1} cores")
 
 # %% ../nbs/64_doctor.ipynb #8a2cb942
+DISK_GB = 1   # what `make demo` wants at most, and says itself before it starts
+
 def check_disk() -> Finding:
     "Ask how much of the disk is free here."
     free = shutil.disk_usage(".").free / 1e9
-    return Finding("disk", "ok" if free > 5 else "low", f"{free:.0f} GB free here",
-                   "the demo wants about 5 GB: free some")
+    return Finding("disk", "ok" if free > DISK_GB else "low", f"{free:.0f} GB free here",
+                   f"the demo wants {DISK_GB} GB: free some")
 
 def check_compiler() -> Finding:
     "Look for a C compiler."
@@ -72,12 +75,37 @@ def missing(extra: str = ""  # "" = the core, else one of `extras`
             lacking.append(name)
     return lacking
 
+# %% ../nbs/64_doctor.ipynb #6e53f57c
+def extra_with(package: str  # as it is imported
+               ) -> str:     # "" where no extra brings it
+    "Name the first extra that brings a package."
+    wanted = package.partition(".")[0].lower().replace("_", "-")
+    try:
+        lines = importlib.metadata.requires("latentspeech") or []
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+    names = [re.match(r"([\w.-]+).*extra == .(\w+).", line) for line in lines]
+    return next((m[2] for m in names if m and m[1].lower().replace("_", "-") == wanted), "")
+
+# %% ../nbs/64_doctor.ipynb #f9a45786
+def package_folder(package: str) -> Path | None:
+    "Return the folder that a package lies in, without importing it; None where it isn't installed."
+    spec = importlib.util.find_spec(package)
+    return Path(spec.origin).parent if spec and spec.origin else None
+
 # %% ../nbs/64_doctor.ipynb #bc067484
+def cure(checkout: str,  # for whoever has the repository
+         wheel: str      # for whoever installed the package
+         ) -> str:
+    "Choose the command that works here."
+    return checkout if (package_folder("latentspeech").parent / "pyproject.toml").exists() else wheel
+
 def check_core() -> Finding:
     "Ask whether all that the library needs is installed."
     lacking = missing()
     return Finding("core packages", "broken" if lacking else "ok",
-                   f"missing: {', '.join(lacking)}" if lacking else "all there", "make setup, or: pip install -e .")
+                   f"missing: {', '.join(lacking)}" if lacking else "all there",
+                   cure("make setup", "pip install --upgrade --force-reinstall latentspeech"))
 
 def check_extra(extra: str  # one of `extras`
                 ) -> Finding:
@@ -85,13 +113,7 @@ def check_extra(extra: str  # one of `extras`
     lacking = missing(extra)
     return Finding(f"extra {extra}", "absent" if lacking else "ok",
                    f"missing: {', '.join(lacking)}" if lacking else "all there",
-                   f"pip install -c constraints.txt -e '.[{extra}]'")
-
-# %% ../nbs/64_doctor.ipynb #a24fe20d
-def package_folder(package: str) -> Path | None:
-    "Return the folder that a package lies in, without importing it; None where it isn't installed."
-    spec = importlib.util.find_spec(package)
-    return Path(spec.origin).parent if spec and spec.origin else None
+                   cure(f"pip install -c constraints.txt -e '.[{extra}]'", f"pip install 'latentspeech[{extra}]'"))
 
 # %% ../nbs/64_doctor.ipynb #84fae2ad
 def unfit_extensions(torch_folder: Path | None = None,  # where torch is installed; None = found
@@ -117,16 +139,18 @@ def check_torch() -> Finding:
         device = "no CUDA device: the CPU it is"
     new_enough = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 11)
     return Finding("torch", "ok" if new_enough else "broken", f"{torch.__version__}, {device}",
-                   "pip install -c constraints.txt torch")
+                   cure("pip install -c constraints.txt torch", "pip install --upgrade torch"))
 
 # %% ../nbs/64_doctor.ipynb #c1e2a970
 def check_torchaudio() -> Finding:
-    "Ask whether torchaudio can be imported beside this torch."
-    if unfit := unfit_extensions():
-        return Finding("torchaudio", "broken", f"{unfit[0]} wants CUDA, which this torch has not",
-                       "latentspeech doctor --mend")
-    import torchaudio
-    return Finding("torchaudio", "ok", torchaudio.__version__)
+    "Ask whether torchaudio is there, and whether its binary suits this torch."
+    if package_folder("torchaudio") is None:
+        return Finding("torchaudio", "absent", "lessons 50 and 61 want it; speaking doesn't", "pip install torchaudio")
+    version = importlib.metadata.version("torchaudio")
+    if unfit_extensions():
+        return Finding("torchaudio", "absent", f"{version}, without its binary, which is for CUDA: all here works so",
+                       "nothing to do; for forced_align, a torchaudio made for this torch")
+    return Finding("torchaudio", "ok", version)
 
 def check_soundfile() -> Finding:
     "Ask whether sound files can be read."
@@ -143,7 +167,8 @@ def check_weights() -> Finding:
     "List the weights that lie in the package."
     files = sorted(package_folder("latentspeech").glob("pretrained/*.safetensors"))
     sizes = ", ".join(f"{f.stem} {f.stat().st_size / 1e6:.1f} MB" for f in files)
-    return Finding("weights", "ok" if files else "absent", sizes or "none here", "make weights PRESET=mini")
+    return Finding("weights", "ok" if files else "absent", sizes or "none here",
+                   cure("make weights PRESET=mini", "pip install --upgrade --force-reinstall latentspeech"))
 
 # %% ../nbs/64_doctor.ipynb #a1d10c21
 def check_font() -> Finding:
@@ -161,7 +186,7 @@ def ask(question,  # a function that returns a `Finding`
         return question(*given)
     except Exception as error:
         return Finding(question.__name__.removeprefix("check_"), "broken", f"{type(error).__name__}: {error}"[:200],
-                       "make setup")
+                       cure("make setup", "pip install --upgrade --force-reinstall latentspeech"))
 
 # %% ../nbs/64_doctor.ipynb #131b7ae8
 def findings() -> list:  # of `Finding`
@@ -171,12 +196,7 @@ def findings() -> list:  # of `Finding`
     return [*map(ask, core), *(ask(check_extra, extra) for extra in extras()), ask(check_compiler)]
 
 # %% ../nbs/64_doctor.ipynb #6dacdb1e
-def doctor(*, mend: bool = False  # move a torchaudio extension that cannot load aside
-           ) -> dict:
+def doctor() -> dict:
     "Say what is there, what is missing, and the command that mends it."
-    for file in unfit_extensions() if mend else ():
-        file.replace(file.with_name(file.name + ".unused"))
-        print(f"torch is a CPU build and torchaudio a CUDA one: moved {file} aside, to {file.name}.unused",
-              file=sys.stderr)
     found = [f if f.status != "ok" else f._replace(mend="") for f in findings()]
     return dict(ok=all(f.status != "broken" for f in found), rows=[f._asdict() for f in found])

@@ -1,5 +1,5 @@
-"""The doctor finds what was taken away, and moves a torchaudio that cannot load aside."""
-import importlib.metadata, json, sys
+"""The doctor finds what was taken away, blames nothing else for it, and changes nothing."""
+import importlib.metadata, json, sys, types
 import pytest
 from latentspeech import doctor as module
 from latentspeech.cli import main
@@ -46,17 +46,57 @@ def install(folder, cuda, library=b"links to libcudart.so.13"):
 
 @pytest.mark.parametrize("cuda,library,unfit", [(None, b"libcudart.so.13", True),
                                                 ("13.0", b"libcudart.so.13", False), (None, b"libtorch_cpu.so", False)])
-def test_a_cuda_torchaudio_is_moved_aside_only_beside_a_cpu_torch(tmp_path, monkeypatch, cuda, library, unfit, capsys):
+def test_a_torchaudio_for_cuda_beside_a_cpu_torch_breaks_nothing(tmp_path, monkeypatch, cuda, library, unfit):
     extension = install(tmp_path, cuda, library)
-    monkeypatch.setattr(module, "package_folder", lambda package: tmp_path / package)
+    real = module.package_folder
+    monkeypatch.setattr(module, "package_folder",
+                        lambda package: real(package) if package == "latentspeech" else tmp_path / package)
     assert bool(unfit_extensions()) is unfit
-    if unfit:
-        assert rows_of(doctor())["torchaudio"] | {"mend": ""} == dict(what="torchaudio", status="broken", mend="",
-                                                                      detail=f"{extension} wants CUDA, which "
-                                                                             "this torch has not")
-    doctor(mend=True)
-    assert extension.exists() is not unfit and extension.with_name(extension.name + ".unused").exists() is unfit
-    assert ("moved" in capsys.readouterr().err) is unfit and unfit_extensions() == []
+    found = doctor()
+    rows = rows_of(found)
+    assert found["ok"] and rows["torchaudio"]["status"] == ("absent" if unfit else "ok")
+    assert ("without its binary" in rows["torchaudio"]["detail"]) is unfit
+    assert extension.read_bytes() == library, "the doctor changes nothing"
+
+
+def test_without_torchaudio_all_but_torchaudio_is_well(monkeypatch):
+    real = module.package_folder
+    monkeypatch.setattr(module, "package_folder", lambda package: None if package == "torchaudio" else real(package))
+    monkeypatch.setitem(sys.modules, "torchaudio", None)
+    found = doctor()
+    rows = rows_of(found)
+    assert rows["torchaudio"]["status"] == "absent" and rows["espeak-ng"]["status"] == "ok" and found["ok"]
+
+
+@pytest.mark.parametrize("checkout", [True, False])
+def test_cures_are_for_who_reads_them(monkeypatch, tmp_path, checkout):
+    (tmp_path / "latentspeech").mkdir()
+    if checkout:
+        (tmp_path / "pyproject.toml").write_text("")
+    monkeypatch.setattr(module, "package_folder", lambda package: tmp_path / package)
+    monkeypatch.setattr(importlib.metadata, "requires", lambda name: ["no-such-thing>=2", 'nor-this; extra == "eval"'])
+    def check_luck():
+        raise OSError("no luck")
+    found = [module.check_core(), module.check_extra("eval"), module.check_weights(), module.ask(check_luck)]
+    assert [f.status for f in found] == ["broken", "absent", "absent", "broken"]
+    cures = [f.mend for f in found]
+    assert all(("make" in c or "-e" in c) is checkout for c in cures), cures
+    assert checkout or cures[1] == "pip install 'latentspeech[eval]'"
+
+
+def test_the_disk_that_the_demo_wants_is_what_the_demo_says(monkeypatch):
+    from demo import run
+    assert module.DISK_GB == run.DISK_GB
+    free = types.SimpleNamespace(free=0.4e9)
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda place: free)
+    assert module.check_disk().status == "low" and f"{run.DISK_GB} GB" in module.check_disk().mend
+
+
+def test_an_extra_is_named_for_what_is_missing(monkeypatch):
+    monkeypatch.setattr(importlib.metadata, "requires", lambda name: ["numpy>=1", 'jupyterlab>=4; extra == "notebook"',
+                                                                      'huggingface_hub; extra == "hub"'])
+    assert [module.extra_with(n) for n in ("jupyterlab", "huggingface_hub.errors", "numpy", "nothing")] == [
+        "notebook", "hub", "", ""]
 
 
 def test_missing_reads_the_metadata(monkeypatch):
