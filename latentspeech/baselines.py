@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-import torch, torchaudio, torch.nn.functional as F
+import torch, torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 from .weights import PretrainedError, load_weights, save_weights
 from .config import (FRAME, N_BANDS, PRESETS, SAMPLE_RATE, AutoencoderConfig, DiffusionConfig, Preset,
                                  from_dict)
-from .audio import log_mel
+from .audio import load_torchaudio, log_mel
 from .pqmf import PQMF
 from .autoencoder import Autoencoder
 from .losses import FLOOR
@@ -64,6 +64,7 @@ def griffin_lim(log_mels: Tensor,        # [B, n_mels, L], from `log_mel`
     "Find a sound with about this mel spectrogram (Griffin and Lim 1984, with Perraudin's momentum)."
     length, window = hop * log_mels.shape[2], torch.hann_window(n_fft, device=log_mels.device)
     quiet = F.pad(log_mels, (0, n_fft // hop), value=log_mels.min().item())       # room for the last window
+    torchaudio = load_torchaudio()
     to_linear = torchaudio.transforms.InverseMelScale(n_fft // 2 + 1, log_mels.shape[1], SAMPLE_RATE)
     spectrum = to_linear.to(log_mels.device)(quiet.exp())
     with torch.random.fork_rng():

@@ -4,68 +4,99 @@
 
 # %% ../nbs/65_cli.ipynb #f52abf18
 from __future__ import annotations
-import argparse, importlib, inspect, itertools, json, os, shutil, sys, time
+import argparse, ast, contextlib, importlib, inspect, itertools, json, os, shutil, subprocess, sys, time
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
+from typing import Literal
+import latentspeech
 from fastcore.docments import docments
 from .bench import bench
 from .config import SAMPLE_RATE, preset as get_preset
-from .doctor import doctor
+from .doctor import doctor, extra_with
 
 # %% auto #0
-__all__ = ['EXIT_CODES', 'PARTS', 'add_option', 'build_parser', 'brief', 'as_text', 'one_line', 'run_command', 'open_corpora',
-           'prepare', 'pack_corpus', 'check_device', 'train', 'train_by_clock', 'warm_starts', 'check_starts',
-           'set_aside', 'train_part', 'copy_weights', 'speak', 'listen', 'evaluate', 'experiment', 'main']
+__all__ = ['SHORT', 'EXIT_CODES', 'SPIN', 'PARTS', 'PLAYERS', 'COMMANDS', 'BASH', 'choices_of', 'add_option', 'add_shared',
+           'build_parser', 'brief', 'as_text', 'as_json', 'one_line', 'set_threads', 'show', 'call', 'run_command',
+           'open_corpora', 'prepare', 'pack_corpus', 'check_device', 'train', 'train_by_clock', 'warm_starts',
+           'check_starts', 'set_aside', 'train_part', 'copy_weights', 'decode', 'text_from', 'wav_head', 'samples_of',
+           'speak_out', 'find_player', 'load_voice', 'describe_speech', 'speak', 'listen', 'describe_voice', 'voices',
+           'export', 'evaluate', 'experiment', 'commands', 'options_of', 'completion', 'polite_streams', 'silence',
+           'main']
 
 # %% ../nbs/65_cli.ipynb #15a197ac
+SHORT = dict(out="-o", file="-f", quiet="-q")   # options with a letter of their own
+
+def choices_of(annotation  # of a parameter
+               ) -> list | None:
+    "List the values of a `Literal`; None for any other annotation."
+    text = str(annotation).removeprefix("typing.")
+    return ast.literal_eval(text.removeprefix("Literal")) if text.startswith("Literal[") else None
+
+# %% ../nbs/65_cli.ipynb #b2193c10
 def add_option(parser: argparse.ArgumentParser,  # gets the argument
                name: str,                        # of the parameter
-               about: dict                       # what `docments` says of it: docment, default, kind
+               about: dict                       # what `docments` says of it: docment, default, anno, kind
                ):
     "Give a parser the argument that stands for one parameter of a function."
     default, text = about["default"], (about["docment"] or "").replace("%", "%%")
     if default not in ("", 0, inspect.Parameter.empty):
         text += f" [{default}]"
-    flag = "--" + name.rstrip("_").replace("_", "-")
-    flags = ("-o", flag) if name == "out" else (flag,)
+    more = dict(help=text, choices=choices_of(about.get("anno")))
+    flags = [*filter(None, [SHORT.get(name)]), "--" + name.rstrip("_").replace("_", "-")]
     if about["kind"] is not inspect.Parameter.KEYWORD_ONLY:
         many = {} if default is inspect.Parameter.empty else dict(nargs="?", default=default)
-        parser.add_argument(name, help=text, **many)
+        parser.add_argument(name, **more, **many)
     elif default is False:
         parser.add_argument(*flags, dest=name, action="store_true", help=text.removesuffix(" [False]"))
     else:
-        parser.add_argument(*flags, dest=name, type=type(default), default=default, help=text)
+        parser.add_argument(*flags, dest=name, type=type(default), default=default, **more)
 
 # %% ../nbs/65_cli.ipynb #ed285123
 EXIT_CODES = "Exit codes: 0 all well, 1 something is missing or damaged, 2 bad input, 130 interrupted."
 
+def add_shared(parser: argparse.ArgumentParser,  # of one command
+               function):                        # what it calls
+    "Give a command the options that every command has."
+    if "threads" not in inspect.signature(function).parameters:
+        parser.add_argument("--threads", type=int, default=0, help="of the CPU; none = as many as torch takes")
+    parser.add_argument(SHORT["quiet"], "--quiet", action="store_true", help="say nothing but errors")
+    parser.add_argument("--json", action="store_true", help="print figures as JSON, for other programs")
+    parser.set_defaults(function=function)
+
+# %% ../nbs/65_cli.ipynb #26216d49
 def build_parser(functions: list,              # each becomes a command of its own name
                  name: str = "latentspeech"    # of the program
                  ) -> argparse.ArgumentParser:
     "Build the parser of a program from the signatures of its functions."
     about_it = "Train, hear and measure latent-diffusion speech synthesis."
     parser = argparse.ArgumentParser(name, description=about_it, epilog=EXIT_CODES)
+    parser.add_argument("--version", action="version", version=f"{name} {latentspeech.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="command", required=True)
     for function in functions:
         command = commands.add_parser(function.__name__, help=function.__doc__, description=function.__doc__)
         for parameter, about in docments(function, full=True, returns=False).items():
             if about["kind"] is not inspect.Parameter.VAR_KEYWORD:
                 add_option(command, parameter, about)
-        command.add_argument("--json", action="store_true", help="print figures as JSON, for other programs")
-        command.set_defaults(function=function)
+        add_shared(command, function)
     return parser
 
 # %% ../nbs/65_cli.ipynb #cc39b06d
 def brief(value) -> str:
-    "Write one value: four digits of a number, a list as words."
+    "Write one value: four digits of a number, a list as words, a long list by its beginning."
     if isinstance(value, float):
         return f"{value:.4g}"
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+    if not isinstance(value, list):
+        return str(value)
+    more = f" … and {len(value) - 60} more" if len(value) > 80 else ""
+    return " ".join(map(str, value[:60] if more else value)) + more
 
 # %% ../nbs/65_cli.ipynb #ca71b59e
-def as_text(result: dict  # what a command returned; a list under "rows" becomes a table
+def as_text(result: dict  # what a command returned; a list under "rows" becomes a table, "text" stands alone
             ) -> str:
     "Lay out what a command returned for reading."
+    if "text" in result:
+        return result["text"]
     lines = [f"{k}: {brief(v)}" for k, v in result.items() if k not in ("rows", "ok")]
     if rows := result.get("rows"):
         table = [list(rows[0]), *([brief(v) for v in row.values()] for row in rows)]
@@ -73,30 +104,79 @@ def as_text(result: dict  # what a command returned; a list under "rows" becomes
         lines += ["  ".join(str(v).ljust(w) for v, w in zip(row, widths)).rstrip() for row in table]
     return "\n".join(lines)
 
+# %% ../nbs/65_cli.ipynb #53f15977
+def as_json(result: dict, encoding: str | None = "utf8") -> str:
+    "Write what a command returned in one line of JSON that an encoding can hold."
+    text = json.dumps(result, ensure_ascii=False, default=str)
+    try:
+        text.encode(encoding or "ascii")
+    except UnicodeEncodeError:
+        text = json.dumps(result, default=str)
+    return text
+
 # %% ../nbs/65_cli.ipynb #feae355b
 def one_line(error: Exception) -> str:
-    "Write an error in one line: its kind, what it says, and whom to ask."
+    "Write an error in one line: its kind, what it says, and what helps."
     hint = "" if isinstance(error, (ValueError, RuntimeError)) else " (`latentspeech doctor` says what is missing)"
+    if isinstance(error, ImportError) and (extra := extra_with(error.name or "")):
+        hint = f" (pip install 'latentspeech[{extra}]' brings it)"
     return f"{type(error).__name__}: {' '.join(str(error).split())[:500]}{hint}"
 
+# %% ../nbs/65_cli.ipynb #19b13d8b
+SPIN = "2000"   # turns of the waiting loop before a thread goes to sleep; the default is some 300,000 million
+
+def set_threads(threads: int = 0  # 0 = as many as torch takes
+                ):
+    "Let torch's threads sleep while they wait, and say how many there are; raises `ValueError`."
+    if threads < 0:
+        raise ValueError(f"--threads must be 1 or more, not {threads}")
+    os.environ.setdefault("GOMP_SPINCOUNT", SPIN)
+    if threads:
+        os.environ["OMP_NUM_THREADS"] = str(threads)
+        if torch := sys.modules.get("torch"):
+            torch.set_num_threads(threads)
+
+# %% ../nbs/65_cli.ipynb #5747be21
+def show(result: dict,        # what a command returned
+         json_wanted: bool,
+         quiet: bool):        # then only JSON is shown
+    "Print a result: on stderr where the sound went to stdout."
+    stream = sys.stderr if result.get("path") == "-" else sys.stdout
+    if json_wanted:
+        print(as_json(result, stream.encoding), file=stream)
+    elif not quiet:
+        print(as_text(result), file=stream)
+
 # %% ../nbs/65_cli.ipynb #7703176b
+def call(function, options: dict, quiet: bool):
+    "Call a function, with what it says on stderr thrown away if `quiet`."
+    with contextlib.ExitStack() as stack:
+        if quiet:
+            stack.enter_context(contextlib.redirect_stderr(stack.enter_context(open(os.devnull, "w"))))
+        return function(**options)
+
+# %% ../nbs/65_cli.ipynb #f50ec5a6
 def run_command(parser: argparse.ArgumentParser,  # from `build_parser`
                 argv: list | None = None          # words; None = those that the shell gave
                 ) -> int:                         # exit code
     "Run the command that `argv` names, print what it returns, and return the exit code."
     options = vars(parser.parse_args(argv))
-    function, as_json = options.pop("function"), options.pop("json")
+    function, json_wanted, quiet = options.pop("function"), options.pop("json"), options.pop("quiet", False)
+    own = "threads" in inspect.signature(function).parameters
     try:
-        result = function(**options)
+        set_threads(options.get("threads", 0) if own else options.pop("threads", 0))
+        result = call(function, options, quiet)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        raise
     except (ValueError, RuntimeError, OSError, ImportError) as error:
         if os.environ.get("LATENTSPEECH_DEBUG"):
             raise
         print(one_line(error), file=sys.stderr)
         return 2
-    print(json.dumps(result, ensure_ascii=False, default=str) if as_json else as_text(result))
+    show(result, json_wanted, quiet)
     return 0 if result.get("ok", True) else 1
 
 # %% ../nbs/65_cli.ipynb #05f5c8b8
@@ -157,7 +237,7 @@ def check_device(device: str  # cpu, cuda, cuda:1, ...
 # %% ../nbs/65_cli.ipynb #471a0670
 PARTS = ("judge", "autoencoder", "decoder", "voice")
 
-def train(part: str = "all",         # judge, autoencoder, decoder, voice, or all that the preset has, in this order
+def train(part: Literal["all", "judge", "autoencoder", "decoder", "voice"] = "all",  # all = what the preset has
           *, preset: str = "mini",   # tiny, mini, base or paper
           corpus: str = "",          # corpus folders, with commas between; "embedded" or none = the one made here
           out: str = "",             # folder for the finished weights; none = out/weights/<preset>
@@ -179,7 +259,8 @@ def train(part: str = "all",         # judge, autoencoder, decoder, voice, or al
     speech, done, folder = open_corpora(corpus, preset), {}, Path(out or f"out/weights/{preset}")
     for name, start in starts.items():
         done[name] = train_part(name, preset, speech, folder, resume, seed, warm_start=start,
-                                steps=steps or None, minutes=minutes or None, device=device)
+                                steps=steps or None, minutes=minutes or None, device=device,
+                                progress=sys.stderr.isatty())
     return done
 
 # %% ../nbs/65_cli.ipynb #449c5d56
@@ -270,10 +351,98 @@ def copy_weights(folder: Path,  # of a finished run
         shutil.copy(file, out)
     return out / weights.name
 
+# %% ../nbs/65_cli.ipynb #e9d15893
+def decode(data: bytes,
+           name: str     # what to call it in an error
+           ) -> str:
+    "Read bytes as UTF-8, or else GB 18030; raises `ValueError` for what is no text."
+    for encoding in ("utf-8-sig", "gb18030"):
+        with contextlib.suppress(UnicodeDecodeError):
+            text = data.decode(encoding)
+            if "\0" not in text:
+                return text
+    raise ValueError(f"{name} is not text in UTF-8 or GB 18030")
+
+# %% ../nbs/65_cli.ipynb #2c0ce459
+def text_from(text: str,  # as it was given; - = the standard input
+              file: str   # or a file; "" = none
+              ) -> str:
+    "Return the text to say; raises `ValueError` where there is none, or two."
+    if bool(text) == bool(file):
+        raise ValueError("say what to say, one of: latentspeech speak TEXT, -f FILE, or - for the standard input")
+    if file:
+        return decode(Path(file).expanduser().read_bytes(), file)
+    if text == "-":
+        return decode(sys.stdin.buffer.read(), "the standard input")
+    if len(os.fsencode(text)) < 256 and Path(text).is_file():
+        raise ValueError(f"{text} is a file; to read it aloud: latentspeech speak -f {text}")
+    return text
+
+# %% ../nbs/65_cli.ipynb #73adda55
+def wav_head(rate: int = SAMPLE_RATE  # Hz
+             ) -> bytes:              # 44 of them
+    "Return the head of a WAV of 16 bits and one channel whose length isn't known."
+    unknown = 0xFFFFFFFF
+    def number(n, size=4):
+        return n.to_bytes(size, "little")
+    form = number(16) + number(1, 2) + number(1, 2) + number(rate) + number(2 * rate) + number(2, 2) + number(16, 2)
+    return b"RIFF" + number(unknown) + b"WAVEfmt " + form + b"data" + number(unknown - 36)
+
+def samples_of(audio  # [T], in [-1, 1]
+               ) -> bytes:
+    "Write sound as 16-bit numbers, the small end first."
+    return (audio * 32767).round().clamp(-32768, 32767).numpy().astype("<i2").tobytes()
+
+# %% ../nbs/65_cli.ipynb #831d948a
+def speak_out(voice,      # a `LatentSpeech`
+              text: str,
+              raw: bool,  # without the head of a WAV
+              **how       # as for its `stream`
+              ) -> dict:  # as `speak_to`
+    "Send speech to the standard output while it is made."
+    out, told = sys.stdout.buffer, dict(path="-", seconds=0.0, syllables=[], warnings=[])
+    with contextlib.redirect_stdout(sys.stderr):
+        for number, piece in enumerate(voice.stream(text, **how)):
+            out.write((b"" if raw or number else wav_head()) + samples_of(piece.audio))
+            out.flush()
+            told["syllables"] += piece.syllables
+            told["warnings"] += piece.warnings
+            told["seconds"] += piece.seconds
+    return told
+
+# %% ../nbs/65_cli.ipynb #7a9a223f
+PLAYERS = {"aplay": ["-q"], "afplay": [], "paplay": [], "ffplay": ["-nodisp", "-autoexit", "-loglevel", "error"],
+           "play": ["-q"]}
+
+def find_player(path: Path) -> list:  # a command that wants the path
+    "Find a program that plays a sound; raises `ValueError` where there is none."
+    for name, options in PLAYERS.items():
+        if (name != "aplay" or path.suffix == ".wav") and (found := shutil.which(name)):
+            return [found, *options]
+    raise ValueError(f"no program here plays {path.suffix}; install one of {', '.join(PLAYERS)}, or leave out --play")
+
+# %% ../nbs/65_cli.ipynb #05349296
+def load_voice(preset: str,  # or a folder
+               device: str = "cpu"):  # a `LatentSpeech`
+    "Load a voice; torch is imported here, and not before."
+    from latentspeech.synthesis import LatentSpeech
+    return LatentSpeech.from_pretrained(preset, device=device)
+
+def describe_speech(told: dict,     # from `speak_to`
+                    took: float     # seconds of work
+                    ) -> dict:
+    "Say what was spoken, and how fast."
+    result = dict(path=told["path"], pinyin=[pinyin for pinyin, _, _ in told["syllables"]], seconds=told["seconds"],
+                  real_time_factor=took / told["seconds"])
+    return result | (dict(not_said=told["warnings"]) if told["warnings"] else {})
+
 # %% ../nbs/65_cli.ipynb #42073d01
-def speak(text: str,                   # what to say, in Chinese characters
-          *, preset: str = "mini",     # whose weights: a preset, or a folder
-          out: str = "speech.wav",     # where the sound goes; .wav, .flac, .ogg or .mp3
+def speak(text: str = "",              # what to say, in Chinese characters; - = what the standard input says
+          *, file: str = "",           # a file to read aloud, in UTF-8 or GB 18030
+          preset: str = "mini",        # whose weights: a preset, or a folder
+          out: str = "speech.wav",     # where the sound goes; .wav, .flac, .ogg, .mp3, or - = the standard output
+          raw: bool = False,           # with -o -: bare 16-bit samples at 48 kHz
+          play: bool = False,          # play it, too
           n_steps: int = 0,            # sampling steps; 0 = the preset's
           seed: int = 0,               # another seed, another reading
           speaker: str = "",           # none = the first voice
@@ -281,18 +450,18 @@ def speak(text: str,                   # what to say, in Chinese characters
           device: str = "cpu",         # or cuda
           judge: bool = False          # let the recogniser say what it heard
           ) -> dict:
-    "Speak a text into a sound file."
-    from latentspeech.synthesis import LatentSpeech
+    "Speak a text into a sound file, or to another program."
     check_device(device)
-    voice, started = LatentSpeech.from_pretrained(preset, device=device), time.perf_counter()
-    told = voice.speak_to(Path(out).expanduser(), text, n_steps=n_steps or None, seed=seed, speaker=speaker or None,
-                          pace=pace)
-    factor = (time.perf_counter() - started) / told["seconds"]
-    said = [pinyin for pinyin, _, _ in told["syllables"]]
-    result = dict(path=told["path"], pinyin=said, seconds=told["seconds"], real_time_factor=factor)
-    if told["warnings"]:
-        result["not_said"] = told["warnings"]
-    return result | (listen(told["path"], said, preset) if judge else {})
+    path, text = Path(out).expanduser(), text_from(text, file)
+    if out == "-" and (play or judge) or raw and out != "-":
+        raise ValueError("--play and --judge want a file, --raw the standard output: -o -")
+    player, voice, started = find_player(path) if play else None, load_voice(preset, device), time.perf_counter()
+    how = dict(n_steps=n_steps or None, seed=seed, speaker=speaker or None, pace=pace)
+    told = speak_out(voice, text, raw, **how) if out == "-" else voice.speak_to(path, text, **how)
+    result = describe_speech(told, time.perf_counter() - started)
+    if player and subprocess.run([*player, told["path"]]).returncode:
+        raise RuntimeError(f"{player[0]} could not play {told['path']}")
+    return result | (listen(told["path"], result["pinyin"], preset) if judge else {})
 
 # %% ../nbs/65_cli.ipynb #c315df88
 def listen(path,          # of a sound
@@ -305,6 +474,39 @@ def listen(path,          # of a sound
     from latentspeech.metrics import syllable_error_rate
     heard = Judge.from_pretrained(preset).transcribe(load(path), SAMPLE_RATE)
     return dict(heard=heard, syllable_error=float(syllable_error_rate([said], [heard]).value))
+
+# %% ../nbs/65_cli.ipynb #d70e508d
+def describe_voice(card: Path) -> dict:
+    "Describe the voice that a card belongs to."
+    about, family = json.loads(card.read_text("utf8")), card.name.removesuffix("voice.json")
+    weights = card.parent.glob(f"{family}*.safetensors")
+    shipped = card.parent == Path(str(files("latentspeech"))) / "pretrained"
+    return dict(preset=family.rstrip("-") if shipped else str(card.parent), speakers=about["speakers"],
+                megabytes=round(sum(w.stat().st_size for w in weights) / 1e6, 1), corpus=about["corpus"],
+                licence=about["licence"])
+
+def voices(folders: str = ""  # folders of weights besides, with commas between
+           ) -> dict:
+    "List the voices that ship, and those in folders: speakers, size, licence."
+    places = [Path(str(files("latentspeech"))) / "pretrained"]
+    places += [Path(name.strip()).expanduser() for name in folders.split(",") if name.strip()]
+    cards = {place: sorted({*place.glob("voice.json"), *place.glob("*-voice.json")}) for place in places}
+    if empty := [str(place) for place in places[1:] if not cards[place]]:
+        raise ValueError(f"{empty[0]} holds no voice: no file ends with voice.json")
+    return dict(rows=[describe_voice(card) for some in cards.values() for card in some])
+
+# %% ../nbs/65_cli.ipynb #737a87fd
+def export(*, onnx: str = "",       # folder that gets prepare.onnx, denoise.onnx and decode.onnx
+           preset: str = "mini"     # whose weights: a preset, or a folder
+           ) -> dict:
+    "Write the networks of a voice for other programs; wants the extra onnx."
+    from latentspeech.gpu_sampling import export_onnx
+    if not onnx:
+        raise ValueError("say where to: --onnx FOLDER")
+    voice = load_voice(preset)
+    paths = export_onnx(voice.denoiser, voice.autoencoder, Path(onnx).expanduser())
+    return dict(rows=[dict(network=name, file=str(path), megabytes=round(path.stat().st_size / 1e6, 1))
+                      for name, path in paths.items()])
 
 # %% ../nbs/65_cli.ipynb #3756b93c
 def evaluate(*, preset: str = "mini",  # whose weights: a preset, or a folder
@@ -323,7 +525,7 @@ def evaluate(*, preset: str = "mini",  # whose weights: a preset, or a folder
                          f"{distances}")
     check_device(device)
     table = measure(preset, corpus=open_corpora(corpus, preset), limit=limit or None, device=device, seed=seed,
-                    n_seeds=seeds, n_distance=distances)
+                    n_seeds=seeds, n_distance=distances, progress=sys.stderr.isatty())
     chosen = dict(corpus=corpus, limit=limit, seeds=seeds, distances=distances)
     words = [f" --{name} {value}" for name, value in chosen.items() if value != evaluate.__kwdefaults__[name]]
     table.about["command"] = f"latentspeech evaluate --preset {preset} --seed {seed}" + "".join(words)
@@ -338,13 +540,86 @@ def experiment(name: str,  # `latentspeech experiment --help` lists them
     return harness.find_experiment(name)(**options)
 
 # %% ../nbs/65_cli.ipynb #c1e26158
+COMMANDS = ("latentspeech.cli:prepare", "latentspeech.cli:train", "latentspeech.cli:speak", "latentspeech.cli:voices",
+            "latentspeech.serve:serve", "latentspeech.cli:evaluate", "latentspeech.cli:experiment",
+            "latentspeech.cli:export", "latentspeech.cli:bench", "latentspeech.cli:doctor",
+            "latentspeech.cli:completion")   # module:function, in the order of the help
+
+def commands() -> list:  # of functions
+    "Find the function of every command."
+    found = []
+    for module, function in (name.split(":") for name in COMMANDS):
+        here = module == "latentspeech.cli"
+        found.append(globals()[function] if here else getattr(importlib.import_module(module), function))
+    return found
+
+# %% ../nbs/65_cli.ipynb #a7721569
+def options_of(parser: argparse.ArgumentParser  # of a whole program
+               ) -> dict:                       # command -> its options, and the values of those with choices
+    "List what can be typed after each command."
+    commands, = (a.choices for a in parser._actions if isinstance(a, argparse._SubParsersAction))
+    return {name: [word for action in command._actions for word in [*action.option_strings, *(action.choices or [])]]
+            for name, command in commands.items()}
+
+# %% ../nbs/65_cli.ipynb #a731967d
+BASH = """_latentspeech() {{
+  local options="{commands} --help --version"
+  case "${{COMP_WORDS[1]}}" in
+{cases}
+  esac
+  [ "$COMP_CWORD" -eq 1 ] && options="{commands} --help --version"
+  COMPREPLY=($(compgen -W "$options" -- "${{COMP_WORDS[COMP_CWORD]}}"))
+}}
+complete -o default -F _latentspeech latentspeech"""
+
+def completion(shell: Literal["bash", "zsh", "fish"] = "bash"  # whose script
+               ) -> dict:
+    "Print a script that lets a shell complete commands and options."
+    about = options_of(build_parser(commands()))
+    if shell == "fish":
+        start = "complete -c latentspeech -n"
+        lines = [f'{start} "__fish_use_subcommand" -a {name}' for name in about]
+        lines += [f'{start} "__fish_seen_subcommand_from {name}" -l {option.removeprefix("--")}'
+                  for name, options in about.items() for option in options if option.startswith("--")]
+        return dict(text="\n".join(lines))
+    cases = "\n".join(f'    {name}) options="{" ".join(options)}" ;;' for name, options in about.items())
+    script = BASH.format(commands=" ".join(about), cases=cases)
+    return dict(text="autoload -U +X bashcompinit && bashcompinit\n" * (shell == "zsh") + script)
+
+# %% ../nbs/65_cli.ipynb #be5c16d2
+@contextlib.contextmanager
+def polite_streams():
+    "Write what a console can't show as escapes, and take a reader that has gone for the end."
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        yield
+        sys.stdout.flush()
+    except SystemExit:
+        with contextlib.suppress(BrokenPipeError):
+            sys.stdout.flush()
+            raise
+        silence()
+        raise
+    except BrokenPipeError:
+        silence()
+
+def silence():
+    "Send what is still to be printed nowhere."
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())
+
+# %% ../nbs/65_cli.ipynb #1d4ee2c1
 def main(argv: list | None = None  # words; None = those that the shell gave
          ) -> int:                 # exit code
     "Run `latentspeech` as a shell does."
-    argv = sys.argv[1:] if argv is None else argv
-    if argv[:1] == ["experiment"]:
-        return importlib.import_module("latentspeech.experiments.harness").main(argv[1:])
-    return run_command(build_parser([prepare, train, speak, evaluate, experiment, bench, doctor]), argv)
+    argv, code = sys.argv[1:] if argv is None else argv, 0
+    set_threads()
+    with polite_streams():
+        if argv[:1] == ["experiment"]:
+            code = importlib.import_module("latentspeech.experiments.harness").main(argv[1:])
+        else:
+            code = run_command(build_parser(commands()), argv)
+    return code
 
 # %% ../nbs/65_cli.ipynb #d5722e5e
 if __name__ == "__main__" and "get_ipython" not in globals():

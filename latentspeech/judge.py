@@ -14,9 +14,8 @@ from fastcore.basics import patch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
-from torchaudio.functional import melscale_fbanks
 from tqdm.auto import tqdm
-from .audio import resample
+from .audio import mel_filters, resample
 from .config import SAMPLE_RATE, AugmentConfig, JudgeConfig, Preset, from_dict
 from .corpora import Corpus, sampling_weights
 from .metrics import Rate, split_tone, syllable_error_rate, tone_error_rate
@@ -79,8 +78,8 @@ class JudgeFeatures(nn.Module):
         rate, self.per_band = config.sample_rate, config.per_band
         self.hop, self.n_fft = round(config.hop * rate), round(config.pitch_window * rate)
         self.pitch_bins = slice(*(round(hertz * config.pitch_window) for hertz in config.pitch_range))
-        mel = melscale_fbanks(self.n_fft // 2 + 1, config.mel_low, rate / 2, config.n_mels, rate, mel_scale="slaney")
-        self.register_buffer("mel", mel.T.contiguous(), persistent=False)
+        mel = mel_filters(self.n_fft, rate, config.n_mels, config.mel_low, rate / 2, slaney=True)
+        self.register_buffer("mel", mel.contiguous(), persistent=False)
         self.register_buffer("short", torch.hann_window(round(config.window * rate)), persistent=False)
         self.register_buffer("long", torch.hann_window(self.n_fft), persistent=False)
         self.width = config.n_mels + self.pitch_bins.stop - self.pitch_bins.start

@@ -51,8 +51,7 @@ class Speech:
 
     def save(self, path) -> Path:
         "Write the audio to `path`, in the format of its suffix."
-        write_sound(path, self.audio, self.sample_rate)
-        return Path(path)
+        return write_sound(path, self.audio, self.sample_rate)
 
     def __repr__(self):
         return f"Speech({self.text!r}, {' '.join(self.pinyin)}, {self.seconds:.2f} s)"
@@ -468,7 +467,8 @@ def speak_to(self: LatentSpeech,
              ) -> dict:     # path, seconds, syllables with their times, warnings
     "Say a text into a sound file, a sentence at a time, so that the memory needed does not grow with it."
     import soundfile
-    path, told = Path(path), dict(path=str(path), seconds=0.0, syllables=[], warnings=[])
+    path = Path(path).expanduser()
+    told = dict(path=str(path), seconds=0.0, syllables=[], warnings=[])
     if path.suffix[1:].upper() not in soundfile.available_formats():
         raise VoiceError(f"cannot write {path.name!r}; end the name in .wav, .flac, .ogg or .mp3")
     path.parent.mkdir(parents=True, exist_ok=True)

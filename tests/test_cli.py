@@ -1,5 +1,5 @@
 """The command line: wiring, one-line errors, exit codes."""
-import json, os, re, subprocess, sys, types
+import json, os, re, shutil, subprocess, sys, time, types
 from pathlib import Path
 import pytest, torch
 from latentspeech import cli
@@ -10,7 +10,8 @@ from latentspeech.corpora import make_embedded_corpus
 from latentspeech.judge import Judge, train_judge
 from latentspeech.weights import PretrainedError
 
-COMMANDS = ("prepare", "train", "speak", "evaluate", "experiment", "bench", "doctor")
+COMMANDS = ("prepare", "train", "speak", "voices", "serve", "evaluate", "experiment", "export", "bench", "doctor",
+            "completion")
 
 
 def shell(*words, **env):
@@ -64,7 +65,8 @@ def test_experiments_are_listed_and_each_explains_its_options(capsys):
         cli.experiment("no-such-experiment")
 
 
-@pytest.mark.parametrize("words", [[], ["sing"], ["speak"], ["train", "--minutes", "soon"], ["bench", "--no-such"]])
+@pytest.mark.parametrize("words", [[], ["sing"], ["train", "--minutes", "soon"], ["bench", "--no-such"],
+                                   ["train", "nose"], ["completion", "cmd"]])
 def test_usage_errors_exit_with_2(words, capsys):
     with pytest.raises(SystemExit) as stopped:
         main(words)
@@ -197,7 +199,120 @@ def test_train_makes_all_parts_and_they_speak(monkeypatch, tmp_path, capsys):
     assert main(["train", "voice", "--preset", "tiny", "--steps", "1", "--out", "weights", "--json"]) == 0
     kept = Path("out/train/tiny/voice-before-1")
     assert str(kept) in capsys.readouterr().err and (kept / "step-00000005.pt").exists()
-    assert "no part" in refused(capsys, "train", "nose", "--preset", "tiny")
+    with pytest.raises(ValueError, match="no part"):
+        cli.train("nose", preset="tiny")
+
+
+def test_choices_are_in_the_help(capsys):
+    for command, choices in dict(train="{all,judge,autoencoder,decoder,voice}", completion="{bash,zsh,fish}").items():
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        assert choices in capsys.readouterr().out
+
+
+def test_where_a_text_comes_from(voice, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, encoding in (("a.txt", "utf8"), ("b.txt", "utf-8-sig"), ("c.txt", "gb18030")):
+        Path(name).write_bytes("你好".encode(encoding))
+        assert main(["speak", "-f", name, "-q"]) == 0 and voice["text"] == "你好"
+        monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=open(name, "rb")))
+        voice.clear()
+        assert main(["speak", "-", "-q"]) == 0 and voice["text"] == "你好"
+    assert capsys.readouterr() == ("", "")
+    Path("program").write_bytes(bytes(range(256)))
+    assert "speak -f a.txt" in refused(capsys, "speak", "a.txt")
+    assert "program is not text" in refused(capsys, "speak", "-f", "program")
+    assert "one of" in refused(capsys, "speak")
+    assert "one of" in refused(capsys, "speak", "你好", "-f", "a.txt")
+    assert "--raw" in refused(capsys, "speak", "你好", "--raw")
+    assert "-o -" in refused(capsys, "speak", "你好", "-o", "-", "--judge")
+    novel = "今天天气很好。" * 8000          # 168 kB: more than a shell takes in one word
+    Path("novel.txt").write_text(novel, "utf8")
+    assert main(["speak", "-f", "novel.txt", "-q"]) == 0 and voice["text"] == novel
+
+
+def test_a_player_is_found_or_asked_for(voice, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(cli.shutil, "which", lambda name: None)
+    assert "install one of aplay" in refused(capsys, "speak", "你好", "--play", "-o", str(tmp_path / "a.wav"))
+    assert not voice                                                      # asked before anything was spoken
+    noted = tmp_path / "played"
+    player = tmp_path / "afplay"
+    player.write_text(f"#!/bin/sh\necho \"$1\" > {noted}\n")
+    player.chmod(0o755)
+    monkeypatch.setattr(cli.shutil, "which", lambda name: str(player) if name == "afplay" else None)
+    assert main(["speak", "你好", "--play", "-o", str(tmp_path / "a.wav")]) == 0
+    assert noted.read_text().strip() == str(tmp_path / "a.wav") and capsys.readouterr().out
+    player.write_text("#!/bin/sh\nexit 3\n")
+    assert "could not play" in refused(capsys, "speak", "你好", "--play", "-o", str(tmp_path / "a.wav"))
+
+
+def test_voices_are_listed_from_their_cards(tmp_path, capsys):
+    assert main(["voices", "--json"]) == 0
+    rows = {r["preset"]: r for r in json.loads(capsys.readouterr().out)["rows"]}
+    assert rows["mini"]["speakers"] == ["female", "male"] and rows["mini"]["licence"].startswith("Apache-2.0")
+    assert 15 < rows["mini"]["megabytes"] < 17 and "research use" in rows["base"]["licence"]
+    shipped = Path(cli.__file__).parent / "pretrained"
+    shutil.copy(shipped / "mini-voice.json", tmp_path / "voice.json")
+    (tmp_path / "voice.safetensors").write_bytes(bytes(2_000_000))
+    assert main(["voices", str(tmp_path), "--json"]) == 0
+    mine = json.loads(capsys.readouterr().out)["rows"][-1]
+    assert (mine["preset"], mine["megabytes"]) == (str(tmp_path), 2.0)
+    (tmp_path / "empty").mkdir()
+    assert "holds no voice" in refused(capsys, "voices", str(tmp_path / "empty"))
+
+
+def test_export_writes_networks_that_others_can_run(tmp_path, capsys):
+    assert "--onnx FOLDER" in refused(capsys, "export")
+    pytest.importorskip("onnxscript", reason="onnx extra")
+    assert main(["export", "--onnx", str(tmp_path), "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out.splitlines()[-1])["rows"]
+    assert [r["network"] for r in rows] == ["prepare", "denoise",
+                                            "decode"] and all(Path(r["file"]).exists() for r in rows)
+
+
+def test_what_is_missing_comes_with_its_extra(monkeypatch, capsys):
+    def gone(*given, **more):
+        raise ImportError("No module named 'pesq'", name="pesq")
+    monkeypatch.setattr(cli, "open_corpora", gone)
+    assert "pip install 'latentspeech[eval]'" in refused(capsys, "prepare")
+
+
+LOOK = """
+import os, sys
+from latentspeech import cli
+def look():
+    "Look."
+    before = "torch" in sys.modules
+    import torch
+    return dict(before=before, threads=torch.get_num_threads(), spin=os.environ["GOMP_SPINCOUNT"])
+cli.look, cli.COMMANDS = look, ("latentspeech.cli:look",)
+sys.exit(cli.main(["look", "--json", "--threads", "1"]))
+"""
+
+
+def test_threads_are_set_before_torch_is_loaded(tmp_path):
+    (tmp_path / "look.py").write_text(LOOK)
+    env = {k: v for k, v in os.environ.items() if k not in ("GOMP_SPINCOUNT", "OMP_NUM_THREADS")}
+    found = subprocess.run([sys.executable, tmp_path / "look.py"], capture_output=True, text=True, timeout=120,
+                           env={**env, "PYTHONPATH": str(Path(cli.__file__).parent.parent)})
+    assert json.loads(found.stdout or "{}") == dict(before=False, threads=1, spin=cli.SPIN), found.stderr
+
+
+def test_a_negative_count_of_threads_is_refused(capsys):
+    assert "--threads" in refused(capsys, "voices", "--threads", "-1")
+
+
+@pytest.mark.skipif(not shutil.which("bash"), reason="no bash")
+def test_bash_completes_commands_and_options():
+    script = cli.completion("bash")["text"]
+    def complete(*words):
+        line = (f"{script}\nCOMP_WORDS=({' '.join(words)} ''); COMP_CWORD={len(words)}; _latentspeech; echo "
+                f"${{COMPREPLY[@]}}")
+        return subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True).stdout.split()
+    assert set(COMMANDS) <= set(complete("latentspeech"))
+    assert {"--file", "--play", "-o"} <= set(complete("latentspeech", "speak"))
+    assert {"judge", "voice"} <= set(complete("latentspeech", "train"))
+    assert "-l file" in cli.completion("fish")["text"] and "bashcompinit" in cli.completion("zsh")["text"]
 
 
 def test_an_interrupt_is_130_and_a_bug_is_a_traceback(monkeypatch, capsys):
