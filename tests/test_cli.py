@@ -1,5 +1,5 @@
 """The command line: wiring, one-line errors, exit codes."""
-import json, os, re, shutil, subprocess, sys, time, types
+import json, os, re, shutil, subprocess, sys, types
 from pathlib import Path
 import pytest, torch
 from latentspeech import cli
@@ -30,7 +30,7 @@ def refused(capsys, *words):
     return line
 
 
-def test_help_imports_no_torch():
+def test_help_imports_neither_torch_nor_matplotlib():
     result = shell("--help")
     assert result.returncode == 0 and all(c in result.stdout for c in COMMANDS)
     code = ("import sys\nfrom latentspeech.cli import main\ntry: main(['--help'])\nexcept SystemExit: "
