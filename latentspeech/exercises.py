@@ -91,12 +91,12 @@ number("14.3", "14_latents.ipynb#Entropy", "a measured entropy can be held again
         6.024: ("unit", "these are nats; a bit is a logarithm to base 2."),
         -4.597: ("sign", "finer steps need more bits, not fewer.")})
 
-# %% ../nbs/68_exercises.ipynb #da29ee02
+# %% ../nbs/68_exercises.ipynb #ad101b49
 def _slerp(a, b, t):
     angle = torch.acos((a * b).sum() / (a.norm() * b.norm()))
     return (torch.sin((1 - t) * angle) * a + torch.sin(t * angle) * b) / torch.sin(angle)
 
-@exercise("14.2", "14_latents.ipynb#What-lies-between", "noise mixed so stays noise: lesson 43 and the studio do it.")
+@exercise("14.2", "14_latents.ipynb#What-lies-between", "two noises mixed so are still noise of the right size.")
 def _walk(answer, seed):
     a, b = torch.randn(2, 16, 40, generator=torch.Generator().manual_seed(seed + 1))
     b = b * a.norm() / b.norm()
@@ -112,12 +112,12 @@ def _walk(answer, seed):
                     else ("speed", f"the norm is right, but at t = {t} it isn't t of the angle."))
     return None
 
-# %% ../nbs/68_exercises.ipynb #5d03ae96
+# %% ../nbs/68_exercises.ipynb #9d9c1119
 number("13.1", "13_losses.ipynb#Log-mel-distance", "a distance of 0.1 is somewhat less than one decibel.",
        20 * math.log10(math.e), {1.0: ("unit", "the distance is in natural logarithms, not in decibels."),
                                  20.0: ("base", "a ratio of ten is 20 dB; here the ratio is e."),
                                  4.343: ("power", "the distance compares amplitudes, not powers.")}, 0.005)
-function("13.2", "13_losses.ipynb#The-naive-way:-compare-samples", "lesson 50 measures sounds so, deaf to their level.",
+function("13.2", "13_losses.ipynb#The-naive-way:-compare-samples", "a comparison that is deaf to level begins so.",
          lambda made, want: (made * want).sum(-1, keepdim=True) / made.square().sum(-1, keepdim=True),
          lambda g: [(torch.randn(3, 1, 50, generator=g), torch.randn(3, 1, 50, generator=g))],
          {("which one", "it is the copy that is multiplied, so its energy stands below the line."):
@@ -252,7 +252,7 @@ function("30.3", "30_forward_diffusion.ipynb#One-jump-instead-of-fifty-steps", "
           ("axis", "sines and cosines stand side by side, along dimension 1."):
           lambda t, f: torch.cat([(2 * math.pi * t[:, None] * f).sin(), (2 * math.pi * t[:, None] * f).cos()], 0)})
 
-# %% ../nbs/68_exercises.ipynb #6a1ae0e5
+# %% ../nbs/68_exercises.ipynb #27a86ae0
 def _seen(layers, cycle):
     return 1 + 2 * sum(2 ** (layer % cycle) for layer in range(layers))
 
@@ -270,7 +270,7 @@ function("31.2", "31_denoiser.ipynb#A-toy-that-sings", "this line is guidance, w
          {("swapped", "scale 1 must give the guess that knows the text."): lambda c, u, s: c + s * (u - c),
           ("start", "start from the guess without text: scale 0 must give it."): lambda c, u, s: c + s * (c - u),
           ("difference", "what the text adds is a difference of two guesses."): lambda c, u, s: u + s * c})
-number("31.3", "31_denoiser.ipynb#How-far-can-it-see?", "61 frames are 1.3 seconds: half a dozen syllables.",
+number("31.3", "31_denoiser.ipynb#How-far-can-it-see?", "61 frames are 1.3 seconds: a handful of syllables.",
        61.0, {31.0: ("one side", "it looks both ways."), 60.0: ("itself", "the frame in the middle is seen, too."),
               511.0: ("cycle", "after four layers the dilations begin again at 1.")}, 0.001)
 
@@ -287,7 +287,8 @@ function("32.1", "32_reverse_diffusion.ipynb#Ancestral:-the-paper's-sampler", "t
           lambda z, n, here, there: there[0] * (z - here[1] * n) / here[0]})
 number("32.2", "32_reverse_diffusion.ipynb#Euler-and-Heun:-follow-the-flow", "calls are what a listener waits for.",
        30.0, {32.0: ("last step", "where sigma becomes 0 nothing is left to correct."),
-                       15.0: ("guidance", "guidance asks the network twice."), 16.0: ("guidance", "it asks twice.")},
+                       15.0: ("guidance", "guidance asks the network twice."),
+                       16.0: ("guidance", "guidance asks the network twice.")},
        0.001)
 
 # %% ../nbs/68_exercises.ipynb #4fc48b56
