@@ -21,12 +21,12 @@ export PYDEVD_DISABLE_FILE_VALIDATION = 1
 export GOMP_SPINCOUNT ?= 2000
 export SCRATCH
 
-.PHONY: help setup demo test test-fire lab docs bench weights gpu speak export readme clean
+.PHONY: help setup demo test test-fire test-course lab course docs bench weights gpu speak export readme clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
 	@echo "LatentSpeech: learn, teach and run latent-diffusion speech synthesis"
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' Makefile
 	@echo "Variables: PYTHON= (an interpreter for a new environment), VENV= (an environment of your own), PRESET= VOICE= DEVICE= MINUTES= CORPUS= OUT= TEXT= SCRATCH=1"
 
 # Built again only when the pins or the metadata change.
@@ -50,6 +50,12 @@ test-fire: $(READY)  ## every fault that is known, injected: kills, full disks, 
 lab: $(READY)  ## open the notebooks in JupyterLab
 	"$(RUN)" -m jupyter lab --notebook-dir=nbs --port=$(PORT)
 
+course: $(READY)  ## editions for students and teachers, answer key, assignment, slides: out/course
+	@"$(RUN)" -m tools.course
+
+test-course: $(READY)  ## every exercise, the editions, the teacher's pages
+	@"$(RUN)" -m tools.run_all tests/test_exercises.py
+
 docs: $(READY)  ## the notebooks as a web site in _docs (installs the docs extra)
 	@"$(RUN)" -m tools.docs
 
@@ -71,7 +77,7 @@ export: $(READY)  ## notebooks -> latentspeech/, cleaned
 	@"$(abspath $(VENV))/bin/nbdev_export" && "$(abspath $(VENV))/bin/nbdev_clean"
 
 readme: $(READY)  ## README.md from nbs/index.ipynb, and the pictures
-	@"$(RUN)" -m tools.diagram && "$(RUN)" -m tools.readme
+	@"$(RUN)" -m tools.diagram && "$(RUN)" -m tools.course write && "$(RUN)" -m tools.readme
 
 clean:  ## remove what was built, but for .venv, corpora and weights
 	rm -rf out _docs _proc build dist *.egg-info .pytest_cache .ruff_cache

@@ -17,7 +17,8 @@ from nbclient.exceptions import CellExecutionError, DeadKernelError
 
 ROOT = Path(__file__).resolve().parent.parent
 CELL_SECONDS = 180
-NEIGHBOURS = ("data", "demo", "latentspeech", "teaching", "tests", "tools", "settings.ini", "pyproject.toml")   # of nbs/
+NEIGHBOURS = ("data", "demo", "latentspeech", "teaching", "tests", "tools", "settings.ini",
+              "pyproject.toml")   # of nbs/
 TRACEBACK = re.compile(r"^Traceback \(most recent call last\)|^-{30,}\n\w+ +Traceback", re.M)
 SHELL_LINE = re.compile(r"^\s*[\w, ]+=\s*!", re.M)
 
