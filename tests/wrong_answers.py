@@ -60,7 +60,8 @@ WRONG = {
              ("def seconds_of(d): return d.sum() * 1024 / 48_000", "shape")],
     "28.3": [("answer = 28", "frame"), ("answer = 300 / (1024 / 48)", "whole"), ("answer = 6", "unit")],
     "30.1": [("def half_time(schedule): return 0.5", "schedule"),
-             ("def half_time(schedule):\n    low, high = 0., 1.\n    for _ in range(30):\n        m = (low + high) / 2\n"
+             ("def half_time(schedule):\n    low, high = 0., 1.\n    for _ in range(30):\n        "
+              "m = (low + high) / 2\n"
               "        low, high = (m, high) if schedule.log_snr(torch.tensor(m)) < 0 else (low, m)\n    return low",
               "direction"),
              ("def half_time(schedule): return float(schedule.log_snr(torch.tensor(0.1)))", "range")],
