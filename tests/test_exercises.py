@@ -265,6 +265,27 @@ def test_links_of_the_teachers_pages_lead_somewhere(path):
             assert place in [h.replace(" ", "-") for h in re.findall(r"^#+ (.*)$", prose, re.M)], link
 
 
+def test_the_glossary_calls_things_as_the_code_does():
+    rows = re.findall(r"^\| (.+?) \| (.+?) \| .*? \| `(\w+)\.(\w+)` \|",
+                      (course.TEACHING / "glossary.md").read_text("utf8"), re.M)
+    assert len(rows) >= 40 and len({term for term, *_ in rows}) == len(rows)
+    for term, chinese, module, name in rows:
+        assert hasattr(importlib.import_module(f"latentspeech.{module}"), name), term
+        assert re.search("[\u4e00-\u9fff]", chinese)
+
+
+def test_syllabi_begin_with_hearing_and_run_uphill():
+    plans = json.loads((course.TEACHING / "plans.json").read_text("utf8"))
+    assert set(plans) == {"One day", "Five weeks", "Ten weeks"}
+    for weeks in plans.values():
+        assert weeks[0]["core"][0] == "00" and all(w["core"] == sorted(w["core"]) and w["hand_in"] for w in weeks)
+        every = [n for w in weeks for n in w["core"] + w["optional"]]
+        assert len(set(every)) == len(every)
+        handed_in = " ".join(w["hand_in"] for w in weeks)
+        for lesson, part in re.findall(r"exercises? (?:of )?(\d\d)(\.\d)?", handed_in):
+            assert lesson + (part or ".1") in FOUND
+
+
 def test_the_table_of_times_shows_what_was_measured():
     kept = json.loads((course.TEACHING / "times.json").read_text("utf8"))["lessons"]
     rows = dict(re.findall(r"^\| \[\d\d\]\(../nbs/(\w+)\.ipynb\) \| \d+ \| (.*?) \|", (

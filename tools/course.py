@@ -276,6 +276,25 @@ def table(notebooks: dict) -> str:
                             for stem, r in rows.items()) + "\n"
 
 
+def syllabus(plans: dict, notebooks: dict) -> str:   # plans: name -> weeks, from teaching/plans.json
+    "Return the syllabi as Markdown, with the minutes that their lessons take."
+    stems = {stem[:2]: stem for stem in notebooks}
+    def links(numbers):
+        return ", ".join(f"[{n}](../nbs/{stems[n]}.ipynb)" for n in numbers) or "–"
+    def total(numbers):
+        return sum(minutes(notebooks[stems[n]]) for n in numbers)
+    parts = ["# Syllabi\n\nCore lessons are what later ones build on; optional ones are for whoever wants more. The "
+             "minutes are those of the core, to read and to do, after the rule of [README](README.md): what doesn't fit is "
+             "read at home."]
+    for name, weeks in plans.items():
+        rows = [f"| {i} | {w['title']} | {links(w['core'])} | {links(w['optional'])} | {total(w['core'])} | "
+                f"{w['hand_in']} |" for i, w in enumerate(weeks, 1)]
+        hours = total(n for w in weeks for n in w["core"]) / 60
+        parts.append(f"## {name}\n\nAbout {hours:.0f} hours of core lessons.\n")
+        parts.append("| | topic | core | optional | minutes | hand in |\n|---|---|---|---|---|---|\n" + "\n".join(rows))
+    return "\n\n".join(parts) + "\n"
+
+
 def times_table(kept: dict, notebooks: dict) -> str:
     "Return minutes to read and seconds to run as Markdown."
     lines = [f"# Times\n\nMinutes follow the rule of [README](README.md). Seconds and memory were measured when the "
@@ -314,6 +333,8 @@ def made_files(notebooks: dict) -> dict:   # path -> text
     if kept.exists():
         texts[TEACHING / "times.md"] = times_table(json.loads(kept.read_text("utf8")), notebooks)
     texts[TEACHING / "table.md"] = table(notebooks)
+    plans = json.loads((TEACHING / "plans.json").read_text("utf8"))
+    texts[TEACHING / "syllabus.md"] = syllabus(plans, notebooks)
     return texts
 
 

@@ -1,4 +1,4 @@
-"""Run every notebook and every test, as `make test` does, or only the tests named; the last line is `N passed, M failed`."""
+"""Run every notebook and every test, or only the tests that are named; the last line is `N passed, M failed`."""
 import os, re, subprocess, sys, tempfile, time
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
