@@ -284,8 +284,8 @@ def syllabus(plans: dict, notebooks: dict) -> str:   # plans: name -> weeks, fro
     def total(numbers):
         return sum(minutes(notebooks[stems[n]]) for n in numbers)
     parts = ["# Syllabi\n\nCore lessons are what later ones build on; optional ones are for whoever wants more. The "
-             "minutes are those of the core, to read and to do, after the rule of [README](README.md): what doesn't fit is "
-             "read at home."]
+             "minutes are for reading and doing the core, after the rule of [README](README.md): what doesn't fit "
+             "is read at home."]
     for name, weeks in plans.items():
         rows = [f"| {i} | {w['title']} | {links(w['core'])} | {links(w['optional'])} | {total(w['core'])} | "
                 f"{w['hand_in']} |" for i, w in enumerate(weeks, 1)]
