@@ -8,13 +8,14 @@ import base64, html, importlib, io, math, sys, types
 from functools import lru_cache
 from pathlib import Path
 import numpy as np, torch
-from .config import SAMPLE_RATE
+from .config import SAMPLE_RATE, SoundLimits
 from .files import MissingExtra, required, write_atomically
 
 # %% auto #0
 __all__ = ['level', 'AudioError', 'Player', 'play', 'has_cjk_font', 'setup_plots', 'show_waveform', 'fade', 'signal_to_noise',
            'match_level', 'vowel', 'resampling_filters', 'resample', 'load_torchaudio', 'stft_magnitude', 'spectrogram',
-           'show_spectrogram', 'mel_filters', 'mel_spectrogram', 'log_mel', 'compare', 'load', 'save']
+           'show_spectrogram', 'mel_filters', 'mel_spectrogram', 'log_mel', 'compare', 'check_header', 'sound_seconds',
+           'decode_file', 'load', 'save']
 
 # %% ../nbs/10_audio.ipynb #7a2433c9
 def level(audio) -> float:  # [..., T] -> dB
@@ -353,8 +354,11 @@ def compare(sounds: dict,                    # title -> sound [T]; the first is 
 def _ends_early(path: Path, head: bytes) -> bool:
     "Say whether a WAV file is shorter than its header claims, or an OGG file lacks its last page."
     if head[:4] == b"OggS":
-        tail = path.read_bytes()[-(1 << 17):]
-        return not tail[tail.rfind(b"OggS") + 5] & 4  # the flag of the last page
+        with open(path, "rb") as file:
+            file.seek(max(0, path.stat().st_size - (1 << 17)))
+            tail = file.read()
+        last = tail[tail.rfind(b"OggS"):]
+        return len(last) < 6 or not last[5] & 4  # the flag of the last page
     at = 12
     while head[:4] == b"RIFF" and at + 8 <= len(head):
         name, size = head[at:at + 4], int.from_bytes(head[at + 4:at + 8], "little")
@@ -362,6 +366,40 @@ def _ends_early(path: Path, head: bytes) -> bool:
             return size < 0xFFFFFF00 and path.stat().st_size < at + 8 + size  # a stream claims all ones
         at += 8 + size + size % 2
     return False
+
+# %% ../nbs/10_audio.ipynb #b5bf8e5a
+def check_header(frames: int, channels: int, rate: int,  # as the header says
+                 name: str                               # what to call the sound in an error
+                 ):
+    "Raise `AudioError` where a header promises more than `SoundLimits` allow."
+    low, high = SoundLimits.rates
+    if not low <= rate <= high:
+        raise AudioError(f"{name} claims {rate:,} samples a second, and {low:,} to {high:,} are read; convert it")
+    size = 4 * max(frames * channels, frames * SAMPLE_RATE // rate)
+    if size > SoundLimits.memory:
+        problem = f"promises {size / 1e6:,.0f} MB of samples, more than the {SoundLimits.memory / 1e6:,.0f} MB that"
+        raise AudioError(f"{name} {problem} are read at once; cut it into sentences")
+def sound_seconds(file,     # a path, or an open file
+                  name: str # what to call it in an error
+                  ) -> float:
+    "Return the length that a sound's header promises; raises `AudioError` where it is too long, or none."
+    import soundfile
+    try:
+        head = soundfile.info(file)
+    except (OSError, RuntimeError) as error:
+        raise AudioError(f"{name} is none or an empty one; fetch it again") from error
+    check_header(head.frames, head.channels, head.samplerate, name)
+    return head.duration
+
+# %% ../nbs/10_audio.ipynb #ebcf1f1e
+def decode_file(file,     # a path, or an open file
+                name: str # what to call it in an error
+                ) -> tuple:  # samples [T, channels], their rate, and how many were promised
+    "Decode a sound whose header promises no more than fits; raises `AudioError` or soundfile's own error."
+    import soundfile
+    with soundfile.SoundFile(file) as sound:
+        check_header(sound.frames, sound.channels, sound.samplerate, name)
+        return sound.read(dtype="float32", always_2d=True), sound.samplerate, sound.frames
 
 # %% ../nbs/10_audio.ipynb #59a63286
 def _seen(head: bytes) -> str:
@@ -371,15 +409,13 @@ def _seen(head: bytes) -> str:
     return f"it starts with {head[:8]!r}" if head else "it is empty"
 def _read(path: Path) -> tuple[np.ndarray, int]:
     "Read all of a file [T, channels] and its rate, or say what is wrong with it."
-    import soundfile
     if not path.is_file():
         raise AudioError(f"no file at {path}; check the path")
     head = b""
     try:
         with open(path, "rb") as file:
             head = file.read(1 << 16)
-        with soundfile.SoundFile(path) as file:
-            promised, rate, samples = file.frames, file.samplerate, file.read(dtype="float32", always_2d=True)
+        samples, rate, promised = decode_file(path, str(path))
     except PermissionError as error:
         raise AudioError(f"{path} may not be read; change its permissions") from error
     except (OSError, RuntimeError) as error:

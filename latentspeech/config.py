@@ -10,8 +10,8 @@ from typing import get_type_hints
 # %% auto #0
 __all__ = ['SAMPLE_RATE', 'N_BANDS', 'FRAME', 'LATENT_CHANNELS', 'FRAME_RATE', 'N_TONES', 'PRESETS', 'AutoencoderConfig',
            'EncoderConfig', 'DenoiserConfig', 'DiffusionConfig', 'JudgeConfig', 'TrainConfig', 'TimedRunConfig',
-           'LossConfig', 'DiscriminatorConfig', 'AugmentConfig', 'AlignerConfig', 'CorpusConfig', 'Preset',
-           'ConfigError', 'preset', 'to_dict', 'from_dict']
+           'LossConfig', 'DiscriminatorConfig', 'AugmentConfig', 'AlignerConfig', 'CorpusConfig', 'SoundLimits',
+           'Preset', 'ConfigError', 'preset', 'to_dict', 'from_dict']
 
 # %% ../nbs/01_notation.ipynb #ffc4be78
 SAMPLE_RATE = 48_000       # samples a second, everywhere inside the system
@@ -205,6 +205,15 @@ class CorpusConfig:
     test: int = 150
     seed: int = 0
     test_seed: int = 1  # the test is drawn apart: a new one leaves what was learned alone
+
+# %% ../nbs/01_notation.ipynb #8237fcca
+@dataclass(frozen=True)
+class SoundLimits:
+    "Describe the largest sound that is read, so that a small file can't fill the memory."
+    rates: tuple = (4_000, 384_000)      # hertz, lowest and highest
+    memory: int = 1 << 29                # bytes of its samples in float32, as they lie or at 48 kHz: 46 minutes
+    file: int = 1 << 28                  # bytes of one file inside an archive
+    held: int = 1 << 30                  # bytes of samples kept in memory while training: 3 hours; the rest is read
 
 # %% ../nbs/01_notation.ipynb #a5cad97c
 @dataclass(frozen=True)
