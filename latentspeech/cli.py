@@ -4,7 +4,7 @@
 
 # %% ../nbs/65_cli.ipynb #f52abf18
 from __future__ import annotations
-import argparse, ast, contextlib, importlib, inspect, itertools, json, os, shutil, subprocess, sys, time
+import argparse, ast, contextlib, importlib, inspect, itertools, json, os, shutil, subprocess, sys, tempfile, time
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -21,8 +21,8 @@ __all__ = ['SHORT', 'EXIT_CODES', 'SPIN', 'PARTS', 'PLAYERS', 'COMMANDS', 'BASH'
            'open_corpora', 'prepare', 'pack_corpus', 'check_device', 'train', 'train_by_clock', 'warm_starts',
            'check_starts', 'set_aside', 'train_part', 'copy_weights', 'decode', 'text_from', 'wav_head', 'samples_of',
            'speak_out', 'find_player', 'load_voice', 'describe_speech', 'speak', 'listen', 'describe_voice', 'voices',
-           'export', 'evaluate', 'experiment', 'commands', 'options_of', 'completion', 'polite_streams', 'silence',
-           'main']
+           'export', 'evaluate', 'push', 'say_all', 'experiment', 'commands', 'options_of', 'completion',
+           'polite_streams', 'silence', 'main']
 
 # %% ../nbs/65_cli.ipynb #15a197ac
 SHORT = dict(out="-o", file="-f", quiet="-q")   # options with a letter of their own
@@ -186,7 +186,7 @@ def open_corpora(names: str,            # folders, with commas between; "embedde
                  ):                     # a `Corpus`
     "Open the corpora that are named, as one; raises `CorpusError`."
     from latentspeech.corpora import make_embedded_corpus
-    from latentspeech.readers import join, open_corpus
+    from latentspeech.layouts import join, open_corpus
     def open_one(name):
         if name == "embedded":
             return make_embedded_corpus(config=get_preset(preset).corpus)
@@ -195,7 +195,7 @@ def open_corpora(names: str,            # folders, with commas between; "embedde
 
 # %% ../nbs/65_cli.ipynb #311f8c61
 def prepare(folder: str = "",  # corpora, with commas between: Baker, AISHELL-3, LJSpeech, tables; none = embedded
-            *, out: str = "",  # folder for its shards; none = data/cache/<name>, and for a corpus made here no shards
+            *, out: str = "",  # folder for its shards; none = the cache; what is made here has none
             preset: str = "mini",      # tiny, mini, base or paper: how large the embedded corpus is
             align: bool = False,       # find when each phone was said where the corpus doesn't say; takes minutes
             leave_out: bool = False,   # leave damaged utterances out and list them, instead of stopping at the first
@@ -213,18 +213,17 @@ def prepare(folder: str = "",  # corpora, with commas between: Baker, AISHELL-3,
     return describe(corpus) | dict(damaged=damaged, ok=not damaged, rows=report)
 
 # %% ../nbs/65_cli.ipynb #7bd2e032
-def pack_corpus(corpus, out: str,  # folder for the shards; "" = data/cache/<name>
+def pack_corpus(corpus, out: str,  # folder for the shards; "" = its place in the cache
                 align: bool,       # find starts that are missing
                 most_lost: float   # share of sounds that may be unusable
                 ):                 # the packed `Corpus`
     "Pack a corpus into shards."
-    from latentspeech.corpora import data_folder
-    from latentspeech.shards import prepare as pack
+    from latentspeech.shards import cache_folder, prepare as pack
     def find_starts(corpus):
         from latentspeech.aligner import align_corpus
         return align_corpus(corpus)
-    out = out or data_folder() / "cache" / corpus.name.replace(" + ", "-")
-    return pack(corpus, out, find_starts if align else None, most_lost=most_lost, progress=sys.stderr.isatty())
+    return pack(corpus, out or cache_folder(corpus), find_starts if align else None, most_lost=most_lost,
+                progress=sys.stderr.isatty())
 
 # %% ../nbs/65_cli.ipynb #19b1c272
 def check_device(device: str  # cpu, cuda, cuda:1, ...
@@ -531,6 +530,35 @@ def evaluate(*, preset: str = "mini",  # whose weights: a preset, or a folder
     table.about["command"] = f"latentspeech evaluate --preset {preset} --seed {seed}" + "".join(words)
     return json.loads(table.to_json(out or None))
 
+# %% ../nbs/65_cli.ipynb #acf5512c
+def push(folder: str,            # of finished weights, as train leaves them in out/weights
+         address: str,           # hf://user/name or hf://user/name@branch
+         *, figures: str = "",   # a table for its page, as evaluate wrote it with --out
+         licence: str = "",      # as the hub calls it, such as cc-by-sa-4.0; none = what the cards say
+         texts: str = "你好，世界。|今天天气很好。",  # sentences to hear on its page, with bars between
+         private: bool = False   # only for those who are let in
+         ) -> dict:
+    "Send finished weights to a hub, with a page that tells how they were made."
+    from latentspeech.hub import find_parts, push_weights
+    from latentspeech.table import ResultsTable
+    kinds = {name.rpartition("-")[2] for name in find_parts(Path(folder))}
+    rows = json.loads(Path(figures).read_text("utf8"))["rows"] if figures else []
+    table = ResultsTable.of_record(rows).to_markdown() if rows else ""
+    with tempfile.TemporaryDirectory() as heard:
+        sounds = say_all(folder, texts, Path(heard)) if {"voice", "autoencoder"} <= kinds else []
+        return push_weights(folder, address, licence, table, sounds, private)
+
+# %% ../nbs/65_cli.ipynb #07a7c9de
+def say_all(preset: str,   # whose weights
+            texts: str,    # with bars between
+            folder: Path   # where the sounds go
+            ) -> list:     # (text, path)
+    "Say each of some texts into a file."
+    said = list(filter(None, map(str.strip, texts.split("|"))))
+    for number, text in enumerate(said):
+        speak(text, preset=preset, out=str(folder / f"{number}.flac"))
+    return [(text, folder / f"{number}.flac") for number, text in enumerate(said)]
+
 # %% ../nbs/65_cli.ipynb #a56ad746
 def experiment(name: str,  # `latentspeech experiment --help` lists them
                **options   # its own: `latentspeech experiment NAME --help` lists them
@@ -542,7 +570,7 @@ def experiment(name: str,  # `latentspeech experiment --help` lists them
 # %% ../nbs/65_cli.ipynb #c1e26158
 COMMANDS = ("latentspeech.cli:prepare", "latentspeech.cli:train", "latentspeech.cli:speak", "latentspeech.cli:voices",
             "latentspeech.serve:serve", "latentspeech.cli:evaluate", "latentspeech.cli:experiment",
-            "latentspeech.cli:export", "latentspeech.cli:bench", "latentspeech.cli:doctor",
+            "latentspeech.cli:export", "latentspeech.cli:bench", "latentspeech.cli:doctor", "latentspeech.cli:push",
             "latentspeech.cli:completion")   # module:function, in the order of the help
 
 def commands() -> list:  # of functions

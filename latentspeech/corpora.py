@@ -7,22 +7,23 @@ from __future__ import annotations
 import io, json, math, os, random, re, shutil, subprocess, sys, tempfile
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 import numpy as np, soundfile, torch, latentspeech
 from fastcore.basics import patch
 from tqdm.auto import tqdm
-from .audio import load, resample, show_spectrogram, show_waveform
-from .config import CorpusConfig, FRAME, SAMPLE_RATE
+from .audio import AudioError, decode_file, load, resample, show_spectrogram, show_waveform
+from .config import CorpusConfig, FRAME, SAMPLE_RATE, SoundLimits
 from .espeak import UNSPEAKABLE, VOICES, EspeakError, speak_espeak
 from .files import sha256
 from .text import front_end, to_phones, to_pinyin
 
 # %% auto #0
-__all__ = ['SPLITS', 'CorpusError', 'Utterance', 'Corpus', 'decode_sound', 'show_phones', 'frame_durations', 'spoken_pinyin',
-           'make_sentences', 'common_syllables', 'coverage_phrases', 'plan_corpus', 'read_lines', 'damaged_line',
-           'load_corpus', 'make_aside', 'data_folder', 'make_embedded_corpus', 'sampling_weights']
+__all__ = ['SPLITS', 'CorpusError', 'Utterance', 'Corpus', 'check_name', 'plain_name', 'decode_sound', 'show_phones',
+           'frame_durations', 'spoken_pinyin', 'make_sentences', 'common_syllables', 'coverage_phrases', 'plan_corpus',
+           'read_lines', 'damaged_line', 'load_corpus', 'make_aside', 'data_folder', 'make_embedded_corpus',
+           'sampling_weights']
 
 # %% ../nbs/25_corpora.ipynb #4a8f7ae8
 _PACKAGE = Path(latentspeech.__file__).resolve().parent  # holds words.json
@@ -53,19 +54,40 @@ class Utterance:
         return self.seconds
 
 # %% ../nbs/25_corpora.ipynb #567a5608
+_KINDS = dict(id=str, text=str, speaker=str, split=str, sha256=str, pinyin=list, symbols=list, tones=list)
+_INSIDE = dict(pinyin=str, symbols=str, tones=int, starts=(int, float), member=int)
+def _wrong_kind(u):
+    "Name a field of an utterance that is of another kind than it should be, or None."
+    for name, kind in _KINDS.items():
+        if not isinstance(getattr(u, name), kind):
+            return name
+    for name, kind in _INSIDE.items():
+        values = getattr(u, name)
+        if values is None and name in ("starts", "member"):
+            continue
+        if not isinstance(values, (list, tuple)) or not all(isinstance(v, kind) for v in values):
+            return name
+    if isinstance(u.seconds, bool) or not isinstance(u.seconds, (int, float)):
+        return "seconds"
+
+# %% ../nbs/25_corpora.ipynb #eb2e0c9e
 @patch
 def check(self: Utterance) -> Utterance:
     "Return the utterance itself; raise `ValueError` where it contradicts itself."
     def refuse(problem):
-        raise ValueError(f"{self.id}: {problem}")
+        raise ValueError(f"{str(self.id)[:40]}: {problem}")
+    if wrong := _wrong_kind(self):
+        refuse(f"{wrong} is {str(getattr(self, wrong))[:40]!r}")
     if not re.fullmatch(r"[\w-]+", self.id):
         refuse("an id of other signs than letters, digits, - and _")
     if self.split not in SPLITS:
         refuse(f"split {self.split!r}")
-    if not self.seconds > 0:
+    if not 0 < self.seconds <= SoundLimits.memory / (4 * SAMPLE_RATE):
         refuse(f"{self.seconds} seconds")
     if not len(self.symbols) == len(self.tones) == len(self.starts or self.symbols):
         refuse("labels of different lengths")
+    if self.member and not (len(self.member) == 2 and min(self.member) >= 0 and self.member[1] <= SoundLimits.file):
+        refuse(f"no place in an archive: {list(self.member)}")
     times = [-1e-9, *self.starts, self.seconds] if self.starts else []
     if not all(a < b for a, b in zip(times, times[1:])):
         refuse("starts that go back, or beyond the end")
@@ -74,19 +96,20 @@ def check(self: Utterance) -> Utterance:
 # %% ../nbs/25_corpora.ipynb #40fa0717
 class Corpus:
     "Hold the utterances of one corpus; iterate, index by number or id, or take a split."
+    layout = ""                         # which reader read it
     def __init__(self,
                  folder: str | Path,    # where it lies
                  name: str,
                  utterances: list,      # of `Utterance`
                  recipe: str = "",      # a hash of what it was made from
-                 report: list = ()):    # what was left out, and why
+                 report: list = (),     # what was left out, and why
+                 lost: int = 0,         # utterances that should be here and couldn't be used
+                 sources: list = ()):   # folders of the corpora that it was joined of
         self.folder, self.name, self.utterances = Path(folder), name, utterances
-        self.recipe, self.report = recipe, list(report)
+        self.recipe, self.report, self.lost = recipe, list(report), lost
+        self.sources = list(sources) or [self.folder]
         self.speakers = sorted({u.speaker for u in utterances})
         self._by_id = {u.id: u for u in utterances}
-    def split(self, name: str) -> list:
-        "Return the utterances of one split."
-        return [u for u in self.utterances if u.split == name]
     def __len__(self):
         return len(self.utterances)
     def __iter__(self):
@@ -98,14 +121,52 @@ class Corpus:
         return (f"Corpus {self.name}: {sizes}; {sum(u.seconds for u in self) / 60:.1f} minutes; speakers "
                 f"{', '.join(self.speakers)}")
 
+# %% ../nbs/25_corpora.ipynb #c5f7cb58
+@patch
+def split(self: Corpus, name: str) -> list:
+    "Return the utterances of one split."
+    return [u for u in self.utterances if u.split == name]
+
+# %% ../nbs/25_corpora.ipynb #f3a995bd
+@patch
+def with_utterances(self: Corpus, utterances: list,
+                    report: list = (),  # lines to add
+                    lost: int = 0       # how many more were lost
+                    ) -> Corpus:
+    "Return the same corpus with other utterances."
+    corpus = Corpus(self.folder, self.name, utterances, self.recipe, [*self.report, *report], self.lost + lost,
+                    self.sources)
+    corpus.layout = self.layout
+    return corpus
+
+# %% ../nbs/25_corpora.ipynb #e17763c8
+def check_name(name) -> str:
+    "Return the name of a corpus; raises `CorpusError` for one that could lead out of a folder."
+    if not isinstance(name, str) or not re.fullmatch(r"\w[\w .+,()-]{0,199}", name) or ".." in name:
+        raise CorpusError(f"{str(name)[:40]!r} is no name for a corpus; use letters, digits, spaces, - and _")
+    return name
+def plain_name(name: str  # of a folder, say
+               ) -> str:
+    "Make a name that `check_name` accepts."
+    return re.sub(r"[^\w .+,()-]+|\.\.+", "-", name).strip(" .+,()-")[:200].strip(" .+,()-") or "corpus"
+@patch
+def folder_name(self: Corpus) -> str:
+    "Name a folder for what is made from this corpus: its own name, and a hash of where it lies."
+    plain = re.sub(r"[^\w-]+", "-", plain_name(self.name)).strip("-")[:80]
+    places = [str(Path(folder).resolve()) for folder in self.sources]
+    return f"{plain}-{sha256(json.dumps([self.recipe, *places]))[:8]}"
+
 # %% ../nbs/25_corpora.ipynb #26797646
 def _sound_bytes(utterance):
     "Read the sound file of an utterance, loose or inside a tar archive."
     with open(utterance.path, "rb") as file:
-        if not utterance.member:
-            return file.read()
-        file.seek(utterance.member[0])
-        return file.read(utterance.member[1])
+        there = os.fstat(file.fileno()).st_size
+        first, size = utterance.member or (0, there)
+        if size > SoundLimits.file or first + size > there:
+            raise CorpusError(f"{utterance.path}: {utterance.id} takes {size:,} bytes from {first:,} on; {there:,} are "
+                              f"there, and {SoundLimits.file:,} are read at once; fetch it again")
+        file.seek(first)
+        return file.read(size)
 
 # %% ../nbs/25_corpora.ipynb #61dc1972
 def decode_sound(data: bytes,  # a whole sound file
@@ -113,9 +174,11 @@ def decode_sound(data: bytes,  # a whole sound file
                  ) -> torch.Tensor:  # [T] at 48 kHz
     "Turn the bytes of a sound file into samples; raises `CorpusError` where they are none."
     try:
-        samples, rate = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
+        samples, rate, _ = decode_file(io.BytesIO(data), name)
     except soundfile.LibsndfileError as e:
         raise CorpusError(f"{name} is no sound ({e})") from None
+    except AudioError as e:
+        raise CorpusError(str(e)) from None
     if not np.isfinite(samples).all():
         raise CorpusError(f"{name} holds NaN or infinite samples; make it again")
     return resample(torch.from_numpy(samples.mean(1)), rate, SAMPLE_RATE).clamp(-1, 1)
@@ -127,12 +190,47 @@ def audio(self: Corpus, utterance: Utterance) -> torch.Tensor:  # [T] at 48 kHz
     if utterance.member:
         return decode_sound(_sound_bytes(utterance), f"{utterance.path}: {utterance.id}")
     return load(utterance.path)
+@patch
+def sound_sha256(self: Corpus, utterance: Utterance) -> str:  # 64 hexadecimal digits
+    "Name the sound of an utterance by its SHA-256: as the manifest has it, or else as the file is now."
+    if utterance.sha256:
+        return utterance.sha256
+    try:
+        return sha256(_sound_bytes(utterance))
+    except OSError as e:
+        raise CorpusError(
+            f"{utterance.id}: {utterance.path} can't be read ({e.strerror or e}); fetch it again"
+        ) from None
+
+# %% ../nbs/25_corpora.ipynb #4c94989e
+@patch
+def audio_part(self: Corpus, utterance: Utterance,
+               first: int,      # sample at 48 kHz
+               count: int       # of samples; fewer where the sound ends
+               ) -> torch.Tensor:  # [count]
+    "Read a part of the sound of an utterance; raises `ValueError` where it is missing or broken."
+    if not utterance.member:
+        return self.audio(utterance)[first:first + count]
+    data = _sound_bytes(utterance)
+    try:
+        with soundfile.SoundFile(io.BytesIO(data)) as sound:
+            if (sound.samplerate, sound.channels) == (SAMPLE_RATE, 1):
+                sound.seek(first)
+                return torch.from_numpy(sound.read(count, dtype="float32"))
+    except soundfile.LibsndfileError as e:
+        raise CorpusError(f"{utterance.path}: {utterance.id} is no sound ({e}); fetch it again") from None
+    return decode_sound(data, f"{utterance.path}: {utterance.id}")[first:first + count]
 
 # %% ../nbs/25_corpora.ipynb #41f548da
 @patch
 def verify(self: Corpus) -> list:  # of ids
     "Return the ids of utterances whose sound file is missing or isn't the one that was made."
-    return [u.id for u in self if not u.path.is_file() or u.sha256 and sha256(_sound_bytes(u)) != u.sha256]
+    def differs(u):
+        try:
+            return bool(u.sha256) and sha256(_sound_bytes(u)) != u.sha256
+        except (CorpusError, OSError):
+            return True
+    return [u.id for u in self if not u.path.is_file() or differs(u)]
 @patch
 def split_sha256(self: Corpus, name: str) -> str:  # 64 hexadecimal digits
     "Name the ids and texts of one split, in whatever order, by their SHA-256."
@@ -332,7 +430,10 @@ def plan_corpus(config: CorpusConfig  # sizes and seed
 # %% ../nbs/25_corpora.ipynb #63266e47
 def read_lines(file: Path) -> list:
     "Return the lines of a UTF-8 text without byte-order mark or Windows line ends; raises `CorpusError` with the line."
-    data = file.read_bytes()
+    try:
+        data = file.read_bytes()
+    except OSError as e:
+        raise CorpusError(f"{file} can't be read ({e.strerror or e}); check the path and its permissions") from None
     try:
         return data.decode("utf-8-sig").replace("\r\n", "\n").rstrip("\n").split("\n")
     except UnicodeDecodeError as e:
@@ -355,15 +456,16 @@ def _load_manifest(file):
     text, row, rows = "\n".join(read_lines(file)), None, {}
     try:
         manifest = json.loads(text)
+        name = check_name(manifest["name"])
         for row in manifest["utterances"]:
             u = Utterance(**row).check()
-            if not re.fullmatch(r"audio/[\w-]+\.flac", u.path):
-                raise ValueError(f"path {u.path!r}")
+            if u.member or not re.fullmatch(r"audio/[\w-]+\.flac", u.path):
+                raise ValueError(f"path {str(u.path)[:40]!r}")
             if u.id in rows:
                 raise ValueError(f"id {u.id} again")
             u.path, rows[u.id] = file.parent / u.path, u
-        return Corpus(file.parent, manifest["name"], list(rows.values()), manifest["recipe"])
-    except (ValueError, KeyError, TypeError) as e:
+        return Corpus(file.parent, name, list(rows.values()), str(manifest["recipe"]))
+    except (ValueError, KeyError, TypeError, RecursionError) as e:
         raise CorpusError(f"{file} is damaged in line {damaged_line(text, e, row)} ({type(e).__name__}: {e}); "
                           f"delete {file.parent} and make it again") from None
 
@@ -376,7 +478,7 @@ def load_corpus(folder: str | Path    # as `make_embedded_corpus` makes it
         raise CorpusError(f"there is no folder {folder}; `latentspeech prepare` makes the embedded corpus")
     if not (folder / "manifest.json").is_file():
         raise CorpusError(f"{folder} is no corpus of this course: it holds no manifest.json; "
-                          "`readers.open_corpus` opens other layouts")
+                          "`layouts.open_corpus` opens other layouts")
     return _load_manifest(folder / "manifest.json")
 
 # %% ../nbs/25_corpora.ipynb #9c650da3
@@ -509,14 +611,44 @@ def make_embedded_corpus(folder: str | Path | None = None,  # data_folder()/embe
         return corpus
     if folder.exists() and any(folder.iterdir()) and not (folder / "manifest.json").exists():
         raise CorpusError(f"{folder} holds something else; name a new folder")
-    _write(folder, plan, recipe, config, progress)
+    try:
+        _write(folder, plan, recipe, config, progress)
+    except (OSError, soundfile.LibsndfileError) as e:
+        raise CorpusError(f"cannot write to {folder} ({getattr(e, 'strerror', None) or e}); make room, or name another "
+                          "folder in LATENTSPEECH_DATA") from e
     return load_corpus(folder)
+
+# %% ../nbs/25_corpora.ipynb #14b0f634
+_NEEDS = {"autoencoder": (), "decoder": (), "judge": ("pinyin",), "voice": ("symbols", "starts"),
+          "evaluation": ("pinyin",), "distances": ("pinyin", "starts")}
+@patch
+def require(self: Corpus,
+            purpose: str,          # "autoencoder", "decoder", "judge", "voice", "evaluation" or "distances"
+            split: str = "train"   # where it is needed
+            ) -> Corpus:           # itself
+    "Return the corpus; raises `CorpusError` where it lacks what `purpose` needs, and says what would give it."
+    rows = self.split(split)
+    for field in _NEEDS[purpose]:
+        known, rows = rows, [u for u in rows if getattr(u, field)]
+        if field == "starts" and len(rows) < len(known):
+            raise CorpusError(f"{self.name} doesn't say when each phone starts ({len(known) - len(rows)} of "
+                              f"{len(known)} "
+                              f"utterances in {split}), and {purpose} needs it: run latentspeech prepare --align on it "
+                              "first, and name the folder that it made")
+    if not rows:
+        kind = "no utterance whose text can be said" if self.split(split) else "nothing"
+        raise CorpusError(f"{self.name} has {kind} in {split}, and {purpose} needs it; latentspeech prepare "
+                          "says what a "
+                          "corpus holds")
+    return self
 
 # %% ../nbs/25_corpora.ipynb #3d7ca14c
 def sampling_weights(speakers: list,        # of each utterance
                      lengths: torch.Tensor  # of each utterance, in any unit
                      ) -> torch.Tensor:     # chances of being drawn, which add up to 1
     "Give every second of a voice the same chance, and every voice one that grows with the square root of its seconds."
-    seconds = {s: sum(n for t, n in zip(speakers, lengths.tolist()) if t == s) for s in set(speakers)}
+    seconds = Counter()
+    for speaker, length in zip(speakers, lengths.tolist()):
+        seconds[speaker] += length
     weights = lengths / torch.tensor([seconds[s] for s in speakers]).sqrt()
     return weights / weights.sum()

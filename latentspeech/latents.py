@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from tqdm.auto import tqdm
 from .weights import PretrainedError, load_weights, save_tensors, weights_hash
@@ -79,25 +80,38 @@ class LatentCache(dict):
 def _fingerprint(autoencoder, corpus):
     digest = hashlib.sha256(weights_hash(autoencoder).encode())
     for u in corpus.utterances:
-        digest.update(f"{u.id} {u.seconds:.6f} {getattr(u, 'sha256', '')}\n".encode())
+        digest.update(f"{u.id} {u.seconds:.6f} {corpus.sound_sha256(u)}\n".encode())
     return digest.hexdigest()[:16]
+
+# %% ../nbs/14_latents.ipynb #f93fc84b
+def _kept(path, corpus, channels):
+    "Return the latents of a file, or None where it is damaged or holds others than the corpus'."
+    try:
+        kept = load_weights(path, "latents")[0]
+    except (PretrainedError, SafetensorError):
+        return None
+    whole = all(z.ndim == 2 and len(z) == channels and z.isfinite().all() for z in kept.values())
+    return LatentCache(kept) if whole and kept.keys() == {u.id for u in corpus.utterances} else None
 
 # %% ../nbs/14_latents.ipynb #ab4cd822
 @torch.no_grad()   # not inference_mode: a voice could not be trained on such tensors
-def cache_latents(autoencoder: Autoencoder,  # its hash names the file: other weights, other latents
-                  corpus,                    # a `Corpus`: `.utterances` and `.audio(utterance)`
-                  folder,                    # where the file is kept
-                  device: str = "cpu",       # where to encode
-                  progress: bool = True      # show a bar
-                  ) -> LatentCache:          # id -> [C, L], float32, on the CPU
+def cache_latents(
+    autoencoder: Autoencoder,  # its hash names the file: other weights, other latents
+    corpus,  # a `Corpus`: `.utterances`, `.audio(utterance)`, `.sound_sha256(utterance)`
+    folder,  # where the file is kept
+    device: str = "cpu",  # where to encode
+    progress: bool = True,  # show a bar
+) -> LatentCache:  # id -> [C, L], float32, on the CPU
     "Encode a corpus once; what was encoded before, by the same weights, is only read. Damaged files are made again."
     path = Path(folder) / f"latents-{_fingerprint(autoencoder, corpus)}.safetensors"
-    try:
-        cache = LatentCache(load_weights(path, "latents")[0])
-    except PretrainedError:
+    cache = _kept(path, corpus, len(autoencoder.latent_mean))
+    if cache is None:
         network = autoencoder.to(device).eval()
         cache = LatentCache({u.id: network.encode(corpus.audio(u)[None, None].to(device))[0].float().cpu()
                              for u in tqdm(corpus.utterances, "latents", disable=not progress)})
-        save_tensors(path, cache, dict(utterances=len(cache), frame=FRAME))
+        try:
+            save_tensors(path, cache, dict(utterances=len(cache), frame=FRAME))
+        except OSError as e:
+            raise LatentError(f"cannot write {path} ({e.strerror or e}); make room, then run it again") from e
     cache.path = path
     return cache

@@ -4,24 +4,25 @@
 
 # %% ../nbs/26_readers.ipynb #fdf5b33c
 from __future__ import annotations
-import json, os, re, tarfile, unicodedata
+import io, json, os, re, tarfile, unicodedata
 from collections import Counter
 from contextlib import contextmanager
 from itertools import zip_longest
 from pathlib import Path
-import numpy as np, soundfile
+import numpy as np
 from fastcore.basics import patch
+from .audio import AudioError, sound_seconds
+from .config import SoundLimits
 from .corpora import SPLITS, Corpus, CorpusError, Utterance
-from .corpora import damaged_line, load_corpus, read_lines, spoken_pinyin
+from .corpora import check_name, damaged_line, plain_name, read_lines, spoken_pinyin
 from .files import sha256
 from .phones import FINALS, INITIALS, PAUSES, Phones
 from .phones import join_syllable, split_syllable, syllables_from_phones, to_phones
 from .text import TextError
 
 # %% auto #0
-__all__ = ['SOUND_SUFFIXES', 'READERS', 'DamagedCorpus', 'read_textgrid', 'label_phones', 'Reading', 'read_table', 'read_labels',
-           'read_tables', 'read_baker', 'split_of', 'without_leaks', 'read_aishell3', 'read_ljspeech', 'read_shards',
-           'read_sounds', 'open_corpus', 'join']
+__all__ = ['SOUND_SUFFIXES', 'DamagedCorpus', 'read_textgrid', 'label_phones', 'Unsayable', 'visible', 'Reading', 'read_table',
+           'read_labels', 'read_tables', 'read_baker', 'split_of', 'without_leaks', 'read_aishell3', 'read_shards']
 
 # %% ../nbs/26_readers.ipynb #6c8db078
 class DamagedCorpus(CorpusError):
@@ -116,12 +117,20 @@ def label_phones(labels: list  # names as a corpus writes them: "sil", "k", "a2"
         initial = label if label in INITIALS else ""
     return phones
 
+# %% ../nbs/26_readers.ipynb #04226468
+class Unsayable(TextError):
+    "Report a text that is whole, but that a voice of Mandarin can't say: it is left out, and counts as no loss."
+def visible(paths) -> list:  # sorted
+    "Leave out the `._` files that a Mac puts beside each file on a foreign disk; they hold no sound and no text."
+    return sorted(path for path in paths if not path.name.startswith("._"))
+
 # %% ../nbs/26_readers.ipynb #3c0a1164
 class Reading:
     "Collect the utterances of one corpus: damage is refused at the end, what can't be said is left out and reported."
-    def __init__(self, folder: str | Path, name: str):
-        self.folder, self.name = Path(folder), name
-        self.ids, self.utterances = set(), []
+    def __init__(self, folder: str | Path, name: str,
+                 keep_sounds: bool = False):      # keep what can't be said for its sound alone
+        self.folder, self.name, self.keep_sounds = Path(folder), plain_name(name), keep_sounds
+        self.ids, self.utterances, self.lost = set(), [], 0
         self.damages, self.remarks = [], []   # errors; lines of the report
 
     @contextmanager
@@ -132,6 +141,7 @@ class Reading:
         except DamagedCorpus as damage:
             self.damages.append(damage)
         except TextError as problem:
+            self.lost += not isinstance(problem, Unsayable)
             self.report(file, number, f"left out, {problem}")
 
     def report(self, file: Path, number: int, what: str):
@@ -153,7 +163,8 @@ def corpus(self: Reading,
         reason = [*self.damages, *self.remarks, "it is empty"][0]
         raise CorpusError(f"{self.folder} has no utterance that can be used: {reason}")
     left_out = [f"{damage}; left out" for damage in self.damages]
-    return Corpus(self.folder, self.name, self.utterances, report=self.remarks + left_out)
+    return Corpus(self.folder, self.name, self.utterances, report=self.remarks + left_out,
+                  lost=self.lost + len(self.damages))
 
 # %% ../nbs/26_readers.ipynb #65634e71
 @patch
@@ -185,10 +196,9 @@ def sound_seconds(self: Reading,
         raise DamagedCorpus(file, number,
                             f"has a sound, {name}, that leads out of the corpus; copy it instead of linking")
     try:
-        return soundfile.info(path).duration
-    except soundfile.LibsndfileError:
-        raise DamagedCorpus(file, number,
-                            f"has a sound, {name}, that is none or an empty one; fetch it again") from None
+        return sound_seconds(path, f"a sound, {name}, that")
+    except AudioError as e:
+        raise DamagedCorpus(file, number, f"has {e}") from None
 
 # %% ../nbs/26_readers.ipynb #7524ae67
 @patch
@@ -198,7 +208,7 @@ def expect_registered(self: Reading,
                       number: int    # its last line
                       ):
     "Note sounds that no line tells about."
-    for path in sorted(sounds):
+    for path in visible(sounds):
         if path.stem not in self.ids:
             problem = f"should tell about {path.relative_to(self.folder)}, but the file ends"
             self.damages.append(DamagedCorpus(file, number + 1, problem))
@@ -239,9 +249,9 @@ def read_labels(text: str,        # with #1 to #4 for breaks, or none
     "Clean the text and the pinyin of one utterance; raises `TextError` where they can't be said."
     text = re.sub(r"#\d", "", text)
     if re.search("[/A-Z]", pinyin):
-        raise TextError("holds English words")
+        raise Unsayable("holds English words")
     if "…" in text.strip("…"):
-        raise TextError("holds a gap (…)")
+        raise Unsayable("holds a gap (…)")
     if not pinyin:
         return text, spoken_pinyin(text)
     said = [re.sub("^([ln])ue", r"\1ve", p.replace("ü", "v")).replace("6", "2") for p in pinyin.split()]
@@ -260,8 +270,9 @@ SOUND_SUFFIXES = (".wav", ".flac", ".opus", ".ogg", ".mp3")
 def _archived_sounds(archive):
     "Return id -> (path, member) of the sounds in a tar archive."
     try:
-        members = tarfile.open(archive, "r:").getmembers()
-    except (tarfile.TarError, OSError) as e:
+        with tarfile.open(archive, "r:") as tar:
+            members = [m for m in tar if not os.path.basename(m.name).startswith("._")]
+    except (tarfile.TarError, OSError, EOFError, ValueError) as e:
         raise CorpusError(f"{archive} is no tar archive or cut short ({e}); fetch it again") from None
     found = {}
     for m in members:
@@ -271,12 +282,16 @@ def _archived_sounds(archive):
                               "pack <id>.opus files only")
         if m.offset_data + m.size > archive.stat().st_size:
             raise CorpusError(f"{archive} is cut short inside {m.name}; fetch it again")
+        if m.size > SoundLimits.file:
+            raise CorpusError(f"{archive} holds {m.name} of {m.size:,} bytes; at most {SoundLimits.file:,} are read")
         found[stem] = archive, (m.offset_data, m.size)
     return found
+
+# %% ../nbs/26_readers.ipynb #d599985e
 def _loose_sounds(folder):
     "Return id -> (path, None) of the sounds anywhere under a folder."
     found, root = {}, folder.resolve()
-    for file in sorted(f for f in root.rglob("*") if f.suffix.lower() in SOUND_SUFFIXES):
+    for file in visible(f for f in root.rglob("*") if f.suffix.lower() in SOUND_SUFFIXES):
         if not file.resolve().is_relative_to(root):
             raise CorpusError(f"{file} leads out of {root}; copy it instead of linking")
         if file.stem in found:
@@ -285,56 +300,65 @@ def _loose_sounds(folder):
     return found
 
 # %% ../nbs/26_readers.ipynb #5af972f0
-def _row_phones(row, keep_sounds, tell):
+def _row_phones(row, reading, tell):
     "Return text and phones of a row; what can't be said has no phones, or is refused."
     try:
         text, tokens = read_labels(row.get("text") or "", row.get("pinyin", ""))
         return text, to_phones(["sil", *tokens, "sil"])
     except TextError as e:
-        if not keep_sounds:
+        if not reading.keep_sounds:
             raise
+        reading.lost += not isinstance(e, Unsayable)
         tell(f"{row['id']} kept for its sound alone, {e}")
         return row.get("text") or row["pinyin"], Phones([], [], [], [])
-def _row_utterance(row, sounds, keep_sounds, tell):
+def _row_seconds(row, path, member):
+    "Return the length of a row's sound: from its column, or from the sound's header."
+    if row.get("seconds"):
+        return float(row["seconds"])
+    if not member:
+        return sound_seconds(path, path.name)
+    with open(path, "rb") as file:
+        file.seek(member[0])
+        return sound_seconds(io.BytesIO(file.read(member[1])), row["id"])
+
+# %% ../nbs/26_readers.ipynb #39416304
+def _row_utterance(row, sounds, reading, tell):
     "Make an utterance of a row; raises `ValueError` where it can't be used."
     if row["id"] not in sounds:
         raise TextError("has no sound")
     path, member = sounds[row["id"]]
-    text, phones = _row_phones(row, keep_sounds, tell)
-    seconds = float(row["seconds"]) if row.get("seconds") else soundfile.info(path).duration
+    text, phones = _row_phones(row, reading, tell)
     return Utterance(row["id"], text, phones.pinyin, row.get("speaker") or "speaker", row.get("split") or "train", path,
-                     seconds, phones.symbols, phones.tones, member=member).check()
+                     _row_seconds(row, path, member), phones.symbols, phones.tones, member=member).check()
 
 # %% ../nbs/26_readers.ipynb #0e0b1a6e
-def _read_one_table(table, keep_sounds, report):
-    "Return the utterances of one table and the sounds that it doesn't name; what can't be used goes to `report`."
-    archive, utterances = table.with_suffix(".tar"), []
+def _read_one_table(table, reading):
+    "Collect the utterances of one table and return the sounds that it doesn't name."
+    archive = table.with_suffix(".tar")
     sounds = _archived_sounds(archive) if archive.is_file() else _loose_sounds(table.parent)
     rows = read_table(table)
     for number, row in rows:
         def tell(what):
-            report.append(f"{table.name} line {number}: {what}")
+            reading.remarks.append(f"{table.name} line {number}: {what}")
         try:
-            utterances.append(_row_utterance(row, sounds, keep_sounds, tell))
-        except (TextError, ValueError, soundfile.LibsndfileError) as e:
-            tell(f"{row['id']} {e}")
-    return utterances, sorted(set(sounds) - {row["id"] for _, row in rows})
+            reading.utterances.append(_row_utterance(row, sounds, reading, tell))
+        except (TextError, ValueError) as e:
+            reading.lost += not isinstance(e, Unsayable)
+            tell(f"{row['id']} left out, {e}")
+    return sorted(set(sounds) - {row["id"] for _, row in rows})
 
 # %% ../nbs/26_readers.ipynb #1105e1de
 def read_tables(folder: Path,              # with tables, and sounds beside or in archives of the tables' names
                 keep_sounds: bool = False  # keep rows whose text can't be said, for their sound alone
                 ) -> Corpus:
     "Read every table of a folder into one corpus; rows that can't be used are left out and reported."
-    utterances, report, tables = [], [], sorted(folder.glob("*.tsv"))
+    reading, tables = Reading(folder, Path(folder).resolve().name, keep_sounds), visible(Path(folder).glob("*.tsv"))
     for table in tables:
-        found, unnamed = _read_one_table(table, keep_sounds, report)
-        utterances += found
-        report += [f"{table.name}: sound {i} has no line" for i in unnamed if len(tables) == 1]
-    if twice := [i for i, n in Counter(u.id for u in utterances).items() if n > 1]:
+        unnamed = _read_one_table(table, reading)
+        reading.remarks += [f"{table.name}: sound {i} has no line" for i in unnamed if len(tables) == 1]
+    if twice := [i for i, n in Counter(u.id for u in reading.utterances).items() if n > 1]:
         raise CorpusError(f"{folder}: two tables share the id {twice[0]}; rename one")
-    if not utterances:
-        raise CorpusError(f"{folder} has no usable utterance: {(report or ['the tables are empty'])[0]}")
-    return Corpus(folder, Path(folder).resolve().name, utterances, report=report)
+    return reading.corpus()
 
 # %% ../nbs/26_readers.ipynb #ce822806
 def _apart(phones):
@@ -425,7 +449,7 @@ def _baker_lines(reading, file, lines):
 def read_baker(reading: Reading  # of a folder with Wave, ProsodyLabeling and, for starts, PhoneLabeling
                ):
     "Read BZNSYP, DataBaker's standard Mandarin voice."
-    texts = sorted((reading.folder / "ProsodyLabeling").glob("*.txt"))
+    texts = visible((reading.folder / "ProsodyLabeling").glob("*.txt"))
     if len(texts) != 1:
         raise DamagedCorpus(reading.folder / "ProsodyLabeling", 0,
                             f"holds {len(texts)} texts, not one; remove the others")
@@ -456,8 +480,7 @@ def without_leaks(corpus: Corpus) -> Corpus:
     asked = {_plain(u.text) for u in corpus.split("test")}
     leaks = {u.id: u for u in corpus if u.split != "test" and _plain(u.text) in asked}
     report = [f"{u.id}: left out of {u.split}, its text is in the test" for u in leaks.values()]
-    return Corpus(corpus.folder, corpus.name, [u for u in corpus if u.id not in leaks], corpus.recipe,
-                  corpus.report + report)
+    return corpus.with_utterances([u for u in corpus if u.id not in leaks], report)
 
 # %% ../nbs/26_readers.ipynb #4e8943b8
 def _aishell_sentence(reading, file, number, part, id, speaker, said):
@@ -490,33 +513,6 @@ def read_aishell3(reading: Reading  # of a folder with train/ and test/, each wi
                 _aishell_sentence(reading, file, number, part, *found.groups())
         reading.expect_registered((reading.folder / part / "wav").rglob("*.wav"), file, len(lines))
 
-# %% ../nbs/26_readers.ipynb #655481bc
-def _lj_sentence(reading, file, number, line):
-    "Read one line of LJSpeech and find its sound."
-    cells = [cell.strip() for cell in line.split("|")]
-    if len(cells) != 3:
-        raise DamagedCorpus(file, number, f"has {len(cells)} columns, not the three of number | text | text as read")
-    id, _, text = cells
-    if not re.fullmatch(r"[\w-]+", id):
-        raise DamagedCorpus(file, number, f"has id {id[:40]!r}; use letters, digits, - and _")
-    reading.register(id, file, number)
-    if not text:
-        raise DamagedCorpus(file, number, "has no text as read")
-    path = reading.folder / "wavs" / f"{id}.wav"
-    reading.keep(file, number, id=id, text=text, pinyin=[], speaker="lj", split=split_of(text), path=path,
-                 seconds=reading.sound_seconds(path, file, number))
-
-# %% ../nbs/26_readers.ipynb #efbdb0b0
-def read_ljspeech(reading: Reading  # of a folder with metadata.csv and wavs/
-                  ):
-    "Read LJSpeech: English, so that text is kept and phones are empty; splits by text."
-    file = reading.folder / "metadata.csv"
-    reading.report(file, 1, "English: texts are kept, phones stay empty; `english.english_phones` can find them")
-    for number, line in enumerate(lines := read_lines(file), 1):
-        with reading.line(file, number):
-            _lj_sentence(reading, file, number, line)
-    reading.expect_registered((reading.folder / "wavs").glob("*.wav"), file, len(lines))
-
 # %% ../nbs/26_readers.ipynb #d29ce40b
 def _shard_utterance(row, tar, size, seen):
     "Make an utterance of one line of an index; raises `ValueError` where it lies."
@@ -533,6 +529,7 @@ def read_shards(folder: Path  # with shards.json, and an index and an archive fo
     file, text, row, rows = folder / "shards.json", "", None, {}
     try:
         manifest = json.loads(text := "\n".join(read_lines(file)))
+        title = check_name(manifest["name"])
         for name in manifest["shards"]:
             if not re.fullmatch(r"(train|valid|test)-\d{5}", row := name):
                 raise ValueError(f"shard {name!r}")
@@ -543,64 +540,10 @@ def read_shards(folder: Path  # with shards.json, and an index and an archive fo
             for row in index["utterances"]:
                 u = _shard_utterance(row, tar, index["bytes"], rows)
                 rows[u.id] = u
-        return Corpus(folder, manifest["name"], list(rows.values()), report=manifest["report"])
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as e:
+        report = [str(line) for line in manifest["report"]]
+        corpus = Corpus(folder, title, list(rows.values()), report=report)
+        corpus.layout = str(manifest.get("layout", ""))
+        return corpus
+    except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError) as e:
         line = damaged_line(text, e, row)
         raise DamagedCorpus(file, line, f"is damaged ({e}); delete it and prepare the corpus again") from None
-
-# %% ../nbs/26_readers.ipynb #d991dc53
-def read_sounds(reading: Reading  # of a folder with sounds anywhere in it
-                ):
-    "Read sounds that nobody has written down; splits by name."
-    for path in sorted(f for f in reading.folder.rglob("*") if f.suffix.lower() in SOUND_SUFFIXES):
-        with reading.line(path, 1):
-            if not re.fullmatch(r"[\w-]+", path.stem):
-                raise DamagedCorpus(path, 0, "has a name of other signs than letters, digits, - and _; rename it")
-            reading.register(path.stem, path, 0)
-            reading.keep(path, 0, id=path.stem, text="", pinyin=[], speaker=path.parent.name,
-                         split=split_of(path.stem), path=path, seconds=reading.sound_seconds(path, path, 0))
-
-# %% ../nbs/26_readers.ipynb #6196e01f
-READERS = {"ProsodyLabeling": read_baker,      # what a folder holds -> who reads it
-           "*/content.txt": read_aishell3, "metadata.csv": read_ljspeech}
-def _open_plain(folder, strict, sounds):
-    "Open a folder without a layout of its own: a manifest, tables, or sounds alone."
-    if inside := [f.parent for mark in READERS for f in folder.glob(f"*/{mark}")]:
-        raise CorpusError(f"{folder} is no corpus, but {inside[0]} may be one; name that folder")
-    if any(folder.glob("*-?????.tar")):
-        raise CorpusError(f"{folder} was being prepared and isn't finished; run prepare again to go on")
-    if (folder / "manifest.json").exists() or not folder.is_dir():
-        return load_corpus(folder)
-    if any(folder.glob("*.tsv")):
-        return read_tables(folder, sounds)
-    if sounds and any(f.suffix.lower() in SOUND_SUFFIXES for f in folder.rglob("*")):
-        read_sounds(reading := Reading(folder, folder.resolve().name))
-        return reading.corpus(strict)
-    raise CorpusError(f"{folder} is no corpus: it holds neither manifest.json nor a table such as metadata.tsv")
-
-# %% ../nbs/26_readers.ipynb #8bf4d179
-def open_corpus(folder: str | Path,    # as it was downloaded, or as `prepare` or `make_embedded_corpus` made it
-                strict: bool = True,   # False: damaged utterances are left out and reported
-                sounds: bool = False   # True: what can't be said, or has no text at all, is kept for its sound alone
-                ) -> Corpus:
-    "Open a corpus of any layout that is known here; raises `DamagedCorpus` with file and line."
-    folder = Path(folder)
-    if (folder / "shards.json").is_file():
-        return read_shards(folder)
-    for mark, read in READERS.items():
-        if any(folder.glob(mark)):
-            read(reading := Reading(folder, read.__name__.removeprefix("read_")))
-            return reading.corpus(strict)
-    return _open_plain(folder, strict, sounds)
-
-# %% ../nbs/26_readers.ipynb #b4e730e8
-def join(corpora: list  # of `Corpus`, no id in two of them
-         ) -> Corpus:
-    "Make one corpus of several; raises `CorpusError` where they share an id."
-    rows = [u for corpus in corpora for u in corpus]
-    if twice := [i for i, n in Counter(u.id for u in rows).items() if n > 1]:
-        raise CorpusError(f"two corpora share the id {twice[0]}; rename one of them")
-    if len(corpora) == 1:
-        return corpora[0]
-    report = [line for corpus in corpora for line in corpus.report]
-    return Corpus(corpora[0].folder, " + ".join(c.name for c in corpora), rows, report=report)

@@ -11,14 +11,15 @@ from pathlib import Path
 import soundfile, torch
 from tqdm.auto import tqdm
 from .audio import level, play
-from .config import SAMPLE_RATE
-from .corpora import SPLITS, Corpus, CorpusError, Utterance, decode_sound, frame_durations, show_phones
+from .config import SAMPLE_RATE, SoundLimits
+from .corpora import SPLITS, Corpus, CorpusError, Utterance
+from .corpora import data_folder, decode_sound, frame_durations, plain_name, show_phones
 from .files import FolderInUse, file_sha256, folder_lock, sha256, write_atomically
 from .phones import FINALS, PAUSES
 from .readers import read_shards, without_leaks
 
 # %% auto #0
-__all__ = ['check_labels', 'check_sound', 'prepare', 'stream_shards', 'describe', 'browse']
+__all__ = ['check_labels', 'check_sound', 'prepare', 'cache_folder', 'stream_shards', 'describe', 'browse']
 
 # %% ../nbs/27_shards.ipynb #5fcdc218
 def check_labels(audio,          # [T] at 48 kHz
@@ -123,44 +124,54 @@ def _announced(path, recipe):
     try:
         index = json.loads(path.with_suffix(".json").read_text("utf8"))
         whole = index["recipe"] == recipe and index["sha256"] == file_sha256(path.with_suffix(".tar"))
-    except (OSError, ValueError, KeyError, TypeError):
+        for row in index["utterances"]:
+            Utterance(path=path, **row).check()
+        whole = whole and all(isinstance(line, str) for line in [*index["lost"], *index["report"]])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return index if whole else None
 
 # %% ../nbs/27_shards.ipynb #e262bd67
-def _stamp(path):
-    "Return size and time of a file, None where it is missing."
+def _sound_hash(corpus, u):
+    "Return the hash of a sound, None where it is missing."
     try:
-        stat = os.stat(path)
-    except OSError:
+        return corpus.sound_sha256(u)
+    except CorpusError:
         return None
-    return stat.st_size, stat.st_mtime_ns
 def _plan_shards(corpus, size):
     "Yield (name, utterances, recipe) of every shard; the recipe changes with what the shard is made from."
     for split in SPLITS:
         rows = sorted(corpus.split(split), key=lambda u: sha256(u.id))
         for i in range(0, len(rows), size):
             part = rows[i:i + size]
-            made_from = [[asdict(replace(u, path=u.path.name)), _stamp(u.path)] for u in part]
+            made_from = [[asdict(replace(u, path=u.path.name)), _sound_hash(corpus, u)] for u in part]
             yield f"{split}-{i // size:05d}", part, sha256(json.dumps(made_from))
 
 # %% ../nbs/27_shards.ipynb #81bca07e
-def _ask_aligner(bare, align, file):
-    "Return what `align` finds for utterances without starts, or what `file` keeps of its last answer."
-    recipe = sha256(json.dumps([[u.id, u.symbols, u.seconds] for u in bare]))
+def _kept_alignment(file, recipe):
+    "Return what `file` keeps of an aligner's last answer, or None where it answered something else."
     try:
         kept = json.loads(file.read_text("utf8"))
-    except (OSError, ValueError):
-        kept = {}
-    if kept.get("recipe") == recipe:
+        whole = kept["recipe"] == recipe and all(isinstance(line, str) for line in kept["report"])
+        for id, (symbols, tones, starts) in kept["labels"].items():
+            Utterance(id, "", [], "", "train", file, 1 + max(starts), symbols, tones, starts).check()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+    return kept if whole else None
+def _ask_aligner(bare, align, file):
+    "Return what `align` finds for utterances without starts, or what `file` keeps of its last answer."
+    recipe = sha256(json.dumps([[u.id, u.symbols, u.seconds, _sound_hash(bare, u)] for u in bare]))
+    if kept := _kept_alignment(file, recipe):
         return kept
     found = align(bare)
     kept = dict(recipe=recipe, report=found.report, labels={u.id: [u.symbols, u.tones, u.starts] for u in found})
     write_atomically(file, json.dumps(kept).encode())
     return kept
+
+# %% ../nbs/27_shards.ipynb #0eff8fb7
 def _aligned(corpus, align, file):
     "Give starts to utterances that have none; those that can't be aligned are left out."
-    bare = Corpus(corpus.folder, corpus.name, [u for u in corpus if u.symbols and u.starts is None], corpus.recipe)
+    bare = corpus.with_utterances([u for u in corpus if u.symbols and u.starts is None])
     if not align or not len(bare):
         return corpus
     kept, timed = _ask_aligner(bare, align, file), []
@@ -169,7 +180,7 @@ def _aligned(corpus, align, file):
             timed.append(replace(u, **dict(zip(("symbols", "tones", "starts"), kept["labels"][u.id]))))
         elif u.starts or not u.symbols:
             timed.append(u)
-    return Corpus(corpus.folder, corpus.name, timed, corpus.recipe, corpus.report + kept["report"])
+    return corpus.with_utterances(timed, kept["report"], len(corpus) - len(timed))
 
 # %% ../nbs/27_shards.ipynb #d5d8966d
 _OURS = re.compile(r"((train|valid|test)-\d{5}|shards|alignment)\.(json|tar)|report\.txt")
@@ -187,26 +198,43 @@ def _held(folder):
     except FolderInUse as e:
         raise CorpusError(f"{e} (it is being prepared by another process)") from None
     except OSError as e:
-        raise CorpusError(f"cannot write to {folder} ({e.strerror or e}); make room, then run it again to go on") from e
+        raise _cannot_write(folder, e) from e
+def _cannot_write(folder, error):
+    "Return what to raise where a folder is full, or may not be written."
+    return CorpusError(f"cannot write to {folder} ({error.strerror or error}); make room, then run it again to go on")
 
 # %% ../nbs/27_shards.ipynb #95848733
+def _report(corpus, folder, lost, remarks, most_lost):
+    "Write the report and return its lines; raises `CorpusError` where too much was lost."
+    lines = [*corpus.report, *lost, *remarks]
+    write_atomically(folder / "report.txt", "".join(f"{line}\n" for line in lines).encode())
+    count, total = corpus.lost + len(lost), corpus.lost + len(corpus)
+    if count > most_lost * total:
+        first = next((line for line in lines if "left out" in line or "sound alone" in line), lines[-1])
+        raise CorpusError(f"{count} of {total} utterances can't be used, more than {most_lost:.1%} (most_lost, "
+                          "in a shell "
+                          f"--most-lost); the first: {first}; all are in {folder / 'report.txt'}")
+    return lines
 def _finish(corpus, folder, names, indexes, most_lost):
     "Write the report and, if enough is left, the list of shards; remove shards of an older plan."
-    lost = [line for index in indexes for line in index["lost"]]
-    report = corpus.report + lost + [line for index in indexes for line in index["report"]]
-    write_atomically(folder / "report.txt", "".join(f"{line}\n" for line in report).encode())
+    lost, remarks = ([line for index in indexes for line in index[kind]] for kind in ("lost", "report"))
+    report = _report(corpus, folder, lost, remarks, most_lost)
     for old in folder.glob("*-?????.*"):
         if old.stem not in names:
             old.unlink()
-    if len(lost) > most_lost * len(corpus):
-        raise CorpusError(f"{len(lost)} of {len(corpus)} sounds can't be used, more than {most_lost:.1%}; the "
-                          f"first: {lost[0]}; all are in {folder / 'report.txt'}")
-    shards = dict(kind="latentspeech-shards", name=corpus.name, shards=sorted(names), report=report)
+    shards = dict(kind="latentspeech-shards", name=plain_name(corpus.name), layout=corpus.layout,
+                  shards=sorted(names), report=report)
     write_atomically(folder / "shards.json", json.dumps(shards, ensure_ascii=False, indent=0).encode())
+
+# %% ../nbs/27_shards.ipynb #dff8e8a8
 def _refuse_folder(corpus, folder):
     "Raise `CorpusError` for a folder that holds anything but shards and their drafts, or the corpus itself."
-    folder.mkdir(parents=True, exist_ok=True)
-    for f in folder.iterdir():
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        there = list(folder.iterdir())
+    except OSError as e:
+        raise _cannot_write(folder, e) from e
+    for f in there:
         if f.name != ".lock" and not _OURS.fullmatch(f.name) and not _DRAFT.fullmatch(f.name):
             raise CorpusError(f"{folder} holds something else, {f.name}; name a new folder")
     if folder.resolve() == corpus.folder.resolve():
@@ -217,13 +245,15 @@ def prepare(corpus: Corpus,          # from `open_corpus`
             folder: str | Path,      # where the shards go; run again to go on after a crash
             align=None,              # function that gives a corpus starts, such as `aligner.align_corpus`; called once
             size: int = 256,         # utterances a shard
-            most_lost: float = 0.01, # share of sounds that may be left out
+            most_lost: float = 0.01, # share of utterances that may be left out
             progress: bool = True    # show a bar
             ) -> Corpus:             # the same, read from its shards
-    "Check every sound and pack a corpus into 48 kHz shards; raises `CorpusError` where too many sounds can't be used."
+    "Check every sound and pack a corpus into 48 kHz shards; raises `CorpusError` where too many can't be used."
     folder = Path(folder)
     _refuse_folder(corpus, folder)
     with _held(folder):
+        if corpus.lost:
+            _report(corpus, folder, [], [], most_lost)
         corpus = _aligned(corpus, align, folder / "alignment.json")
         plan, indexes = list(_plan_shards(corpus, size)), []
         with tqdm(total=len(corpus), desc=f"preparing {corpus.name}", unit="sentence", disable=not progress) as bar:
@@ -234,6 +264,11 @@ def prepare(corpus: Corpus,          # from `open_corpus`
         _finish(corpus, folder, {name for name, *_ in plan}, indexes, most_lost)
     return read_shards(folder)
 
+# %% ../nbs/27_shards.ipynb #f6b201a0
+def cache_folder(corpus: Corpus) -> Path:
+    "Say where the shards of a corpus go where nobody names a folder."
+    return data_folder() / "cache" / corpus.folder_name()
+
 # %% ../nbs/27_shards.ipynb #8eccb87f
 def _members(shard, fetch, largest):
     "Yield (name, bytes) of a shard, each name checked."
@@ -243,7 +278,7 @@ def _members(shard, fetch, largest):
                 if not member.isreg() or not re.fullmatch(r"[\w-]+\.(json|flac)", member.name) or member.size > largest:
                     raise CorpusError(f"{shard} holds {member.name!r}, which belongs in no shard")
                 yield member.name, tar.extractfile(member).read()
-    except (tarfile.TarError, OSError) as e:
+    except (tarfile.TarError, OSError, EOFError) as e:
         raise CorpusError(f"{shard} is no shard or cut short ({e}); fetch it again") from None
 
 # %% ../nbs/27_shards.ipynb #97cc9de0
@@ -251,7 +286,7 @@ def _labels(data, shard, name):
     "Turn the labels of a shard into an utterance; raises `CorpusError` where they are damaged."
     try:
         return Utterance(path=Path(str(shard)), **json.loads(data)).check()
-    except (ValueError, TypeError) as e:
+    except (ValueError, TypeError, RecursionError) as e:
         raise CorpusError(f"{shard} is damaged in {name} ({e}); fetch it again") from None
 def _pairs(shard, fetch, largest):
     "Yield (utterance, audio) of a shard in its order."
@@ -274,7 +309,7 @@ def stream_shards(shards: list,           # paths or addresses; one process of s
                   fetch=lambda name: open(name, "rb"),  # opens a shard for one reading from front to back
                   shuffle: int = 0,       # sentences in the buffer that mixes them; 0 = as they lie
                   seed: int = 0,          # another epoch, another seed
-                  largest: int = 1 << 28  # bytes that one sound may have
+                  largest: int = SoundLimits.file  # bytes that one sound may have
                   ):                      # yields (utterance, audio [T] at 48 kHz)
     "Stream a prepared corpus, one sound at a time; raises `CorpusError` for damage."
     draw, buffer, shards = random.Random(seed), [], list(shards)
@@ -293,7 +328,8 @@ def describe(corpus: Corpus) -> dict:
     "Count what a corpus holds: utterances and minutes by split, speakers, starts, leaks, lines of its report."
     def minutes(utterances):
         return round(sum(u.seconds for u in utterances) / 60, 2)
-    return dict(name=corpus.name, folder=str(corpus.folder), utterances=len(corpus), minutes=minutes(corpus),
+    return dict(name=corpus.name, layout=corpus.layout, folder=str(corpus.folder), utterances=len(corpus),
+                minutes=minutes(corpus),
                 **{split: len(corpus.split(split)) for split in SPLITS},
                 **{f"{split}_minutes": minutes(corpus.split(split)) for split in SPLITS},
                 speakers=corpus.speakers,

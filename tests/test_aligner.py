@@ -17,7 +17,7 @@ from latentspeech.config import AlignerConfig
 from latentspeech import aligner as lesson
 from latentspeech.corpora import Corpus, Utterance
 from latentspeech.audio import load_torchaudio, save
-from latentspeech.readers import open_corpus
+from latentspeech.layouts import open_corpus
 from latentspeech.text import PAUSES, SYMBOLS
 from latentspeech.training import fit
 

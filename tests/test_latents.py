@@ -6,6 +6,7 @@ from hypothesis import given, settings, strategies
 from latentspeech.autoencoder import Autoencoder
 from latentspeech.config import FRAME, AutoencoderConfig
 from latentspeech.experiments import downstream as sweep
+from latentspeech.files import sha256
 from latentspeech.latents import (
     LatentError,
     cache_latents,
@@ -30,7 +31,8 @@ def corpus(n=3, length=5000):
         calls.append(utterance.id)
         return sounds[utterance.id]
     return SimpleNamespace(utterances=[SimpleNamespace(id=k, seconds=len(v) / 48_000) for k, v in sounds.items()],
-                           audio=audio, calls=calls)
+                           audio=audio, calls=calls,
+                           sound_sha256=lambda u: sha256(sounds[u.id].numpy().tobytes()))
 
 
 def make(seed=0):

@@ -7,7 +7,8 @@ from hypothesis import given, settings, strategies as st
 from latentspeech.config import CorpusConfig, SAMPLE_RATE
 from latentspeech.corpora import Corpus, CorpusError, Utterance, load_corpus, make_embedded_corpus
 from latentspeech.espeak import speak_espeak
-from latentspeech.readers import DamagedCorpus, join, label_phones, open_corpus, read_textgrid, split_of, without_leaks
+from latentspeech.layouts import join, open_corpus
+from latentspeech.readers import DamagedCorpus, label_phones, read_textgrid, split_of, without_leaks
 from latentspeech.shards import prepare
 from latentspeech.text import INITIALS, PAUSES, SYMBOLS, to_phones
 
@@ -297,11 +298,13 @@ def write_lj(folder, encoding="utf8", newline="\n"):
 @pytest.mark.parametrize("form", [dict(), dict(encoding="utf-8-sig"), dict(newline="\r\n")], ids=str)
 def test_ljspeech_round_trip(tmp_path, form):
     write_lj(tmp_path, **form)
-    corpus = open_corpus(tmp_path)
-    assert corpus.name == "ljspeech"
+    with pytest.raises(DamagedCorpus, match="metadata.csv line 1 is English, and the voice of"):
+        open_corpus(tmp_path)
+    corpus = open_corpus(tmp_path, sounds=True)
+    assert corpus.layout == "list" and not corpus.lost
     assert [u.text for u in corpus] == ['On page two, "he said', "Doctor Smith came.", "It rained."]
     assert all(not u.symbols and u.starts is None and u.split == split_of(u.text) for u in corpus)
-    assert "English" in corpus.report[0]
+    assert len(corpus.report) == 3 and all("kept for its sound alone, is English" in line for line in corpus.report)
     assert len(corpus.audio(corpus[0])) == round(1.2 * SAMPLE_RATE)
 
 CSV = "metadata.csv"
@@ -310,16 +313,17 @@ LJ_DAMAGE = {
     "a column less": (replace_line(CSV, 2, "LJ001-0002|Dr. Smith came."), CSV, 2, "has 2 columns"),
     "a column more": (replace_line(CSV, 2, "LJ001-0002|a|b|c"), CSV, 2, "has 4 columns"),
     "an empty line": (insert_line(CSV, 2, ""), CSV, 2, "has 1 columns"),
-    "a path for an id": (replace_line(CSV, 2, "../LJ|a|b"), CSV, 2, "has id '../LJ'"),
-    "no id": (replace_line(CSV, 2, "|a|b"), CSV, 2, "has id ''"),
+    "a path for an id": (replace_line(CSV, 2, "../LJ|a|b"), CSV, 2, "has no sound: ../LJ is missing"),
+    "no id": (replace_line(CSV, 2, "|a|b"), CSV, 2, "has no sound"),
     "an id twice": (insert_line(CSV, 3, LJ[0]), CSV, 3, "again"),
-    "no text as read": (replace_line(CSV, 2, "LJ001-0002|Dr. Smith came.| "), CSV, 2, "no text as read"),
-    "no sound": (remove("wavs/LJ001-0002.wav"), CSV, 2, "wavs/LJ001-0002.wav is missing"),
+    "no text as read": (replace_line(CSV, 2, "LJ001-0002|Dr. Smith came.| "), CSV, 2, "has no text for LJ001-0002.wav"),
+    "no sound": (remove("wavs/LJ001-0002.wav"), CSV, 2, "LJ001-0002 is missing"),
     "a sound too many": (drop_line(CSV, 2), CSV, 3, "tell about wavs/LJ001-0002.wav"),
     "a web page for a sound": (write("wavs/LJ001-0002.wav", HTML), CSV, 2, "is none"),
     "a link that leads out": (link_out("wavs/LJ001-0002.wav"), CSV, 2, "leads out"),
     "a comma for the bar": (edit(CSV, lambda lines: [line.replace("|", ",") for line in lines]), CSV, 1,
-                            "has 1 columns")}
+                            "is in no layout that is read here")}
+OPTIONS = {"ljspeech": dict(sounds=True)}     # English: its sounds alone
 
 # tables: a plain folder, and the layouts of magicdata-cs and audio-cmn
 
@@ -376,7 +380,7 @@ def table_damage(layout):
         "a path for an id": (replace_line(table, 2, row(id="../a1")), table, 2, "has id '../a1'"),
         "an empty id": (replace_line(table, 2, row(id="")), table, 2, "has id ''"),
         "an empty table": (write(table, ""), table, 1, "must name the columns"),
-        "a header alone": (write(table, rows[0]), "", None, "no usable utterance"),
+        "a header alone": (write(table, rows[0]), "", None, "no utterance that can be used"),
         "two tables with one id": (lambda f: [shutil.copy(old, old.with_stem("more"))
                                               for old in (f / table, f / archive) if old.exists()], "", None,
                                    "share the id")}
@@ -544,8 +548,14 @@ MANIFEST_DAMAGE = {
     "labels of different lengths": (manifest(lambda data, u: u["tones"].pop()), 0, "lengths"),
     "starts that go back": (manifest(lambda data, u: u["starts"].reverse()), 0, "go back"),
     "starts beyond the end": (manifest(lambda data, u: u.update(seconds=u["starts"][-1])), 0, "beyond"),
+    "a name with a path": (manifest(lambda data, u: data.update(name="../../x")), 1, "is no name for a corpus"),
+    "a place in an archive": (manifest(lambda data, u: u.update(member=[0, 10 ** 12])), 0, "no place in an archive"),
+    "a small place in an archive": (manifest(lambda data, u: u.update(member=[0, 10])), 0, "path"),
+    "endless": (manifest(lambda data, u: u.update(seconds=float("inf"))), 0, "inf seconds"),
+    "a tone in words": (manifest(lambda data, u: u.update(tones=["x"] * len(u["tones"]))), 0, "tones is"),
+    "brackets without end": (write("manifest.json", "[" * 100_000), 1, "recursion"),
     "no length": (manifest(lambda data, u: u.update(seconds=0)), 0, "seconds"),
-    "a length in words": (manifest(lambda data, u: u.update(seconds="long")), 0, "'>' not supported")}
+    "a length in words": (manifest(lambda data, u: u.update(seconds="long")), 0, "seconds is 'long'")}
 
 @pytest.mark.parametrize("kind", MANIFEST_DAMAGE)
 def test_damaged_embedded_corpus(templates, tmp_path, kind):
@@ -611,7 +621,12 @@ SHARD_DAMAGE = {
     "a field too many": (row(lambda u: u.update(colour=1)), INDEX, 3, "colour"),
     "labels of different lengths": (row(lambda u: u["tones"].pop()), INDEX, 3, "lengths"),
     "starts that go back": (row(lambda u: u["starts"].reverse()), INDEX, 3, "go back"),
-    "a place outside the archive": (row(lambda u: u.update(member=[512, 1 << 30])), INDEX, 3, "outside"),
+    "a place outside the archive": (row(lambda u: u.update(member=[512, 1 << 27])), INDEX, 3, "outside"),
+    "a place beyond all bounds": (row(lambda u: u.update(member=[0, 10 ** 12])), INDEX, 3, "no place in an archive"),
+    "a name with a path": (edit("shards.json", lambda lines: [line.replace('"embedded"', '"../x"') for line in lines]),
+                           "shards.json", 1, "is no name for a corpus"),
+    "brackets without end": (write("shards.json", "[" * 100_000), "shards.json", 1, "recursion"),
+    "brackets without end in an index": (write(INDEX, "[" * 100_000), INDEX, 1, "recursion"),
     "no place": (row(lambda u: u.update(member=None)), INDEX, 3, "NoneType"),
     "an id twice": (
         edit(INDEX, lambda lines: [lines[0], lines[1], lines[1].rstrip(","), *lines[3:]]),
@@ -619,7 +634,7 @@ SHARD_DAMAGE = {
         2,
         "doubled",
     ),
-    "an id of another kind": (row(lambda u: u.update(id=7)), INDEX, None, "expected string"),
+    "an id of another kind": (row(lambda u: u.update(id=7)), INDEX, None, "id is '7'"),
 }
 
 @pytest.mark.parametrize("kind", SHARD_DAMAGE)
@@ -627,10 +642,10 @@ def test_damaged_shards(templates, tmp_path, kind):
     folder = shutil.copytree(templates / "shards", tmp_path / "c")
     refuse(folder, *SHARD_DAMAGE[kind])
 
-def refuse(folder, damage, file, line, message):
+def refuse(folder, damage, file, line, message, **options):
     damage(folder)
     with pytest.raises(CorpusError) as caught:
-        open_corpus(folder)
+        open_corpus(folder, **options)
     text = str(caught.value)
     assert "\n" not in text and file in text and message in text, text
     assert line is None or f"{folder / file} line {line} " in text, text
@@ -642,10 +657,11 @@ CASES = [(layout, kind) for layout, table in (("baker", BAKER_DAMAGE), ("aishell
 @pytest.mark.parametrize("layout, kind", CASES)
 def test_damage_is_refused_with_file_and_line(templates, tmp_path, layout, kind):
     folder = shutil.copytree(templates / layout, tmp_path / "c")
-    assert len(open_corpus(folder)) > 1          # whole, until the next line
+    options = OPTIONS.get(layout, {})
+    assert len(open_corpus(folder, **options)) > 1          # whole, until the next line
     table = {"baker": BAKER_DAMAGE, "aishell3": AISHELL_DAMAGE,
              "ljspeech": LJ_DAMAGE}.get(layout) or table_damage(layout)
-    refuse(folder, *table[kind])
+    refuse(folder, *table[kind], **options)
 
 def test_each_reader_refuses_at_least_ten_kinds():
     counts = {layout: sum(l == layout for l, _ in CASES) for layout in ("baker", "aishell3", "ljspeech", *TABLES)}
@@ -658,8 +674,8 @@ def test_damage_can_be_left_out_and_is_told(templates, tmp_path, layout, kind, l
     damage, file, line, message = {"baker": BAKER_DAMAGE, "aishell3": AISHELL_DAMAGE,
                                    "ljspeech": LJ_DAMAGE}[layout][kind]
     damage(folder)
-    corpus = open_corpus(folder, strict=False)
-    assert len(corpus) == left
+    corpus = open_corpus(folder, strict=False, **OPTIONS.get(layout, {}))
+    assert len(corpus) == left and corpus.lost == 1
     assert any(message in told and f"line {line} " in told and told.endswith("left out") for told in corpus.report)
 
 def test_all_troubles_are_counted(templates, tmp_path):
@@ -667,10 +683,10 @@ def test_all_troubles_are_counted(templates, tmp_path):
     for file in (folder / "wavs").iterdir():
         file.unlink()
     with pytest.raises(DamagedCorpus, match=r"line 1 has no sound.*\(2 more damages; strict=False") as caught:
-        open_corpus(folder)
+        open_corpus(folder, sounds=True)
     assert (caught.value.file, caught.value.line) == (folder / CSV, 1)
     with pytest.raises(CorpusError, match="no utterance that can be used"):
-        open_corpus(folder, strict=False)
+        open_corpus(folder, strict=False, sounds=True)
 
 def test_a_folder_that_is_none_and_one_too_high(tmp_path):
     with pytest.raises(CorpusError, match="no folder"):

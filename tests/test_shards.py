@@ -7,7 +7,7 @@ from latentspeech import cli
 from latentspeech.config import SAMPLE_RATE
 from latentspeech.corpora import Corpus, CorpusError, Utterance
 from latentspeech.espeak import speak_espeak
-from latentspeech.readers import open_corpus
+from latentspeech.layouts import open_corpus
 from latentspeech.shards import browse, check_labels, check_sound, describe, prepare, stream_shards
 from latentspeech.text import to_phones
 
@@ -132,7 +132,7 @@ def test_a_damaged_shard_is_made_again(source, ready, tmp_path, damage):
 
 SLOW = """
 import sys, time
-from latentspeech.readers import open_corpus
+from latentspeech.layouts import open_corpus
 from latentspeech.shards import prepare
 corpus = open_corpus(sys.argv[1]); audio = corpus.audio
 corpus.audio = lambda u: (time.sleep(0.03), audio(u))[1]
@@ -279,7 +279,8 @@ def test_too_many_broken_sounds_stop_it(tmp_path):
     for i in (5, 7):
         damaged("silent", tmp_path / f"c/wavs/a{i}.wav")
     with pytest.raises(CorpusError,
-                       match=r"2 of 14 sounds can't be used, more than 1.0%; the first: a\d in wavs/a\d.wav: "
+                       match=r"2 of 14 utterances can't be used, more than 1.0% \(.*\); the first: "
+                             r"a\d in wavs/a\d.wav: "
                              r"left out, a\d is silent") as caught:
         prepare(corpus, tmp_path / "s", progress=False)
     assert "\n" not in str(caught.value)
@@ -317,13 +318,13 @@ def test_an_alignment_is_asked_for_once(source, tmp_path):
                  if u.id != "a5"]
         return Corpus(corpus.folder, corpus.name, timed, report=["a5: no way through"])
     for _ in range(2):
-        again = prepare(source, tmp_path / "s", align, size=4, progress=False)
+        again = prepare(source, tmp_path / "s", align, size=4, most_lost=0.1, progress=False)
     assert asked == [COUNT]
     assert len(again) == COUNT - 1
     assert all(u.starts[1] == 0.05 for u in again)
     assert "a5: no way through" in again.report
     (tmp_path / "s/alignment.json").write_text("{")
-    prepare(source, tmp_path / "s", align, size=4, progress=False)
+    prepare(source, tmp_path / "s", align, size=4, most_lost=0.1, progress=False)
     assert asked == [COUNT, COUNT]
     prepare(again, tmp_path / "t", align, progress=False)
     assert asked == [COUNT, COUNT]      # starts that are there are used
@@ -453,7 +454,7 @@ def test_prepare_from_a_shell(tmp_path, capsys):
 
 def test_damage_costs_one_line_and_code_2_in_a_real_shell(tmp_path):
     (tmp_path / "wavs").mkdir()
-    (tmp_path / "metadata.csv").write_text("LJ001-0001|a|b\n")
+    (tmp_path / "metadata.csv").write_text("LJ001-0001|so it is|so it is\n")
     code = "import sys; from latentspeech.cli import main; sys.exit(main())"
     done = subprocess.run([sys.executable, "-c", code, "prepare", str(tmp_path)], capture_output=True, text=True,
                           env=dict(os.environ, PYTHONPATH=str(ROOT)))
@@ -480,5 +481,9 @@ def test_starts_can_be_found_from_a_shell(tmp_path, capsys, monkeypatch):
 def test_shards_go_to_the_cache_where_no_folder_is_named(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("LATENTSPEECH_DATA", str(tmp_path / "data"))
     assert cli.main(["prepare", str(write_folder(tmp_path / "mine")), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["folder"] == str(tmp_path / "data/cache/mine")
-    assert len(open_corpus(tmp_path / "data/cache/mine")) == COUNT
+    folder = Path(json.loads(capsys.readouterr().out)["folder"])
+    assert folder.parent == tmp_path / "data/cache" and re.fullmatch(r"mine-[0-9a-f]{8}", folder.name)
+    assert len(open_corpus(folder)) == COUNT
+    assert cli.main(["prepare", str(write_folder(tmp_path / "else/mine", 10)), "--json"]) == 0       # named alike
+    other = Path(json.loads(capsys.readouterr().out)["folder"])
+    assert other.parent == folder.parent and len(open_corpus(other)) == 10 and len(open_corpus(folder)) == COUNT

@@ -11,7 +11,7 @@ import numpy as np
 from ..files import MissingExtra
 from ..config import preset as get_preset
 from ..corpora import Corpus, make_embedded_corpus
-from ..readers import join, open_corpus
+from ..layouts import join, open_corpus
 from ..metrics import (align, bootstrap_interval, paired_interval, split_tone, syllable_error_rate,
                                   tone_error_rate, toned_syllable_error_rate)
 from ..table import measured, record
