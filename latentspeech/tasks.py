@@ -13,8 +13,8 @@ from fastcore.basics import patch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 from .autoencoder import Autoencoder
-from .config import (FRAME, SAMPLE_RATE, AutoencoderConfig, DiscriminatorConfig, Preset, TrainConfig,
-                                 preset as get_preset, to_dict)
+from .config import (FRAME, SAMPLE_RATE, AutoencoderConfig, DiscriminatorConfig, Preset, SoundLimits,
+                                 TrainConfig, preset as get_preset, to_dict)
 from .corpora import Corpus, Utterance, frame_durations, make_embedded_corpus, sampling_weights
 from .denoiser import Denoiser
 from .encoder import TextEncoder, duration_loss, prior_loss
@@ -35,27 +35,46 @@ __all__ = ['LICENCES', 'CropDataset', 'AutoencoderTask', 'fit_latent_statistics'
 
 # %% ../nbs/41_tasks.ipynb #c8f97d13
 class CropDataset:
-    "Hold the sound of some utterances as one int16 tensor and cut random crops from it."
-    def __init__(self, corpus: Corpus, utterances: list, progress: bool = False):
+    "Cut random crops from the sound of some utterances, kept in memory or, where it is too much, read as needed."
+    def __init__(self, corpus: Corpus, utterances: list, progress: bool = False,
+                 held: int = SoundLimits.held):  # bytes of samples that may be kept
         if not utterances:
             raise TrainingError("no utterances to train on; see `latentspeech prepare --help`")
-        sounds = [(corpus.audio(u).clamp(-1, 1) * 32767).round().to(torch.int16)
-                  for u in tqdm(utterances, "reading the corpus", disable=not progress)]
-        self.lengths = torch.tensor([len(s) for s in sounds])
-        self.starts, self.samples = self.lengths.cumsum(0) - self.lengths, torch.cat(sounds)
+        self.corpus, self.utterances, self.samples = corpus, utterances, None
+        self.lengths = torch.tensor([round(u.seconds * SAMPLE_RATE) for u in utterances])
+        if 2 * int(self.lengths.sum()) <= held:
+            self.hold(progress)
         self.weights = sampling_weights([u.speaker for u in utterances], self.lengths)
 
-    def crops(self, generator: torch.Generator, size: int, n_samples: int) -> Tensor:  # [size, 1, n_samples]
-        "Cut `size` crops; a clip shorter than a crop is followed by silence."
-        chosen = torch.multinomial(self.weights, size, replacement=True, generator=generator)
-        room = (self.lengths[chosen] - n_samples).clamp(min=0)
-        offsets = (torch.rand(size, generator=generator) * (room + 1)).long()
-        out = torch.zeros(size, 1, n_samples)
-        for row, start, length in zip(out, (self.starts[chosen] + offsets).tolist(),
-                                      (self.lengths[chosen] - offsets).tolist()):
-            n = min(n_samples, length)
-            row[0, :n] = self.samples[start:start + n].float() / 32768
-        return out
+    def hold(self, progress: bool):
+        "Keep all samples as one int16 tensor."
+        sounds = [_as_int16(self.corpus.audio(u))
+                  for u in tqdm(self.utterances, "reading the corpus", disable=not progress)]
+        self.lengths = torch.tensor([len(s) for s in sounds])
+        self.starts, self.samples = self.lengths.cumsum(0) - self.lengths, torch.cat(sounds)
+def _as_int16(audio):
+    return (audio.clamp(-1, 1) * 32767).round().to(torch.int16)
+
+# %% ../nbs/41_tasks.ipynb #7c4e1ec0
+@patch
+def part(self: CropDataset, number: int, first: int, count: int) -> Tensor:  # int16
+    "Return some samples of one utterance, from memory or from its file."
+    if self.samples is None:
+        return _as_int16(self.corpus.audio_part(self.utterances[number], first, count))
+    start = int(self.starts[number]) + first
+    return self.samples[start:start + count]
+@patch
+def crops(self: CropDataset, generator: torch.Generator, size: int, n_samples: int) -> Tensor:  # [size, 1, n_samples]
+    "Cut `size` crops; a clip shorter than a crop is followed by silence."
+    chosen = torch.multinomial(self.weights, size, replacement=True, generator=generator)
+    room = (self.lengths[chosen] - n_samples).clamp(min=0)
+    offsets = (torch.rand(size, generator=generator) * (room + 1)).long()
+    out = torch.zeros(size, 1, n_samples)
+    counts = (self.lengths[chosen] - offsets).clamp(max=n_samples)
+    for row, number, first, count in zip(out, chosen.tolist(), offsets.tolist(), counts.tolist()):
+        part = self.part(number, first, count)
+        row[0, :len(part)] = part.float() / 32768
+    return out
 
 # %% ../nbs/41_tasks.ipynb #ba84b79b
 class AutoencoderTask(nn.Module):
