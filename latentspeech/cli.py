@@ -342,13 +342,11 @@ def copy_weights(folder: Path,  # of a finished run
                  part: str,     # one of `PARTS`
                  out: Path      # made if need be
                  ) -> Path:     # the copy
-    "Copy finished weights and their card."
-    from latentspeech.weights import find_weights
-    out.mkdir(parents=True, exist_ok=True)
+    "Copy finished weights and their card: killed at any moment, the old ones load, or the new."
+    from latentspeech.weights import find_weights, store_weights
     weights = find_weights(folder, "autoencoder" if part == "decoder" else part)
-    for file in (weights, weights.with_suffix(".json")):
-        shutil.copy(file, out)
-    return out / weights.name
+    card = json.loads(weights.with_suffix(".json").read_text("utf8"))
+    return store_weights(out / weights.name, weights.read_bytes(), card)
 
 # %% ../nbs/65_cli.ipynb #e9d15893
 def decode(data: bytes,

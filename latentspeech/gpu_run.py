@@ -43,7 +43,7 @@ def draw_rows(ends: Tensor,      # [N] running sum of the rows' chances
 class DeviceClips(CropDataset):
     "Hold the sound of some utterances on a device, and cut it there."
     def __init__(self, corpus: Corpus, utterances: list, device: str = "cpu", progress: bool = False):
-        super().__init__(corpus, utterances, progress)
+        super().__init__(corpus, utterances, progress, held=1 << 62)  # all of it, on the device
         self.ends = (self.weights.double().cumsum(0) / self.weights.double().sum()).float().to(device)
         self.lengths, self.starts, self.samples = (x.to(device) for x in (self.lengths, self.starts, self.samples))
 
