@@ -133,7 +133,9 @@ def _named(m):
     return said if _before(m, words) else m[0]
 def _holiday(m):
     said, words = _DATA["holidays"].get(f"{m[1]}.{m[2]}", ("", ""))
-    return said if said and _before(m, words) else m[0]
+    if said and ("·" in m[0] or _before(m, words)):
+        return said
+    return m[0].replace("·", ".")
 _RULES += [
     ("name", rf"(?<![\d.:/-])(?:{_any(_DATA['named'])})(?![\d.:-]){_COUNTED}", _named),
     ("name", r"(?<![\d.])(\d{1,2})[.·](\d{1,2})(?![\d.])", _holiday),
@@ -179,6 +181,7 @@ _RULES += [
     ("year", rf"({_any(_DATA['since'])}){_Y}(?=[,。;、)]|[至到起]|$)", lambda m: m[1] + read_digits(m[2])),
     ("year", r"(?<![\d.])([12]\d{3}|[05-9]\d(?!年代))(?=年(?!前|后|来|内|多|间|以(?!来)))",
      lambda m: read_digits(m[1])),
+    ("year", rf"(?<![\d.第共])([5-9]\d)(?=版(?:《|的?[{HAN}]{{2}})(?<!版[面报]))", lambda m: read_digits(m[1])),
     ("year", r"(?<![\d.])([1-9]\d)/(\d\d)(?=赛季)", lambda m: read_digits(m[1] + m[2]))]
 
 # %% ../nbs/20_normalization.ipynb #20a1c011
@@ -319,6 +322,8 @@ _RULES += [
     ("product", rf"({_N}) ?({_UNIT}) ?[×*xX] ?(?=\d)", lambda m: read_number(m[1]) + _UNITS[m[2]] + "乘"),
     ("power", rf"({_N})\^([-+]?\d+|n(?![A-Za-z]))", _powered),
     ("designation", rf"({_any(_DATA['designations'])})-(?=\d)", lambda m: m[1]),
+    ("two", r"(?<![\d.第])2(?=([天日晚菜荤素室厅厨卫男女大小局])(?:[\d一二两三四五六七八九十]))|"
+     r"(?<=[\d一二两三四五六七八九十][天日菜荤室厅厨男大局])2(?=[夜晚汤素厅厨卫室女小胜])", lambda m: "两"),
     ("name", _TWO.format(f"(?:{_any(_DATA['two names'])})"), lambda m: "二")]
 
 # %% ../nbs/20_normalization.ipynb #20a1c018
@@ -327,11 +332,11 @@ _RULES += [
     ("two", _TWO.format(rf"{_DASH} ?{_N}[{_MEASURES}]"), lambda m: "两"),
     ("range", rf"(?<![\d.-])({_N})(?:{_UNIT})? ?[-~] ?(?=负?{_N})", lambda m: read_number(m[1]) + "到"),
     ("range", r"(?<=两) ?[-~] ?(?=\d)", lambda m: "到"),
-    ("two", _TWO.format(rf"(?:(?:{_UNIT})(?![A-Za-z\d^])|[{_MEASURES}千万亿](?![级班]))(?<!2天2夜)"), lambda m: "两"),
+    ("two", _TWO.format(rf"(?:(?:{_UNIT})(?![A-Za-z\d^])|[{_MEASURES}千万亿](?![级班]))"), lambda m: "两"),
     ("plus", rf"(?<![\w)^])\+(?={_N})", lambda m: "正"),
     ("letter", rf"(?<![\d.])([2-6])g(?=(?:{_any(_DATA['generation'])}))", lambda m: read_number(m[1]) + "g"),
     ("letter", rf"(?:(?<=[A-Za-z])|(?<=[A-Za-z] ))({_N})([sg])(?![A-Za-z\d^/])", lambda m: read_number(m[1]) + m[2]),
-    ("unit", rf"(?:(两)|({_N})|(?<=每)) ?({_UNIT}|[UNAK](?=/))"
+    ("unit", rf"(?:(两)|({_N})|(?<=每)|(?<=次方)) ?({_UNIT}|[UNAK](?=/))"
      rf"((?:/(?:{_any(_PER)}|(?:{_UNDER})(?![{HAN}]))(?![A-Za-z\d^]))*)(?![A-Za-z^])",
      _unit),
     ("power", r"()(?<=[A-Za-z)])\^([-+]?\d+|n(?![A-Za-z]))", _powered),
@@ -345,7 +350,8 @@ _ROMAN = {chr(start + i): str(i + 1) for start in (0x2160, 0x2170) for i in rang
 _EARLY = str.maketrans(_ROMAN | {
     "㎡": "m^2", "㎥": "m^3", "℃": "°C", "℉": "°F", "−": "-", "–": "-",
     "—": "，", "…": "，", "～": "~", "〜": "~", "∼": "~", "⋅": "·", "″": "′′",
-    "½": "又1/2", "¼": "又1/4", "¾": "又3/4", "⁄": "/", "〇": "零", "№": "第",
+    **{c: f"又{unicodedata.normalize('NFKC', c).replace('⁄', '/')}" for c in "½¼¾⅐⅑⅒⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"},
+    "⁄": "/", "〇": "零", "№": "第",
     "\n": "。", "\t": " ", "\r": " "})
 _LATE = str.maketrans({**dict.fromkeys("()[]{}", "，"), **dict.fromkeys("\"'`", ""), "/": "、", "-": " "})
 _KNOWN = re.compile(rf"[{HAN}·′\x20-\x7e]")

@@ -341,7 +341,8 @@ def _one_is_number(z, a, s, b, c, rules):
     digits = [*"零二三四五六七八九"]               # 1.5, one to nil, two to one; the first of a month
     some = rules == "all" and (b.text in ("点", "比") and c.text in digits or a.text == "比"
                                and z.text in digits) or b.text == "日" and (rules == "basic" or a.text == "月")
-    return bool(joined or some or not b.tone or a.text in [*digits, *"第初期十百千万亿"]
+    return bool(joined or some or not b.tone or a.text in [*digits, *"第初十百千万亿"]
+                or a.text == "期" and (rules == "basic" or z.text in [*digits, "星"])
                 or b.text in [*digits, *"一月号"])
 
 # %% ../nbs/22_text.ipynb #38c2611a
