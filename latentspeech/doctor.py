@@ -173,6 +173,8 @@ def check_weights() -> Finding:
 # %% ../nbs/64_doctor.ipynb #a1d10c21
 def check_font() -> Finding:
     "Look for a font with Chinese characters, for plots."
+    if package_folder("matplotlib") is None:
+        return Finding("Chinese font", "absent", "no plots: matplotlib is missing", check_extra("notebook").mend)
     from latentspeech.audio import has_cjk_font
     if has_cjk_font():
         return Finding("Chinese font", "ok", "for labels in plots")

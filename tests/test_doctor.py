@@ -68,6 +68,13 @@ def test_without_torchaudio_all_but_torchaudio_is_well(monkeypatch):
     assert rows["torchaudio"]["status"] == "absent" and rows["espeak-ng"]["status"] == "ok" and found["ok"]
 
 
+def test_without_matplotlib_there_are_no_plots_and_nothing_is_broken(monkeypatch):
+    real = module.package_folder
+    monkeypatch.setattr(module, "package_folder", lambda package: None if package == "matplotlib" else real(package))
+    font = module.check_font()
+    assert font.status == "absent" and "notebook" in font.mend and doctor()["ok"]
+
+
 @pytest.mark.parametrize("checkout", [True, False])
 def test_cures_are_for_who_reads_them(monkeypatch, tmp_path, checkout):
     (tmp_path / "latentspeech").mkdir()

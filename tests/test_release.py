@@ -142,7 +142,7 @@ def test_a_text_from_a_pipe_becomes_a_wav_in_a_pipe(shell):
                                    ["doctor", "--json"], ["completion", "bash"]], ids=lambda w: " ".join(w[:3]))
 def test_every_command_answers_with_the_core_alone(shell, words):
     found = shell(*words)
-    assert found.returncode == 0 and found.stdout, found.stderr.decode()
+    assert found.returncode == 0 and found.stdout, (found.stdout + found.stderr).decode()
     assert not found.stderr
     if "--json" in words:
         json.loads(found.stdout)
