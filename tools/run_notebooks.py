@@ -230,7 +230,7 @@ def run_notebook(
                     for index, cell in enumerate(notebook.cells):
                         client.execute_cell(cell, index)
                 except CellExecutionError as error:
-                    raised = f"{cell_name(notebook.cells[current()], current())}: {error.ename}: {error.evalue}"
+                    raised = f"{cell_name(notebook.cells[current()], current())}: {error.ename}: {str(error.evalue)[:300]}"
                 notes, peak_kb = json.loads(_evaluate(client, "", ASK))
                 result.peak_mb = round(peak_kb / (1 << 20 if sys.platform == "darwin" else 1 << 10))
         except DeadKernelError:
