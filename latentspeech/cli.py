@@ -189,7 +189,7 @@ def open_corpora(names: str,            # folders, with commas between; "embedde
     from latentspeech.layouts import join, open_corpus
     def open_one(name):
         if name == "embedded":
-            return make_embedded_corpus(config=get_preset(preset).corpus)
+            return make_embedded_corpus(config=get_preset(preset).corpus, progress=sys.stderr.isatty())
         return open_corpus(name, strict, sounds=True)
     return join([open_one(name.strip()) for name in (names or "embedded").split(",")])
 
@@ -253,6 +253,7 @@ def train(part: Literal["all", "judge", "autoencoder", "decoder", "voice"] = "al
         raise ValueError(f"--steps and --minutes are 0 or more, not {steps} and {minutes}")
     check_device(device)
     starts = warm_starts(part, preset, from_)
+    importlib.import_module("latentspeech.training")   # what is missing is said before a corpus is made
     if clock:
         return train_by_clock(part, preset, corpus, out, minutes, device, starts, seed)
     speech, done, folder = open_corpora(corpus, preset), {}, Path(out or f"out/weights/{preset}")

@@ -329,6 +329,7 @@ def test_an_interrupt_is_130_and_a_bug_is_a_traceback(monkeypatch, capsys):
 
 def test_a_damaged_corpus_is_exit_code_1(monkeypatch, capsys):
     corpus = types.SimpleNamespace(folder="x", name="x", layout="table", speakers=["a"], recipe="", report=[],
+                                   with_utterances=lambda some, report: [],
                                    verify=lambda: ["001"], split=lambda s: [], split_sha256=lambda s: "0")
     class Corpus(types.SimpleNamespace):
         def __len__(self):

@@ -55,7 +55,7 @@ def home(folder):
 
 @pytest.mark.skipif(not shutil.which("make"), reason="there is no make")
 def test_make_gpu_ends_with_weights_that_load(tmp_path):
-    words = ["make", "-n", "-o", ".venv/ready", "gpu", "MINUTES=0.2", "PRESET=tiny", "DEVICE=cpu", "CORPUS=embedded",
+    words = ["make", "-n", "-o", ".venv/ready", "gpu", "MINUTES=0.5", "PRESET=tiny", "DEVICE=cpu", "CORPUS=embedded",
              f"OUT={tmp_path}/run", f"SPEAKER={sys.executable}\" -m \"latentspeech.cli"]
     line = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     subprocess.run(line, shell=True, cwd=ROOT, check=True, capture_output=True)

@@ -101,7 +101,7 @@ def lhotse(folder):
     record(folder, [f"wavs/{i}.wav" for i in range(6)])
     seconds = [len(tone(i)) / 24_000 for i in range(6)]
     write(folder / "recordings.jsonl", [json.dumps(dict(
-        id=f"r{i}", sources=[dict(type="file", channels=[0], source=f"/home/me/c/wavs/{i}.wav")], sampling_rate=24_000,
+        id=f"r{i}", sources=[dict(type="file", channels=[0], source=f"/srv/c/wavs/{i}.wav")], sampling_rate=24_000,
         num_samples=len(tone(i)), duration=seconds[i])) for i in range(6)])
     with gzip.open(folder / "supervisions.jsonl.gz", "wt", encoding="utf8") as file:
         file.writelines(json.dumps(dict(id=f"s{i}", recording_id=f"r{i}", start=0.0, duration=seconds[i], channel=0,

@@ -151,7 +151,11 @@ class Limit(threading.Thread):
 
     def run(self):
         "Look twice a second, until the notebook is over or the limit is reached."
+        last = time.monotonic()
         while self.seconds is not None and not self.over.wait(0.5):
+            if (pause := time.monotonic() - last) > 5:   # this thread stood still, too: the machine slept
+                self.looked += pause
+            last = time.monotonic()
             now, waited = processor_seconds(self.process), time.monotonic() - self.looked
             idle = False
             if waited >= self.seconds:
@@ -230,7 +234,8 @@ def run_notebook(
                     for index, cell in enumerate(notebook.cells):
                         client.execute_cell(cell, index)
                 except CellExecutionError as error:
-                    raised = f"{cell_name(notebook.cells[current()], current())}: {error.ename}: {str(error.evalue)[:300]}"
+                    name = cell_name(notebook.cells[current()], current())
+                    raised = f"{name}: {error.ename}: {str(error.evalue)[:300]}"
                 notes, peak_kb = json.loads(_evaluate(client, "", ASK))
                 result.peak_mb = round(peak_kb / (1 << 20 if sys.platform == "darwin" else 1 << 10))
         except DeadKernelError:

@@ -32,7 +32,6 @@ def test_the_shim_sees_a_writer_that_is_wrong(tmp_path):
     "A plain open-and-write must be caught, or all of the above says nothing."
     code = f"""
 import ctypes, os, sys
-sys.path.insert(0, {str(HERE)!r})
 import writers
 def plain(folder, version):
     with open(folder / "plain.txt", "w") as file:
@@ -45,9 +44,9 @@ shim.fault_arm.argtypes = [ctypes.c_char_p, ctypes.c_long, ctypes.c_int]
 shim.fault_count.restype = ctypes.c_long
 print(len(writers.strike_all(shim, "plain", writers.Writer(plain, read, writers.hidden))["wrong"]))
 """
-    sys.path.insert(0, str(HERE))
-    from writers import build
+    from fire.writers import build
     library = str(build(tmp_path))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120,
-                          env={**os.environ, "LD_PRELOAD": library, "FAULT_SHIM": library})
+                          env={**os.environ, "LD_PRELOAD": library, "FAULT_SHIM": library,
+                               "PYTHONPATH": os.pathsep.join((str(HERE), str(HERE.parents[1])))})
     assert int(done.stdout.split()[-1]) > 0, done.stderr
