@@ -349,7 +349,7 @@ def _slices(batch: dict, parts: int):
         yield {k: v[a:a + cut] for k, v in batch.items()}, min(cut, size - a) / size
 
 # %% ../nbs/40_training.ipynb #bc667750
-def _accumulate(accelerator, task, batch: dict, parts: int, weight: float = 1.0) -> dict:
+def _accumulate(accelerator, task, batch: dict, parts: int, weight: float) -> dict:
     "Accumulate the gradients of one batch over `parts` slices, and return the loss and its terms."
     total = {}
     for piece, share in _slices(batch, parts):
@@ -363,7 +363,7 @@ def _accumulate(accelerator, task, batch: dict, parts: int, weight: float = 1.0)
     return total
 
 # %% ../nbs/40_training.ipynb #fa5211d4
-def _gradients(run: Run, batch: dict, weight: float = 1.0) -> dict:
+def _gradients(run: Run, batch: dict, weight: float) -> dict:
     "Leave the gradients of a batch in the weights, in as many slices as fit into memory; return loss and terms."
     if run.graphable and run.graphed is None:
         _record_graph(run, batch)

@@ -113,7 +113,7 @@ def test_the_denoiser_lesson_counts_its_work():
 
 def test_layers_are_counted_right_everywhere():
     base, paper = (PRESETS[name] for name in ("base", "paper"))
-    pattern = r"(\d+) layers and (\d+) steps, against `base` with (\d+) layers and (\d+) steps"
+    pattern = r"(\d+) layers and (\d+) steps, against `base` with (\d+) layers and (\d+) guided steps"
     for said in figures(prose("gpu_sampling"), pattern):
         assert [*map(int, said)] == [paper.denoiser.layers, paper.diffusion.n_steps,
                                      base.denoiser.layers, base.diffusion.n_steps]
