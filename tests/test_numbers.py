@@ -10,9 +10,11 @@ SEEDING = {"manual_seed", "default_rng", "Random", "RandomState"}
 HARMLESS = {"clamp", "clamp_", "clamp_min", "clamp_max", "maximum", "minimum", "max", "min", "clip", "isclose",
             "allclose",
             "torch.clamp", "round"}
-# what is no choice of ours, and how near an answer must come: floors under a logarithm or a quotient, milliseconds, the noise of a drawing, a table
+# what is no choice of ours: floors under a logarithm or a quotient, milliseconds, the noise of a drawing, a table,
+# and how near an answer must come
 TOLERANCES = {"0.0005", "0.001", "0.002", "0.005"}
-ALLOWED = {"answers": TOLERANCES, "exercises": TOLERANCES, "audio": {"default_rng(0)", "0.003", "0.002", "1e-05"}, "baselines": {"manual_seed(0)", "momentum=0.99"},
+ALLOWED = {"answers": TOLERANCES, "exercises": TOLERANCES,
+           "audio": {"default_rng(0)", "0.003", "0.002", "1e-05"}, "baselines": {"manual_seed(0)", "momentum=0.99"},
            "corpora": {"1e-09"}, "distances": {"1e-06", "1e-05"}, "espeak": {"ESPEAK_RATE=22050", "0.0002"},
            "forward_diffusion": {"0.0001", "0.008"}, "judge": {"0.0001", "1e-05", "0.001", "1e-06"},
            "losses": {"1e-06"}, "pqmf": {"1e-14", "1e-06", "1e-07"}, "readers": {"0.001"},
