@@ -150,7 +150,7 @@ def library_writers() -> dict:
         "Stand for an autoencoder: latents are its one weight."
         def __init__(self, version):
             super().__init__()
-            self.weight = torch.nn.Parameter(torch.full((1,), float(version)))
+            self.weight, self.latent_mean = torch.nn.Parameter(torch.full((1,), float(version))), torch.zeros(4)
         def encode(self, audio):
             return self.weight.detach() * torch.ones(1, 4, 3)
 
@@ -197,7 +197,7 @@ def library_writers() -> dict:
                           read_weights, hidden),
         "sound": Writer(lambda f, v: audio.save(f / "a.wav", torch.full((4800,), v / 10)), read_sound, hidden,
                         (audio.AudioError,)),
-        "latents": Writer(write_latents, read_latents, hidden),
+        "latents": Writer(write_latents, read_latents, hidden, (latents.LatentError,)),
         "listening sheet": Writer(write_sheet, read_sheet, hidden, between=(1,)),
         "record": Writer(lambda f, v: table.record(f / "r.json", [dict(v=v)], "make nothing", 0, "-", "-"),
                          read_record, hidden),
