@@ -114,9 +114,11 @@ _RULES += [
     ("telephone", rf"((?:打|拨|致电|呼叫)(?:了|过|一下|电话)?(?:给|到)? ?)(\d{{3,}}{_LIST})(?![\d.年]){_COUNTED}",
      _calls),
     ("telephone", rf"(?<![\d.])()({_any(_DATA['hotlines'])})(?= ?(?:{_any(_DATA['hotline words'])}))", _calls),
+    ("telephone", rf"(?<![\d.,A-Za-z])(955\d\d)(?![\d.,%A-Za-z]){_COUNTED}", lambda m: read_digits(m[1])),
     ("code", rf"({_any(_DATA['codes'])})(?![A-Za-z])([是为：:=“\"' ]{{0,3}})"
      rf"(\d{{2,}})(?![\d年%]|\.\d|[-~至到]\d){_COUNTED}",
      lambda m: m[1] + m[2] + read_digits(m[3], "幺")),
+    ("code", r"(?<![\d.])(480|720|1080|1440|2160)(?=[pP](?![A-Za-z]))", lambda m: read_digits(m[1])),
     ("code", r"(?<![\d.])(\d{3})(?=国道|省道|县道|乡道)", lambda m: read_digits(m[1], "幺")),
     ("code", r"(?<=\()(\d{6})(?=(?:\.(?:SH|SZ|HK|BJ))?\))", lambda m: read_digits(m[1], "幺")),
     ("code", r"(?<![\d.])(\d{5,6})\.(?=SH|SZ|HK|BJ)", lambda m: read_digits(m[1], "幺") + "点"),
@@ -155,6 +157,8 @@ def _years(m):
 _RULES += [
     ("date", rf"(?<![\d-])(\d{{4}})([-/.]){_MONTH}\2{_DAY}(?!\d)日?", _date),
     ("date", rf"(?<!\d)(\d{{4}})(年){_MONTH}月{_DAY}[日号]", lambda m: _date(m)[:-1] + m[0][-1]),
+    ("date", rf"(?<![\d.-])(?=0|\d\d-0)(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])(?![\d.%-])",
+     lambda m: f"{_short(m[1])}月{_short(m[2])}日"),
     ("months", rf"(?<![\d.-]){_Y}[.]{_MONTH} ?[-~至到] ?{_Y}[.]{_MONTH}(?![\d.])",
      lambda m: f"{read_digits(m[1])}年{_short(m[2])}月到{read_digits(m[3])}年{_short(m[4])}月"),
     ("month", rf"(?<![\d.-]){_Y}([-/])(0[1-9]|1[0-2])(?![\d.%/-]){_COUNTED}",
@@ -200,12 +204,14 @@ _RULES += [
     ("dates", r"(?<=[年月日号点分时秒天]) ?[-~] ?(?=至今)", lambda m: ""),
     ("dates", rf"(?<=[周期拜][一二三四五六日天1-6]) ?[-~] ?(?={_WEEK}|[一二三四五六日天](?![{HAN}]))",
      lambda m: "到"),
+    ("dates", r"(?<=[初高大][一二三四五六七八九十]) ?[-~] ?(?=[初高大][一二三四五六七八九十])", lambda m: "到"),
     ("range", rf"(?<=[{HAN}])~(?=\d)", lambda m: "到"),
     ("minutes", r"(?<!\d)(\d+)°(\d+)[′'’](?:([\d.]+)(?:′′|''|\"))?",
      lambda m: f"{read_number(m[1])}度{read_number(m[2])}分" + (read_number(m[3]) + "秒" if m[3] else "")),
     ("minutes", r"(?<![\d.])(\d+)[′']([0-5]?\d(?:\.\d+)?)(?:′′|''|\")",
      lambda m: f"{read_number(m[1])}分{read_number(m[2])}秒"),
     ("minutes", r"(?<![\d.])(\d+)′(?!′)", lambda m: f"{read_number(m[1])}分"),
+    ("minutes", r"^([^']*?)(?<![\d.])(\d+)'(?=[^'\w]*$)", lambda m: f"{m[1]}{read_number(m[2])}分"),
     ("inches", rf"({_N})′′", lambda m: f"{read_number(m[1])}英寸")]
 
 # %% ../nbs/20_normalization.ipynb #20a1c013
@@ -287,6 +293,7 @@ _RULES += [
     ("rate", rf"(?<=[\d百千万亿零一二三四五六七八九十两几半每多余:(,]) ?({_OVER})"
      rf" ?/ ?(?:({_UNDER})(?![{HAN}]?/)|({_any(_PER)})(?![A-Za-z\d^]))",
      lambda m: f"{m[1]}每{_per(m[2] or m[3])}"),
+    ("pressure", r"(?<![\d/.])(\d{2,3})/(\d{2,3})(?= ?mmHg)", lambda m: f"{read_number(m[1])}，{m[2]}"),
     ("rate", rf"({_OVER})/(?=\d+ ?(?:{_OVER}|(?:{_UNIT})(?![A-Za-z])))", lambda m: m[1] + "每"),
     ("fraction", r"(\d+)又(\d+)/(\d+)", lambda m: f"{_short(m[1])}又{_short(m[3])}分之{_short(m[2])}"),
     ("fraction", r"(?<![\d/.第])(\d+)/(\d+)(?![\d/.])", lambda m: f"{read_number(m[2])}分之{read_number(m[1])}"),
@@ -298,7 +305,7 @@ _RULES += [
      lambda m: f" {read_digits(m[1])}杠{read_digits(m[2])}"),
     ("room", r"(?<![\d.])(\d{3,4})(?=号?(?:室|房|教室|包间|包厢|病房|宿舍|路(?![程边])))",
      lambda m: read_digits(m[1], "幺")),
-    ("room", rf"(?<=[栋幢]|元|楼)(\d{{3,4}})(?![\d.]){_COUNTED}(?=$|[,。、;!?)的门号])",
+    ("room", rf"(?<=[栋幢元楼座])(\d{{3,4}})(?![\d.]){_COUNTED}(?=$|[,。、;!?)的门号])",
      lambda m: read_digits(m[1], "幺")),
     ("code", r"(?<=[A-Za-z])[-·]?(\d{3,})(?![\d.%])", lambda m: read_digits(m[1], "幺")),
     ("difference", r"(?<![\d.-])(\d{1,3})-(\d{1,3})(?=等于|得[多几]|是多少)",
@@ -329,11 +336,13 @@ _RULES += [
 # %% ../nbs/20_normalization.ipynb #20a1c018
 _RULES += [
     ("minus", rf"(?<![A-Za-z\d)\]^])-(?={_N})", lambda m: "负"),
+    ("rate", rf"(?<=次方) ?/ ?({_any(_PER)})(?![A-Za-z\d^])", lambda m: f"每{_per(m[1])}"),
     ("two", _TWO.format(rf"{_DASH} ?{_N}[{_MEASURES}]"), lambda m: "两"),
     ("range", rf"(?<![\d.-])({_N})(?:{_UNIT})? ?[-~] ?(?=负?{_N})", lambda m: read_number(m[1]) + "到"),
     ("range", r"(?<=两) ?[-~] ?(?=\d)", lambda m: "到"),
     ("two", _TWO.format(rf"(?:(?:{_UNIT})(?![A-Za-z\d^])|[{_MEASURES}千万亿](?![级班]))"), lambda m: "两"),
     ("plus", rf"(?<![\w)^])\+(?={_N})", lambda m: "正"),
+    ("letter", r"(?<![\d.A-Za-z])(\d)([vV])(?=\d(?![\d.]))", lambda m: read_number(m[1]) + m[2]),
     ("letter", rf"(?<![\d.])([2-6])g(?=(?:{_any(_DATA['generation'])}))", lambda m: read_number(m[1]) + "g"),
     ("letter", rf"(?:(?<=[A-Za-z])|(?<=[A-Za-z] ))({_N})([sg])(?![A-Za-z\d^/])", lambda m: read_number(m[1]) + m[2]),
     ("unit", rf"(?:(两)|({_N})|(?<=每)|(?<=次方)) ?({_UNIT}|[UNAK](?=/))"
