@@ -6,6 +6,7 @@
 from __future__ import annotations
 import html, json, re, warnings
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.resources import files
@@ -401,21 +402,32 @@ def _own_readings(dictionary):
         if re.fullmatch(f"[{HAN}]+", word) and len(word) != len(reading):
             raise TextError(f"dictionary: {word!r} needs {len(word)} syllables, has {len(reading)}")
     return {word: reading for word, reading in own.items() if word and reading}
-def _analyse(text, dictionary=None, segmenter="pypinyin", erhua="merged", colloquial=False, latin="read", rules="all"):
+def _analyse(text, dictionary=None, segmenter="pypinyin", erhua="merged", colloquial=False, latin="read", rules="all",
+             reader=None):
     "Return the sounds of a text, and what became of it on the way."
     own = _own_readings(dictionary)
     if erhua not in ("merged", "separate"):
         raise TextError(f"erhua is 'merged' or 'separate', not {erhua!r}")
     normalized = explain_normalization(text, [word for word in own if not re.fullmatch(f"[{HAN}]+", word)])
-    return _speak(normalized, own, segmenter, erhua, colloquial, latin, rules)
+    return _speak(normalized, own, segmenter, erhua, colloquial, latin, rules, reader)
 
 # %% ../nbs/22_text.ipynb #22b1c008
-def _speak(normalized, own, segmenter, erhua, colloquial, latin, rules):
+def _ask(sounds, reader):
+    "Let somebody else, such as a network, read the characters that neither you nor a word has decided."
+    text = "".join(s.text[:1] or " " for s in sounds)
+    places = [i for i, s in enumerate(sounds) if s.word >= 0 and re.fullmatch(f"[{HAN}]", s.text)
+              and s.text not in "一不儿" and not (s.sure or s.fixed or s.kept)]
+    for place, pinyin in reader(text, places).items():
+        split_syllable(pinyin)
+        sounds[place].say(pinyin, "read by the sentence")
+def _speak(normalized, own, segmenter, erhua, colloquial, latin, rules, reader):
     "Return the sounds of normalised text, as spoken."
     sounds = _sounds(normalized.text, own, segmenter, rules, latin)
     if not any(s.tone for s in sounds):
         raise TextError(f"nothing to say in {normalized.text[:40]!r}")
     normalized.warnings += _spelled(re.sub(_own_words(own) or "(?!)", "", normalized.text), latin)
+    if reader:
+        _ask(sounds, reader)
     _say_in_context(sounds, rules, colloquial)
     if erhua == "merged":
         sounds = _merge_erhua(sounds, rules)
@@ -430,10 +442,11 @@ def to_pinyin(text: str,                    # anything that has something to say
               erhua: str = "merged",        # 花儿: "merged" huar1, "separate" hua1 er2
               colloquial: bool = False,     # Beijing's zhei4 ge5 for 这个
               latin: str = "read",          # OK: "read" ou1 kei4, "spell" every letter
-              rules: str = "all"            # "basic": as the embedded corpus was read
+              rules: str = "all",           # "basic": as the embedded corpus was read
+              reader: Callable = None       # reads what no word has decided: see `polyphones`
               ) -> list:                    # toned pinyin, as spoken; 5 = neutral, ü = v
     "Read text aloud in pinyin, sandhi included; raises `TextError` where nothing or something can't be said."
-    sounds, normalized = _analyse(text, dictionary, segmenter, erhua, colloquial, latin, rules)
+    sounds, normalized = _analyse(text, dictionary, segmenter, erhua, colloquial, latin, rules, reader)
     for line in normalized.warnings:
         warnings.warn(line, stacklevel=2)
     return [s.pinyin for s in sounds if s.tone]
