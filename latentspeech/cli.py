@@ -424,6 +424,7 @@ def load_voice(preset: str,  # or a folder
                device: str = "cpu"):  # a `LatentSpeech`
     "Load a voice; torch is imported here, and not before."
     from latentspeech.synthesis import LatentSpeech
+    check_device(device)
     return LatentSpeech.from_pretrained(preset, device=device)
 
 def describe_speech(told: dict,     # from `speak_to`
@@ -449,7 +450,6 @@ def speak(text: str = "",              # what to say, in Chinese characters; - =
           judge: bool = False          # let the recogniser say what it heard
           ) -> dict:
     "Speak a text into a sound file, or to another program."
-    check_device(device)
     path, text = Path(out).expanduser(), text_from(text, file)
     if out == "-" and (play or judge) or raw and out != "-":
         raise ValueError("--play and --judge want a file, --raw the standard output: -o -")

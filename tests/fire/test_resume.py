@@ -114,6 +114,7 @@ def test_an_interrupted_train_all_ships_nothing_and_begins_nothing_more(tmp_path
     (["train", "judge", "--preset", "tiny", "--minutes", "-1"], "0 or more"),
     (["train", "judge", "--preset", "tiny", "--device", "cuda"], "no cuda here"),
     (["speak", "你好", "--device", "cuda"], "no cuda here"),
+    (["serve", "--device", "cuda"], "no cuda here"),
     (["evaluate", "--preset", "mini", "--device", "cuda"], "no cuda here")])
 def test_bad_words_are_refused_before_any_work(words, says, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
