@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm.auto import tqdm
-from .weights import PretrainedError, load_weights, save_weights
+from .weights import PretrainedError, fitting, load_weights, save_weights
 from .config import (FRAME, N_BANDS, PRESETS, SAMPLE_RATE, AutoencoderConfig, DiffusionConfig, Preset,
                                  from_dict)
 from .audio import load_torchaudio, log_mel
@@ -240,10 +240,11 @@ def load_baseline(name: str,                  # one of `BASELINES`, but for "mel
                   ) -> Voice:
     "Load a baseline that `train_baseline` stored; raises `PretrainedError`."
     state, card = load_weights(name_or_path, name)
-    preset, representation = from_dict(Preset, card["config"]), BASELINES[name]()
-    encoder, denoiser = baseline_networks(name, preset, len(card["speakers"]))
-    for part, module in dict(representation=representation, encoder=encoder, denoiser=denoiser).items():
-        module.load_state_dict(part_state(state, part))
+    with fitting(name_or_path):
+        preset, representation = from_dict(Preset, card["config"]), BASELINES[name]()
+        encoder, denoiser = baseline_networks(name, preset, len(card["speakers"]))
+        for part, module in dict(representation=representation, encoder=encoder, denoiser=denoiser).items():
+            module.load_state_dict(part_state(state, part))
     if vocoder is not None:
         representation = load_vocoder(vocoder, representation)
     voice = Voice(preset, representation, encoder, denoiser, card["speakers"])
@@ -256,8 +257,9 @@ def load_vocoder(name_or_path: str,                     # as for `load_baseline`
                  ) -> MelVocoder:
     "Load a trained decoder of mels; raises `PretrainedError` where it was trained on other mels."
     state, card = load_weights(name_or_path, "mel_vocoder")
-    vocoder = MelVocoder(from_dict(AutoencoderConfig, card["config"])).fuse()
-    vocoder.load_state_dict(state)
+    with fitting(name_or_path):
+        vocoder = MelVocoder(from_dict(AutoencoderConfig, card["config"])).fuse()
+        vocoder.load_state_dict(state)
     vocoder.card = card
     if mels is not None and not torch.allclose(mels.latent_mean, vocoder.mels.latent_mean, atol=1e-3):
         raise PretrainedError(f"{name_or_path} was trained on the mels of another corpus; train both on the same")

@@ -220,7 +220,7 @@ def latents(self: Voice, sentences: list, seeds: list, speakers: list, durations
     return self.walk(out, seeds, diffusion, callback), frames
 
 # %% ../nbs/60_synthesis.ipynb #55ee24f4
-def _checked_pace(pace):
+def _check_pace(pace):
     "Refuse a pace that nobody could follow."
     if not (isinstance(pace, (int, float)) and 0.1 <= pace <= 10):
         raise VoiceError(f"pace must lie between 0.1 and 10, not {pace}")
@@ -246,7 +246,7 @@ def speak_phones(self: Voice,
                  callback=None  # called after each step with step=, z=, log_snr=, z_0=, sound= [B, T]
                  ) -> list:     # of `Speech`, one a sentence
     "Say sentences together, each with the noise of `seed`; raises `VoiceError`."
-    _checked_pace(pace)
+    _check_pace(pace)
     names = speaker if isinstance(speaker, list) else [speaker] * len(sentences)
     numbers = [self.speaker_number(name) for name in names]
     @torch.no_grad()
@@ -446,7 +446,7 @@ def stream(self: LatentSpeech, text: str, n_steps: int | None = None, seed: int 
            seconds: float = 0.4  # of the first piece of a sentence; math.inf = whole sentences
            ):                    # yields `Speech`
     "Yield pieces of `Speech`, each as soon as it is known; joined, they are what `speak` returns."
-    _checked_pace(pace)
+    _check_pace(pace)
     if not seconds > 0:
         raise VoiceError(f"seconds must be above 0, not {seconds}")
     d, first = self.diffusion(n_steps, guidance, sampler), math.ceil(min(seconds, 1e6) * FRAME_RATE)

@@ -25,7 +25,7 @@ from .losses import (MultiPeriodDiscriminator, MultiResolutionDiscriminator, Rec
                                  adversarial_loss, discriminator_loss, feature_matching_loss, paper_loss)
 from .text import SYMBOLS
 from .training import Run, TrainingError, describe_machine, fit
-from .weights import load_weights, save_weights, weights_hash
+from .weights import fitting, load_weights, save_weights, weights_hash
 
 # %% auto #0
 __all__ = ['LICENCES', 'CropDataset', 'AutoencoderTask', 'fit_latent_statistics', 'AdversarialTask', 'voice_example', 'VoiceTask',
@@ -414,7 +414,8 @@ def train_voice(preset: Preset | str = "mini",
     task = VoiceTask(preset, [voice_example(u, latents[u.id], speakers) for u in train], len(speakers), on_gpu)
     before = load_weights(warm_start, "voice")[1] if warm_start else None
     if before:
-        task.load_state_dict(load_voice_state(warm_start, speakers))
+        with fitting(warm_start):
+            task.load_state_dict(load_voice_state(warm_start, speakers))
         if before["latent_hash"] == weights_hash(network.encoder):
             config = training_config(config, warm_start=warm_start)
     facts = data_facts(preset.encoder, corpus, latents=weights_hash(network.encoder), speakers=", ".join(speakers))

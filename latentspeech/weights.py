@@ -4,7 +4,7 @@
 
 # %% ../nbs/03_weights.ipynb #8e684251
 from __future__ import annotations
-import hashlib, json, os
+import hashlib, json, os, re
 from contextlib import contextmanager, suppress
 from importlib.resources import files
 from pathlib import Path
@@ -14,8 +14,8 @@ from .config import to_dict
 from .files import file_sha256, required, sha256, sync_folder, write_atomically
 
 # %% auto #0
-__all__ = ['HUB', 'PretrainedError', 'store_weights', 'save_tensors', 'save_weights', 'find_weights', 'load_weights', 'fitting',
-           'weights_hash']
+__all__ = ['HUB', 'PretrainedError', 'store_weights', 'save_tensors', 'save_weights', 'find_weights', 'parse_address',
+           'load_weights', 'fitting', 'weights_hash']
 
 # %% ../nbs/03_weights.ipynb #4e84fc4c
 class PretrainedError(RuntimeError):
@@ -99,13 +99,22 @@ def find_weights(name_or_path,  # "mini", a folder, a .safetensors file, or "hf:
     raise PretrainedError(f"no {part} weights {str(name_or_path)!r}; make them with: make weights "
                           f"PRESET={path.stem}{hint}")
 
+# %% ../nbs/03_weights.ipynb #ebf12176
+def parse_address(address: str  # "hf://user/name" or "hf://user/name@revision"
+                  ) -> tuple:   # "user/name", revision or None
+    "Take an address on a hub apart; raises `PretrainedError` where it is none."
+    found = re.fullmatch(HUB + r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?", address)
+    if not found or ".." in address:
+        raise PretrainedError(f"{address!r} is no address on a hub; write hf://user/name or hf://user/name@revision")
+    return found[1], found[2]
+
 # %% ../nbs/03_weights.ipynb #3f90c1e9
 def _from_hub(address, part):
     "Fetch `hf://user/repository@revision`, where training's names (`base-voice`) and bare ones (`voice`) are known."
     hub = required("huggingface_hub", "latentspeech[hub]")
-    repository, _, revision = address.removeprefix(HUB).partition("@")
+    repository, revision = parse_address(address)
     try:
-        folder = hub.snapshot_download(repository, revision=revision or None,
+        folder = hub.snapshot_download(repository, revision=revision,
                                        allow_patterns=[f"*{part}.json", f"*{part}.safetensors"])
     except Exception as error:
         raise PretrainedError(f"no {part} weights at {address!r}: {error}") from error

@@ -81,6 +81,7 @@ def test_killed_at_five_random_moments_what_is_there_loads(corpus, tmp_path):
         if (folder / "log.json").exists():
             steps.append(sum(part["steps"] for part in json.loads((folder / "log.json").read_text())["parts"].values()))
     assert all(seen) and steps == sorted(steps)
+    (folder / ".gone.json.draft").write_text("half of a file that nobody will write again")
     finished = start(corpus, folder, "--minutes", "0.6")
     assert finished.wait(120) == 0, finished.stderr.read()
     assert loaded(folder) == ["autoencoder", "voice"] and len(home(folder)) == 5

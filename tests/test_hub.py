@@ -4,11 +4,10 @@ from fnmatch import fnmatch
 from pathlib import Path
 import pytest
 import latentspeech
-from latentspeech import cli, weights
+from latentspeech import cli
 from latentspeech.hub import find_parts, front_matter, name_licence, parse_address, push_weights, write_card
 from latentspeech.weights import PretrainedError, load_weights
 
-PULLS = pytest.mark.skipif(not hasattr(weights, "HUB"), reason="weights don't come from hf:// yet")
 SHIPPED = Path(latentspeech.__file__).parent / "pretrained"
 
 
@@ -68,7 +67,6 @@ def trained(tmp_path):
     return folder
 
 
-@PULLS
 def test_what_training_writes_is_pushed_pulled_and_speaks(hub, trained, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     row = dict(row="natural", metric="SER (in-house)", value=0.04, low=0.02, high=0.06, n=9, role="natural")
@@ -90,7 +88,6 @@ def test_what_training_writes_is_pushed_pulled_and_speaks(hub, trained, tmp_path
     assert here["pinyin"] == hubs["pinyin"] and Path("0.wav").read_bytes() == Path("1.wav").read_bytes()
 
 
-@PULLS
 def test_a_revision_has_its_own_weights(hub, trained):
     push_weights(trained, "hf://ann/voice@v1.0", private=True)
     assert hub.calls == [("create", "ann/voice", True), ("branch", "ann/voice", "v1.0")]

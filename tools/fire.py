@@ -2,6 +2,7 @@
 import os, subprocess, sys, tempfile
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+from tools.run_all import pytest_command
 
 ROOT = Path(__file__).resolve().parent.parent
 ROWS = ROOT / "tests" / "fire" / "rows.tsv"
@@ -42,8 +43,7 @@ def main() -> int:
     tests = [t for t in tests if "::" not in t or not any(t.startswith(w) for w in whole)]
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        command = [sys.executable, "-m", "pytest", *tests, f"--junitxml={report}", "-p", "no:cacheprovider", "-q",
-                   "-rP", "-n", "2", "--dist", "loadfile"]
+        command = [*pytest_command(report, tuple(tests)), "-rP"]   # what passed tells its counts, too
         done = subprocess.run(command, cwd=ROOT, env={**os.environ, **FULL}, capture_output=True, text=True)
         if not report.exists():
             print(done.stdout[-3000:], done.stderr[-3000:], "0 passed, 1 failed", sep="\n")

@@ -21,8 +21,8 @@ def run_notebooks() -> tuple[int, int]:
     return tally if process.returncode == 0 or tally[1] else (tally[0], tally[1] + 1)
 
 
-def run_tests(report: Path, named: tuple = ("tests",)) -> tuple[int, int]:
-    "Run pytest in two processes; return how many tests passed and failed (a skipped one is neither)."
+def pytest_command(report: Path, named: tuple) -> list[str]:
+    "Write the command that runs tests in two processes, a file of them in one, and reports to `report`."
     command = [sys.executable, "-m", "pytest", *named, f"--junitxml={report}", "--durations=8", "-p",
                "no:cacheprovider"]
     try:
@@ -30,6 +30,12 @@ def run_tests(report: Path, named: tuple = ("tests",)) -> tuple[int, int]:
         command += ["-n", str(min(2, os.cpu_count() or 1)), "--dist", "loadfile"]
     except ImportError:
         pass
+    return command
+
+
+def run_tests(report: Path, named: tuple = ("tests",)) -> tuple[int, int]:
+    "Run pytest; return how many tests passed and failed (a skipped one is neither)."
+    command = pytest_command(report, named)
     code = subprocess.run(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}).returncode
     if not report.exists():
         return 0, 1
