@@ -20,7 +20,7 @@ CHECK = re.compile(r'check\("([\d.]+)", (\w+)\)')
 SOLVED = re.compile(r"<details>\s*<summary>[^<]*[Ss]olution[^<]*</summary>.*?</details>\s*", re.S)
 FOLD = re.compile(r"</?details>|<summary>.*?</summary>")
 HEADER = re.compile(r"\n+\*About \d+ minutes.*?\*\s*$", re.S)
-GUIDES = ("config", "files", "weights", "interactive", "exercises", "answers")   # that every lesson uses
+GUIDES = ("config", "files", "weights", "interactive", "exercises")   # that every lesson uses
 WORDS, LINES, AN_EXERCISE = 150, 12, 4     # words and code lines read in a minute; minutes for an exercise
 SEEDS = (1, 2, 3)                          # of the hidden checks
 
@@ -39,8 +39,8 @@ def role_of(cell) -> str:
 
 
 def lessons() -> list[Path]:
-    "List the lessons, in their order."
-    return sorted(LESSONS.glob("[0-9]*.ipynb"))
+    "List the lessons, in their order; part 9 holds their judges, which aren't for students."
+    return sorted(LESSONS.glob("[0-8]*.ipynb"))
 
 
 def read(path) -> nbformat.NotebookNode:
@@ -145,7 +145,7 @@ def grade(submission, lesson) -> dict:   # number -> "right", "not yet", "no", o
     first = f"import {module} as lesson\nglobals().update(vars(lesson))" if module else "pass"
     cells = [nbformat.v4.new_code_cell(first)]
     cells += [nbformat.v4.new_code_cell(c.source) for c in mine]
-    cells += [nbformat.v4.new_code_cell(f"from latentspeech.answers import check\nimport latentspeech.exercises\n"
+    cells += [nbformat.v4.new_code_cell(f"from latentspeech.exercises import check\n"
                                         f"print('GRADE', [check('{e.number}', {e.name}, seed).state "
                                         f"for seed in {SEEDS}])") for e in wanted]
     for cell in cells:

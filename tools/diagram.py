@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parent.parent
 IMAGES = ROOT / "nbs" / "images"
 INK, SOFT, WORDS, SOUND, NOISE = "#1f2937", "#6b7280", "#2563eb", "#059669", "#c2410c"
 COLORS = (INK, SOUND, WORDS, NOISE)      # of the floors of the house, in turn
-PARTS = ("Start", "Sound", "Words", "Diffusion", "Training", "Measuring", "Speaking", "Experiments", "Studio")
+PARTS = ("Start", "Sound", "Words", "Diffusion", "Training", "Measuring", "Speaking", "Experiments", "Studio", "Judges")
 
 
 def text(x, y, words, size=15, color=INK, weight="400", anchor="middle", style="normal"):
