@@ -23,7 +23,7 @@ from .harness import (Rows, by_set, command, hashes, main, open_corpora, results
 
 # %% auto #0
 __all__ = ['STEPS', 'WALKS', 'load_voices', 'hashes_of_all', 'evaluate_voice', 'encode_batches', 'sample_batches', 'Exam',
-           'rounded', 'count_calls', 'steps', 'count_over_seeds', 'guidance', 'distillation']
+           'rounded', 'count_calls', 'steps', 'count_over_seeds', 'read_walks', 'guidance', 'distillation']
 
 # %% ../../nbs/71_train_latentspeech.ipynb #72ea47d6
 def load_voices(names: tuple   # names, folders, or name=folder
@@ -208,6 +208,16 @@ def _guided_row(exam: Exam, n_steps: int, scale: float, seeds: range) -> dict:
                 calls=count_calls(diffusion), real_time_factor=rounded(seconds * SAMPLE_RATE / samples),
                 marks=count_over_seeds(exam, sounds))
 
+# %% ../../nbs/71_train_latentspeech.ipynb #662bed97
+def read_walks(text: str   # steps:scale, with commas between
+               ) -> list:  # of (steps, scale)
+    "Read numbers of steps and guidance scales; raises a ValueError."
+    try:
+        pairs = [pair.split(":") for pair in text.split(",") if pair]
+        return [(int(n_steps), float(scale)) for n_steps, scale in pairs]
+    except ValueError:
+        raise ValueError(f"--walks is steps:scale, with commas between, as in 4:2.5,50:2.5; not {text!r}") from None
+
 # %% ../../nbs/71_train_latentspeech.ipynb #175b6394
 def guidance(*, voice: str = "base",   # a name or a folder
              judge: str = "",          # a name or a folder; none = the voice's
@@ -218,6 +228,7 @@ def guidance(*, voice: str = "base",   # a name or a folder
              seeds: int = 3,           # how many seeds of the synthesis
              seed: int = 0,            # the first of them
              device: str = "cpu",      # cpu or cuda
+             walks: str = "",          # steps:scale, with commas between, as in 4:2.5,50:2.5; none = those of 71
              out: str = ""             # the record; none = 71_guidance
              ) -> dict:
     "Say held-out sentences at several guidance scales and numbers of steps, and let a judge listen."
@@ -227,7 +238,7 @@ def guidance(*, voice: str = "base",   # a name or a folder
     for name, sounds in recordings(exam.tts, exam.corpus, exam.utterances).items():
         if rows.missing(name):
             rows.add(dict(row=name, marks=count_over_seeds(exam, [sounds])))
-    for n_steps, scale in WALKS:
+    for n_steps, scale in read_walks(walks) or WALKS:
         if rows.missing(f"{n_steps} steps, guidance {scale:g}"):
             rows.add(_guided_row(exam, n_steps, scale, range(seed, seed + seeds)))
     return dict(record=str(rows.path))
