@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest, soundfile, torch
 from latentspeech import serve
 from latentspeech.config import SAMPLE_RATE
-from latentspeech.serve import Handler, Refused, Service, SpeechServer, Turns, read_request, turn
+from latentspeech.serve import Handler, Refused, Service, SpeechServer, Workers, read_request
 
 
 class Voice:
@@ -23,7 +23,7 @@ class Voice:
 def running(monkeypatch):
     "Serve on a free port; end afterwards."
     monkeypatch.setattr(Handler, "log_message", lambda *given: None)
-    server = SpeechServer(Service(Voice(), places=2, most=8, longest=50))
+    server = SpeechServer(Service(Voice(), places=2, most=16, longest=50))
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     yield server
@@ -55,7 +55,7 @@ def test_two_hundred_requests_from_eight_clients_get_their_own_answers(running):
     assert answers == [(200, SAMPLE_RATE, 1 + seed % 5, seed) for seed in range(200)]
     assert running.wait(30)
     assert running.service.health() == dict(ok=True, running=0, served=200, refused=0)
-    assert running.service.turns.free == 2 and not running.service.turns.waiting
+    assert running.service.workers.jobs.empty()
 
 
 @pytest.mark.parametrize("body,status", [
@@ -92,24 +92,59 @@ def test_one_too_many_is_told_to_come_back(running):
     assert speak(running, text="好")[0] == 200
 
 
-def test_the_most_urgent_goes_first_and_an_error_gives_its_place_back():
-    turns, order = Turns(), []
-    def work(deadline):
-        with turn(turns, deadline):
-            order.append(deadline)
-    turns.take(0)
-    threads = [threading.Thread(target=work, args=(deadline,)) for deadline in (5, 2, 9, 1, 7)]
-    for thread in threads:
-        thread.start()
-    while len(turns.waiting) < len(threads):
-        threading.Event().wait(0.01)
-    turns.give()
-    for thread in threads:
-        thread.join(30)
-    assert order == sorted(order) and turns.free == 1
-    with pytest.raises(ZeroDivisionError), turn(turns, 0):
-        1 / 0
-    assert turns.free == 1
+def wait_until(condition):
+    "Wait for something that other threads bring about; the fixture's time-out ends what never comes."
+    while not condition():
+        threading.Event().wait(0.005)
+
+
+def test_the_most_urgent_goes_first_and_an_error_reaches_who_asked():
+    workers, order, begin = Workers(1), [], threading.Event()
+    workers.ask(0, begin.wait)
+    asked = [workers.ask(urgency, lambda urgency=urgency: order.append(urgency)) for urgency in (5, 2, 9, 1, 7)]
+    begin.set()
+    [answer.result(30) for answer in asked]
+    assert order == [1, 2, 5, 7, 9]
+    with pytest.raises(ZeroDivisionError):
+        workers.ask(0, lambda: 1 / 0).result(30)
+    assert workers.ask(0, lambda: "goes on").result(30) == "goes on"
+
+
+class SteppedVoice(Voice):
+    "Finish a piece only when the test says so; keep the order in which pieces, and ends, were begun."
+    def __init__(self):
+        self.begun, self.go = [], threading.Semaphore(0)
+
+    def stream(self, text, seed=0, **more):
+        for piece in range(3):
+            self.begun.append((seed, piece))
+            assert self.go.acquire(timeout=60)
+            yield types.SimpleNamespace(audio=torch.zeros(SAMPLE_RATE), seconds=1.0)
+        self.begun.append((seed, "end"))
+
+
+def test_no_later_piece_is_begun_while_a_first_one_waits():
+    """Listeners come while others are served; who has heard something waits for all who have heard nothing."""
+    voice, came, done, later_chosen = SteppedVoice(), 0, 0, 0
+    service = Service(voice, places=1)
+    def pieces():
+        return [x for x in voice.begun if x[1] != "end"]
+    def settled():
+        active = came - (len(voice.begun) - len(pieces()))
+        return len(pieces()) == done + bool(active) and service.workers.jobs.qsize() == max(0, active - 1)
+    for newcomers in (4, 0, 1, 0, 0, 0, 2, 0, 0, 0, 1, *[0] * 13):
+        for seed in range(came, came + newcomers):
+            threading.Thread(target=lambda seed=seed: list(service.pieces(dict(text="好", seed=seed)))).start()
+        came += newcomers
+        wait_until(settled)
+        silent = set(range(came)) - {seed for seed, _ in voice.begun}
+        voice.go.release()
+        done += 1
+        wait_until(settled)
+        for seed, piece in pieces()[done:]:
+            later_chosen += piece > 0
+            assert piece == 0 if silent else piece > 0, (silent, voice.begun)
+    assert came == 8 and done == 24 == len(pieces()) and later_chosen == 16
 
 
 def test_a_request_is_passed_on_as_it_is():
