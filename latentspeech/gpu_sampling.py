@@ -4,7 +4,7 @@
 
 # %% ../nbs/33_gpu_sampling.ipynb #7d1d8dd5
 from __future__ import annotations
-import copy, platform, time
+import copy, platform, time, warnings
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -214,7 +214,9 @@ class _Part(nn.Module):  # a network and what to ask of it, as the exporter want
 def _parts(denoiser, autoencoder):  # name -> (part, its inputs by name)
     hidden, z, _ = random_inputs(denoiser, [40])
     known = dict(z=z, t=torch.ones(1), text=denoiser.prepare(hidden))
-    return {"prepare": (_Part(denoiser, lambda d, hidden: d.prepare(hidden)), dict(hidden=hidden)),
+    def both(denoiser, hidden):   # with the text, and without any, as guidance asks
+        return torch.cat([denoiser.prepare(hidden), denoiser.prepare(denoiser.null.expand_as(hidden))])
+    return {"prepare": (_Part(denoiser, both), dict(hidden=hidden)),
             "denoise": (_Part(denoiser, lambda d, z, t, text: d(z, t, prepared=text)), known),
             "decode": (_Part(autoencoder, lambda a, z: a.pqmf.inverse(a.decode_bands(z))), dict(z=z))}
 
@@ -232,8 +234,9 @@ def export_onnx(denoiser: Denoiser, autoencoder: Autoencoder,
     for name, (part, inputs) in _parts(denoiser, autoencoder).items():
         paths[name] = folder / f"{name}.onnx"
         shapes = tuple({2: torch.export.Dim("frames", min=2)} if x.dim() == 3 else None for x in inputs.values())
-        torch.onnx.export(part.eval(), tuple(inputs.values()), paths[name], input_names=list(inputs), dynamo=True,
-                          dynamic_shapes=(shapes,), external_data=False, verbose=False)
+        with warnings.catch_warnings(action="ignore"):   # the exporter's, of its own parts
+            torch.onnx.export(part.eval(), tuple(inputs.values()), paths[name], input_names=list(inputs), dynamo=True,
+                              dynamic_shapes=(shapes,), external_data=False, verbose=False)
     return paths
 
 # %% ../nbs/33_gpu_sampling.ipynb #8aa2666a
@@ -257,9 +260,11 @@ def sample_onnx(paths: dict,                  # from `export_onnx`
                 ) -> Tensor:                  # [1, 1, 1024 L]
     "Turn H_tts into audio with ONNX Runtime in the place of PyTorch."
     ask, d = _Sessions(paths, threads).ask, diffusion
-    text = ask("prepare", hidden=hidden)
-    z = sample(lambda z, t: ask("denoise", z=z, t=t, text=text), z_T, Schedule(d.schedule, d.n_train_steps),
-               d.target, d.n_steps, d.sampler, initial_noise=d.initial_noise)
+    text, nothing = ask("prepare", hidden=hidden).split(1)
+    def denoise(z, t, conditional=True):
+        return ask("denoise", z=z, t=t, text=text if conditional else nothing)
+    z = sample(denoise, z_T, Schedule(d.schedule, d.n_train_steps), d.target, d.n_steps, d.sampler, d.guidance,
+               initial_noise=d.initial_noise)
     return ask("decode", z=z)
 
 # %% ../nbs/33_gpu_sampling.ipynb #090399f6

@@ -14,7 +14,8 @@ from latentspeech.experiments.efficiency import gpu_sampling
 from latentspeech.forward_diffusion import Schedule
 from latentspeech.gpu_sampling import (GraphSampler, bucket_frames, count_work, export_onnx, low_precision, parity,
                                        random_inputs, random_system, sample_onnx)
-from latentspeech.reverse_diffusion import SAMPLERS, GuidedDenoiser, sample
+from latentspeech.reverse_diffusion import SAMPLERS, GuidedDenoiser, draw_noise, sample
+from latentspeech.synthesis import LatentSpeech
 from latentspeech.files import MissingExtra
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -70,15 +71,34 @@ def test_what_is_prepared_predicts_what_the_denoiser_predicts(config):
 
 def test_onnx_says_what_the_networks_say(tmp_path):
     for package in ("onnx", "onnxscript", "onnxruntime"):
-        pytest.importorskip(package)
+        pytest.importorskip(package, reason="the onnx extra, which the set-up leaves out")
     denoiser, autoencoder, diffusion = random_system("tiny")
+    denoiser.null.data.normal_()
     paths = export_onnx(denoiser, autoencoder, tmp_path)
-    for frames in (2, 33, 90):  # none of them the length that was exported
+    for frames, guidance in ((2, 1.0), (33, 2.5), (90, 1.0)):  # none of them the length that was exported
         hidden, z_T, _ = random_inputs(denoiser, [frames])
         with torch.no_grad():
-            z = sample(lambda z, t: denoiser(z, t, hidden), z_T, Schedule("flow"))
-        torch.testing.assert_close(sample_onnx(paths, hidden, z_T, diffusion, threads=1), autoencoder.decode(z),
+            guided = replace(diffusion, guidance=guidance)
+            z = sample(GuidedDenoiser(denoiser, hidden), z_T, Schedule("flow"), guidance=guidance)
+        torch.testing.assert_close(sample_onnx(paths, hidden, z_T, guided, threads=1), autoencoder.decode(z),
                                    rtol=0, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_shipped_voice_speaks_through_onnx_as_it_does_here(tmp_path):
+    """With the steps and the guidance of its preset: only rounding tells the two apart."""
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package, reason="the onnx extra, which the set-up leaves out")
+    voice, text = LatentSpeech.from_pretrained("base"), "今天天气很好。"
+    here = voice.speak(text, seed=3)
+    assert voice.preset.diffusion.guidance > 1
+    out = voice.encode([voice.phones(text)], [0])
+    z_T = draw_noise([3], out.frame_lengths.tolist(), out.prior.shape[1])
+    paths = export_onnx(voice.denoiser, voice.autoencoder, tmp_path)
+    there = sample_onnx(paths, out.hidden, z_T, voice.preset.diffusion, threads=1)[0, 0]
+    torch.testing.assert_close(there, here.audio, rtol=0, atol=1e-3)
+    plain = sample_onnx(paths, out.hidden, z_T, voice.diffusion(guidance=1.0), threads=1)[0, 0]
+    assert (plain - here.audio).abs().max() > 0.02, "guidance is heard"
 
 
 def test_onnx_missing_is_one_line(monkeypatch, tmp_path):
