@@ -246,7 +246,8 @@ def train(part: Literal["all", "judge", "autoencoder", "decoder", "voice"] = "al
           resume: bool = False,      # go on from the newest checkpoint
           from_: str = "nothing",    # where to start: nothing, pretrained, or other weights: a name or a folder
           seed: int = 0,             # same seed, machine and threads: same weights
-          clock: bool = False        # all parts share the minutes, on the device; weights are written as they come
+          clock: bool = False,       # all parts share the minutes, on the device; weights are written as they come
+          track: bool = False        # losses, sounds and pictures for TensorBoard, in out/train/<preset>
           ) -> dict:
     "Train the networks of a preset."
     if min(steps, minutes) < 0:
@@ -254,12 +255,17 @@ def train(part: Literal["all", "judge", "autoencoder", "decoder", "voice"] = "al
     check_device(device)
     starts = warm_starts(part, preset, from_)
     importlib.import_module("latentspeech.training")   # what is missing is said before a corpus is made
+    tracker = importlib.import_module("latentspeech.tasks").Tracker if track else None
+    if clock and track:
+        raise ValueError("--track doesn't go with --clock, whose parts write a log of their own")
     if clock:
         return train_by_clock(part, preset, corpus, out, minutes, device, starts, seed)
     speech, done, folder = open_corpora(corpus, preset), {}, Path(out or f"out/weights/{preset}")
+    [speech.require(name) for name in starts]
     for name, start in starts.items():
         done[name] = train_part(name, preset, speech, folder, resume, seed, warm_start=start,
                                 steps=steps or None, minutes=minutes or None, device=device,
+                                callback=tracker and tracker(),
                                 progress=sys.stderr.isatty())
     return done
 

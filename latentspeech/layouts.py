@@ -4,22 +4,25 @@
 
 # %% ../nbs/29_layouts.ipynb #9eff0162
 from __future__ import annotations
-import csv, gzip, json, re
+import csv, gzip, io, json, re
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from .audio import AudioError, sound_seconds
 from .corpora import Corpus, CorpusError, load_corpus, read_lines
+from .files import required
 from .phones import Phones, to_phones
 from .readers import SOUND_SUFFIXES, DamagedCorpus, Reading, Unsayable, read_aishell3, read_baker
 from .readers import read_labels, read_shards, read_tables, split_of, visible
 from .text import TextError
 
 # %% auto #0
-__all__ = ['LAYOUTS', 'named_split', 'own_folders', 'check_language', 'read_aloud', 'add_sentence', 'SoundIndex', 'expect_told',
-           'header_columns', 'guess_columns', 'list_rows', 'find_lists', 'read_lists', 'audio_folder_tables',
-           'read_audio_folder', 'text_beside', 'read_beside', 'read_sounds', 'unread_texts', 'read_lhotse', 'Layout',
-           'find_layout', 'open_corpus', 'join']
+__all__ = ['LAYOUTS', 'named_split', 'own_folders', 'check_language', 'read_aloud', 'register_named', 'keep_spoken',
+           'add_sentence', 'SoundIndex', 'expect_told', 'header_columns', 'guess_columns', 'list_rows', 'find_lists',
+           'read_lists', 'audio_folder_tables', 'read_audio_folder', 'text_beside', 'read_beside', 'read_sounds',
+           'unread_texts', 'read_lhotse', 'arrow_files', 'arrow_rows', 'read_arrow', 'Layout', 'find_layout',
+           'open_corpus', 'join']
 
 # %% ../nbs/29_layouts.ipynb #ef7e6e32
 _GENERIC = {"wav", "wavs", "wave", "audio", "audios", "clip", "clips", "data", "sound", "sounds", "flac", "mp3",
@@ -58,6 +61,22 @@ def read_aloud(reading: Reading, file: Path, number: int,
         reading.report(file, number, f"kept for its sound alone, {problem}")
         return text, Phones([], [], [], [])
 
+# %% ../nbs/29_layouts.ipynb #3c6318c8
+def register_named(reading: Reading, file: Path, number: int,
+                   names: list,      # folders and the sound's own
+                   text: str) -> str:
+    "Make an id of names and remember it; raises `DamagedCorpus` where it comes again, or the text is missing."
+    id = re.sub(r"[^\w-]+", "_", "-".join(names))
+    reading.register(id, file, number)
+    if not text.strip():
+        raise DamagedCorpus(file, number, f"has no text for {names[-1]}; write it, or remove the sound")
+    return id
+def keep_spoken(reading: Reading, file: Path, number: int, text: str, pinyin: str, **facts):
+    "Keep an utterance, its text read aloud; raises `TextError`."
+    text, phones = read_aloud(reading, file, number, text.strip(), pinyin)
+    facts["split"] = facts["split"] or split_of(text)
+    reading.keep(file, number, text=text, pinyin=phones.pinyin, symbols=phones.symbols, tones=phones.tones, **facts)
+
 # %% ../nbs/29_layouts.ipynb #eede9bd9
 def add_sentence(reading: Reading, file: Path, number: int,  # and the line of that file that tells about it
                  sound: Path, text: str, speaker: str = "",  # "" = its own folder, or the corpus' name
@@ -65,14 +84,10 @@ def add_sentence(reading: Reading, file: Path, number: int,  # and the line of t
                  pinyin: str = ""):
     "Add one sentence to a reading; raises `DamagedCorpus` or `TextError`."
     own = own_folders(reading.folder, sound)
-    id = re.sub(r"[^\w-]+", "_", "-".join([*own, sound.stem]))
-    reading.register(id, file, number)
-    if not text.strip():
-        raise DamagedCorpus(file, number, f"has no text for {sound.name}; write it, or remove the sound")
+    name = register_named(reading, file, number, [*own, sound.stem], text)
     seconds = reading.sound_seconds(sound, file, number)
-    text, phones = read_aloud(reading, file, number, text.strip(), pinyin)
-    reading.keep(file, number, id=id, text=text, pinyin=phones.pinyin, speaker=speaker or (own or [reading.name])[0],
-                 split=split or split_of(text), path=sound, seconds=seconds, symbols=phones.symbols, tones=phones.tones)
+    keep_spoken(reading, file, number, text, pinyin, id=name, speaker=speaker or (own or [reading.name])[0],
+                split=split, path=sound, seconds=seconds)
 
 # %% ../nbs/29_layouts.ipynb #af61486b
 class SoundIndex:
@@ -334,6 +349,76 @@ def read_lhotse(
             _supervision(reading, index, file, number, row, recordings)
     expect_told(reading, index, file, number)
 
+# %% ../nbs/29_layouts.ipynb #a8c0d407
+def arrow_files(folder: Path) -> list:
+    "Find the files of Arrow tables as `Dataset.save_to_disk` leaves them; raises `DamagedCorpus`."
+    found = []
+    for state in visible([*folder.glob("state.json"), *folder.glob("*/state.json")]):
+        try:
+            parts = json.loads(state.read_text("utf8"))["_data_files"]
+            found += [state.parent / Path(part["filename"]).name for part in parts]
+        except (ValueError, KeyError, TypeError, OSError, RecursionError) as e:
+            raise DamagedCorpus(state, 1, f"names no files of a table ({e}); save the data set again") from None
+    return found
+def arrow_rows(file: Path):
+    "Yield (row number, row, first byte and size of its sound) of an Arrow file; raises `DamagedCorpus`."
+    arrow, number = required("pyarrow", "latentspeech[datasets]"), 0
+    try:
+        with arrow.memory_map(str(file)) as whole:
+            for batch in arrow.ipc.open_stream(table := whole.read_buffer()):
+                columns, sound = _arrow_columns(batch, file)
+                for row, (first, size) in enumerate(_places(sound, table.address)):
+                    number += 1
+                    inside = 0 <= first <= table.size - size   # packed tables are unpacked elsewhere
+                    yield number, _arrow_row(batch, columns, row), (first, size if inside else 0)
+    except (arrow.ArrowInvalid, OSError) as e:
+        raise DamagedCorpus(file, number + 1, f"is no row of an Arrow table ({e}); save the data set again") from None
+
+# %% ../nbs/29_layouts.ipynb #385cbb3e
+def _arrow_columns(batch, file):
+    "Find the columns of a batch: those that name text and speaker, and the one whose rows hold bytes of a sound."
+    columns = header_columns(batch.schema.names)
+    kind = columns and batch.schema.types[columns["file"]]
+    if not columns or not hasattr(kind, "get_field_index") or kind.get_field_index("bytes") < 0:
+        raise DamagedCorpus(file, 1, "needs a column audio with the bytes of sounds, and one of text (text, "
+                                     f"transcription or sentence), among {', '.join(batch.schema.names)}")
+    return columns, batch.column(columns["file"])
+def _arrow_row(batch, columns, row):
+    "Return the cells of one row as text, and under file the name of its sound."
+    cells = {kind: str(batch.column(place)[row].as_py() or "") for kind, place in columns.items() if kind != "file"}
+    return cells | dict(file=batch.column(columns["file"]).field("path")[row].as_py() or "")
+def _places(sound, start):
+    "List where the sounds of a batch lie in their file: first byte and size; size 0 where there is none."
+    data, size = sound.field("bytes"), "q" if str(sound.field("bytes").type).startswith("large") else "i"
+    _, offsets, values = data.buffers() if len(data.buffers()) == 3 else (None, None, None)
+    if not values:
+        return [(0, 0)] * len(data)
+    ends = memoryview(offsets).cast("B").cast(size)[data.offset:data.offset + len(data) + 1].tolist()
+    return [(values.address - start + a, b - a) for a, b in zip(ends, ends[1:])]
+
+# %% ../nbs/29_layouts.ipynb #6af8f177
+def _arrow_sentence(reading, file, number, row, member):
+    "Add one row to a reading."
+    split = named_split(file.parent.name) if file.parent != reading.folder else ""
+    name = Path(row["file"]).stem or f"{file.stem}-{number}"
+    id = register_named(reading, file, number, [name], row["text"])
+    if not member[1]:
+        raise DamagedCorpus(file, number, f"has no sound for {name}; save the data set with its sounds inside")
+    try:
+        with open(file, "rb") as data:
+            data.seek(member[0])
+            seconds = sound_seconds(io.BytesIO(data.read(member[1])), f"a sound, {name}, that")
+    except AudioError as e:
+        raise DamagedCorpus(file, number, f"has {e}") from None
+    keep_spoken(reading, file, number, row["text"], row.get("pinyin", ""), id=id, split=split, path=file,
+                speaker=row.get("speaker") or reading.name, seconds=seconds, member=member)
+def read_arrow(reading: Reading):  # of a folder that `Dataset.save_to_disk` or `DatasetDict.save_to_disk` wrote
+    "Read the Arrow tables of Hugging Face's `datasets`, sounds and all."
+    for file in arrow_files(reading.folder):
+        for number, row, member in arrow_rows(file):
+            with reading.line(file, number):
+                _arrow_sentence(reading, file, number, row, member)
+
 # %% ../nbs/29_layouts.ipynb #4972fb84
 @dataclass(frozen=True)
 class Layout:
@@ -389,6 +474,8 @@ LAYOUTS = (
            _reads(read_baker, "baker")),
     Layout("AISHELL-3", "train/content.txt, test/content.txt", _holds("*/content.txt"),
            _reads(read_aishell3, "aishell3")),
+    Layout("Arrow", "state.json and *.arrow (Hugging Face, save_to_disk)", _holds("state.json", "*/state.json"),
+           _reads(read_arrow)),
     Layout("audio folder", "metadata.csv or .jsonl with file_name (Hugging Face)", audio_folder_tables,
            _reads(read_audio_folder)),
     Layout("lhotse", "*supervisions*.jsonl and *recordings*.jsonl, gzipped or not", _holds("*supervisions*.jsonl*"),

@@ -12,26 +12,27 @@ import torch.nn.functional as F
 from fastcore.basics import patch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
+from .audio import log_mel
 from .autoencoder import Autoencoder
 from .config import (FRAME, SAMPLE_RATE, AutoencoderConfig, DiscriminatorConfig, Preset, SoundLimits,
                                  TrainConfig, preset as get_preset, to_dict)
 from .corpora import Corpus, Utterance, frame_durations, make_embedded_corpus, sampling_weights
 from .denoiser import Denoiser
 from .encoder import TextEncoder, duration_loss, prior_loss
-from .files import sha256
+from .files import required, sha256
 from .forward_diffusion import Schedule, diffusion_error, sample_times
 from .latents import cache_latents
 from .losses import (MultiPeriodDiscriminator, MultiResolutionDiscriminator, ReconstructionLoss,
                                  adversarial_loss, discriminator_loss, feature_matching_loss, paper_loss)
 from .text import SYMBOLS
-from .training import Run, TrainingError, describe_machine, fit
+from .training import Run, TrainingError, describe_machine, fit, step_generator
 from .weights import fitting, load_weights, save_weights, weights_hash
 
 # %% auto #0
 __all__ = ['LICENCES', 'CropDataset', 'AutoencoderTask', 'fit_latent_statistics', 'AdversarialTask', 'voice_example', 'VoiceTask',
            'length_bucket', 'pad_examples', 'training_config', 'shorten_history', 'licence_of', 'run_card',
            'set_up_training', 'data_facts', 'train_autoencoder', 'keep_autoencoder', 'train_decoder',
-           'speakers_by_duration', 'load_voice_state', 'aligned_utterances', 'train_voice', 'keep_voice']
+           'speakers_by_duration', 'load_voice_state', 'speakable_utterances', 'train_voice', 'keep_voice', 'Tracker']
 
 # %% ../nbs/41_tasks.ipynb #c8f97d13
 class CropDataset:
@@ -308,6 +309,7 @@ def set_up_training(part: str,              # "autoencoder", "decoder", "voice" 
     preset = get_preset(preset) if isinstance(preset, str) else preset
     config = training_config(getattr(preset, f"train_{part}"), steps, batch, warm_start)
     corpus = corpus or make_embedded_corpus(config=preset.corpus, progress=progress)
+    corpus.require(part)
     torch.manual_seed(config.seed)
     return preset, corpus, config
 
@@ -386,16 +388,9 @@ def load_voice_state(weights: str | Path,  # a name or a folder
     return state | {"encoder.speaker.weight": torch.stack(rows)}
 
 # %% ../nbs/41_tasks.ipynb #6a9065cd
-def aligned_utterances(corpus: Corpus) -> list:  # of its train split
-    "Return the utterances that a voice can learn from; raises `TrainingError` where there are none, or no times."
-    train = [u for u in corpus.split("train") if u.symbols]
-    if not train:
-        raise TrainingError(f"no sentence of {corpus.name!r} has phones: a voice can't learn from sound alone; "
-                            "see latentspeech prepare --help")
-    if lacking := [u.id for u in train if u.starts is None]:
-        raise TrainingError(f"{len(lacking)} of {len(train)} sentences of {corpus.name!r} don't say when their phones "
-                            f"start, {lacking[0]} for one: align them first, with latentspeech prepare --align")
-    return train
+def speakable_utterances(corpus: Corpus) -> list:  # of its train split
+    "Return the utterances that a voice can learn from; raises `CorpusError` where there are none, or no times."
+    return [u for u in corpus.require("voice").split("train") if u.symbols]
 
 # %% ../nbs/41_tasks.ipynb #28276b06
 def train_voice(preset: Preset | str = "mini",
@@ -407,7 +402,7 @@ def train_voice(preset: Preset | str = "mini",
                 device: str | None = None, progress: bool = True, callback=None) -> Run:
     "Train encoder and denoiser on cached latents; store `<preset>-voice.safetensors`; run again to go on."
     preset, corpus, config = set_up_training("voice", preset, corpus, steps, batch, None, progress)
-    network, train = Autoencoder.from_pretrained(autoencoder), aligned_utterances(corpus)
+    network, train = Autoencoder.from_pretrained(autoencoder), speakable_utterances(corpus)
     on_gpu, speakers = torch.cuda.is_available() and device != "cpu", speakers_by_duration(train)
     latents = cache_latents(network, corpus, Path(folder) / "latents", device or ("cuda" if on_gpu else "cpu"),
                             progress)
@@ -434,3 +429,65 @@ def keep_voice(run: Run, corpus: Corpus, before: dict | None,  # the card of the
     if run.accelerator.is_main_process:
         save_weights(run.folder / f"{name}-voice", task, task.preset, card)
     return run
+
+# %% ../nbs/41_tasks.ipynb #c368493d
+@patch
+@torch.no_grad()
+def shown(self: AutoencoderTask) -> tuple:  # name -> sound [T], name -> picture [height, width] in [0, 1]
+    "Return one crop and its copy, as sound and as pictures."
+    device = next(self.autoencoder.parameters()).device
+    audio = self.batch(step_generator(0, 0, "shown"), 1)["audio"].to(device)
+    sounds = dict(crop=audio[0, 0], copy=self.autoencoder.eval().reconstruct(audio)[0][0, 0])
+    self.train()
+    return sounds, {name: _picture(log_mel(sound.cpu())) for name, sound in sounds.items()}
+def _picture(values):
+    "Scale a table of numbers [rows, columns] to [0, 1], low frequencies below."
+    return ((values - values.min()) / (values.max() - values.min()).clamp(min=1e-6)).flip(0)
+
+# %% ../nbs/41_tasks.ipynb #168238d9
+@patch
+@torch.no_grad()
+def shown(self: VoiceTask) -> tuple:
+    "Return the latents of one sentence and the prior, as pictures."
+    b = self.batch(step_generator(0, 0, "shown"), 1)
+    b = {k: v.to(self.encoder.speaker.weight.device) for k, v in b.items()}
+    out = self.encoder.eval()(b["symbols"], b["tones"], b["speakers"], b["lengths"], b["durations"],
+                              n_frames=b["z"].shape[2])
+    self.train()
+    return {}, dict(latents=_picture(b["z"][0].cpu()), prior=_picture(out.prior[0].cpu()))
+
+# %% ../nbs/41_tasks.ipynb #a114edef
+class Tracker:
+    "Write losses, sounds and pictures of a run for TensorBoard, in its folder: a callback of `fit`."
+    def __init__(self, every: int = 500,  # steps between sounds and pictures
+                 losses: int = 10):       # steps between losses
+        required("tensorboard", "latentspeech[train]")
+        self.every, self.losses, self.accelerator = every, losses, None
+
+    def __call__(self, run: Run, terms: dict):
+        if self.accelerator is None:
+            self.begin(run)
+        if run.step % self.losses == 0 or run.step == 1:
+            self.accelerator.log({name: float(value) for name, value in terms.items()}, step=run.step)
+        if run.step % self.every == 0 and run.accelerator.is_main_process:
+            self.show(run)
+
+# %% ../nbs/41_tasks.ipynb #97c8eecc
+@patch
+def begin(self: Tracker, run: Run):
+    "Open the tracker of a run; its settings go along."
+    from accelerate import Accelerator
+    self.accelerator = Accelerator(cpu=run.accelerator.device.type == "cpu", log_with="tensorboard",
+                                   project_dir=run.folder)
+    settings = {k: v if isinstance(v, (int, float, str)) else str(v) for k, v in to_dict(run.config).items()}
+    self.accelerator.init_trackers("tensorboard", config=settings)
+@patch
+def show(self: Tracker, run: Run):
+    "Write what the task shows."
+    writer = self.accelerator.get_tracker("tensorboard").writer
+    sounds, pictures = run.task.shown() if hasattr(run.task, "shown") else ({}, {})
+    for name, sound in sounds.items():
+        writer.add_audio(name, sound.cpu()[None].clamp(-1, 1), run.step, SAMPLE_RATE)
+    for name, picture in pictures.items():
+        writer.add_image(name, picture, run.step, dataformats="HW")
+    writer.flush()

@@ -17,7 +17,7 @@ from .files import folder_lock, FolderInUse, sha256, sweep_drafts, write_atomica
 
 # %% auto #0
 __all__ = ['step_generator', 'seeded_step', 'learning_rate', 'Average', 'TrainingError', 'CheckpointCorrupt', 'save_bytes',
-           'save_checkpoint', 'read_checkpoint', 'latest_checkpoint', 'Run', 'fit', 'Stop', 'Graphed',
+           'save_checkpoint', 'read_checkpoint', 'latest_checkpoint', 'Run', 'fit', 'write_history', 'Stop', 'Graphed',
            'describe_machine', 'show_history']
 
 # %% ../nbs/40_training.ipynb #06d350be
@@ -272,6 +272,7 @@ def _go(run: Run, stop: Stop, bar, minutes, callback):
             callback(run, terms)
         if run.accelerator.is_main_process and run.step % run.config.save_every == 0:
             save_checkpoint(run.folder, run.step, run.state())
+            write_history(run)
 
 # %% ../nbs/40_training.ipynb #d8b0e118
 def fit(task: nn.Module,             # `task.batch(generator, size)` -> tensors; `task(batch)` -> (loss, terms)
@@ -304,8 +305,13 @@ def _bar(run: Run, show: bool):
     return tqdm(total=run.config.steps, initial=run.step, desc=run.name, disable=not show, mininterval=1,
                 dynamic_ncols=True)
 
+def write_history(run: Run):
+    "Write one line of JSON for every step that is remembered; other programs may read along."
+    save_bytes(run.folder / "history.jsonl", "".join(f"{json.dumps(row)}\n" for row in run.history).encode())
+
 def _finish(run: Run, saved: dict | None):
     "Write the history, and a checkpoint of steps that no checkpoint has."
+    write_history(run)
     save_bytes(run.folder / "history.json", json.dumps(dict(name=run.name, history=run.history)).encode())
     if saved is None or run.step > saved["step"]:
         save_checkpoint(run.folder, run.step, run.state())

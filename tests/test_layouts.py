@@ -1,11 +1,12 @@
 "Layouts: each is generated, read whole, prepared and trained on for a step; what is refused is refused in one line."
-import gzip, json, re, shutil
+import gzip, json, re, shutil, sys
 from dataclasses import replace
 from pathlib import Path
 import numpy as np, pytest, soundfile, torch
 from latentspeech.autoencoder import Autoencoder
 from latentspeech.config import SAMPLE_RATE, preset
 from latentspeech.corpora import Corpus, CorpusError, make_embedded_corpus
+from latentspeech.files import MissingExtra
 from latentspeech.layouts import LAYOUTS, header_columns, guess_columns, join, named_split, open_corpus
 from latentspeech.readers import DamagedCorpus
 from latentspeech.shards import prepare
@@ -109,16 +110,40 @@ def lhotse(folder):
                                         speaker="ann", language="Chinese")) + "\n" for i, text in enumerate(TEXTS))
 
 
+def arrow(folder):
+    "Write what `DatasetDict.save_to_disk` writes, with a column too many and two batches in a file."
+    import pyarrow
+    record(folder / "raw", [f"{i}.wav" for i in range(6)])
+    sounds = [dict(bytes=(folder / f"raw/{i}.wav").read_bytes(), path=f"{i}.wav") for i in range(6)]
+    shutil.rmtree(folder / "raw")
+    for split, some in (("train", range(4)), ("test", (4, 5))):
+        (folder / split).mkdir()
+        table = pyarrow.table(dict(audio=pyarrow.array([sounds[i] for i in some]), year=list(some),
+                                   sentence=[TEXTS[i] for i in some], speaker_id=[["ann", "bob"][i % 2] for i in some]))
+        file = "data-00000-of-00001.arrow"
+        with pyarrow.OSFile(str(folder / split / file), "wb") as out, pyarrow.ipc.new_stream(out, table.schema) as to:
+            for batch in table.to_batches(max_chunksize=3):
+                to.write_batch(batch)
+        write(folder / split / "state.json", [json.dumps(dict(_data_files=[dict(filename=file)]))])
+        write(folder / split / "dataset_info.json", ["{}"])
+    write(folder / "dataset_dict.json", [json.dumps(dict(splits=["train", "test"]))])
+
+
+try:
+    import pyarrow as _
+    ARROW = dict(arrow=arrow)
+except ImportError:
+    ARROW = {}
 FOLDERS = dict(piper=piper, piper_speakers=piper_speakers, matcha=matcha, coqui=coqui, f5=f5, ljspeech=ljspeech,
                gpt_sovits=gpt_sovits, audio_folder=audio_folder, audio_folder_lines=audio_folder_lines, txt=beside,
                lab=lambda folder: beside(folder, ".lab"), trn=lambda folder: beside(folder, ".trn"), thchs=thchs,
-               lhotse=lhotse)
+               lhotse=lhotse, **ARROW)
 NAMED = dict(audio_folder="audio folder", audio_folder_lines="audio folder", txt="texts beside sounds",
              lab="texts beside sounds",
-             trn="texts beside sounds", thchs="texts beside sounds", lhotse="lhotse")
+             trn="texts beside sounds", thchs="texts beside sounds", lhotse="lhotse", arrow="Arrow")
 SPEAKERS = dict(piper_speakers=["ann", "bob"], coqui=["ann", "bob"], gpt_sovits=["ann", "bob"],
                 audio_folder_lines=["7"],
-                txt=["ann", "bob"], lab=["ann", "bob"], trn=["ann", "bob"], lhotse=["ann"])
+                txt=["ann", "bob"], lab=["ann", "bob"], trn=["ann", "bob"], lhotse=["ann"], arrow=["ann", "bob"])
 
 
 @pytest.fixture(scope="module")
@@ -376,8 +401,38 @@ def test_two_corpora_that_are_named_alike_keep_apart(folders, tmp_path):
 
 def test_the_table_of_layouts_is_whole():
     names = [layout.name for layout in LAYOUTS]
-    assert len(set(names)) == len(names) == 10 and all(layout.holds for layout in LAYOUTS)
+    assert len(set(names)) == len(names) == 11 and all(layout.holds for layout in LAYOUTS)
     assert [layout.name for layout in LAYOUTS if layout.anywhere] == ["texts beside sounds", "sounds"]
+
+
+@pytest.mark.skipif(not ARROW, reason="pyarrow comes with the datasets extra, which the set-up leaves out")
+@pytest.mark.parametrize("change, problem", [
+    (lambda t: t.drop_columns(["sentence"]), "one of text"), (lambda t: t.drop_columns(["audio"]), "a column audio"),
+    (lambda t: t.set_column(0, "audio", [[dict(bytes=None, path="a.wav")] * 4]), "sounds inside|a column audio"),
+    (lambda t: t.set_column(0, "audio", [[dict(bytes=b"RIFF", path="a.wav")] * 4]), "a sound, a, that"),
+    (lambda t: t.set_column(2, "sentence", [[""] * 4]), "has no text"), (None, "no row of an Arrow table")])
+def test_a_damaged_arrow_file_is_refused_with_its_row(folders, tmp_path, change, problem):
+    import pyarrow
+    folder = shutil.copytree(folders / "arrow", tmp_path / "mine")
+    file = folder / "train/data-00000-of-00001.arrow"
+    with pyarrow.OSFile(str(file)) as whole:
+        table = pyarrow.ipc.open_stream(whole).read_all()
+        table = change(table) if change else None
+        text = None if change else file.read_bytes()[:500]
+    if text:
+        file.write_bytes(text)
+    else:
+        with pyarrow.OSFile(str(file), "wb") as out, pyarrow.ipc.new_stream(out, table.schema) as to:
+            to.write_table(table)
+    with pytest.raises(DamagedCorpus, match=f"arrow line 1 .*({problem})"):
+        open_corpus(folder)
+
+
+def test_arrow_without_pyarrow_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    write(tmp_path / "state.json", [json.dumps(dict(_data_files=[dict(filename="data.arrow")]))])
+    with pytest.raises(MissingExtra, match=r"latentspeech\[datasets\]"):
+        open_corpus(tmp_path)
 
 
 @pytest.mark.parametrize("columns, rows", [
