@@ -6,11 +6,173 @@
 from __future__ import annotations
 import math
 import torch
-from ..config import FRAME, FRAME_RATE, LATENT_CHANNELS
+from torch import nn
+from ..config import FRAME, FRAME_RATE, LATENT_CHANNELS, AutoencoderConfig
 from ..exercises import EXERCISES, ask, difference, exercise, function, number
+from ..files import sha256
 
 # %% auto #0
 __all__ = []
+
+# %% ../../nbs/91_checks_sound.ipynb #9a5cf3a4
+number("01.1", "01_notation.ipynb#A-second-of-sound,-three-ways", "this is why diffusion happens in the latent.",
+       FRAME / LATENT_CHANNELS,
+       {1024.0: ("channels", "a frame of 1,024 samples becomes 16 numbers, not one."),
+        32.0: ("bits", "both sides have 16 bits a number here, so bits don't help either."),
+        16.0: ("channels", "a frame has 16 numbers; how many samples had it before?")}, 0.001)
+function("01.2", "01_notation.ipynb#A-second-of-sound,-three-ways", "lesson 42 puts its frames beside latent ones so.",
+         lambda frame, hop: frame * FRAME // hop, lambda g: [(3, 256), (47, 512), (10, 300), (7, 4096)],
+         {("upside down", "a shorter hop has more frames, so this number must grow."):
+          lambda frame, hop: frame * hop // FRAME,
+          ("samples", "this is the sample at which the frame begins; which frame of the other clock holds it?"):
+          lambda frame, hop: frame * FRAME,
+          ("whole", "frames are counted in whole numbers: the one that holds the sample is wanted."):
+          lambda frame, hop: frame * FRAME / hop})
+
+# %% ../../nbs/91_checks_sound.ipynb #0f546450
+@exercise("01.3", "01_notation.ipynb#What-a-system-is-made-of", "half as many frames are half the denoiser's work.")
+def _longer_frame(answer, seed):
+    if not isinstance(answer, AutoencoderConfig):
+        return "type", f"an AutoencoderConfig is wanted, and this is of type {type(answer).__name__}."
+    if answer.n_bands != 16:
+        return "bands", f"16 bands are wanted, and these are {answer.n_bands}: the filter bank stays what it is."
+    frame = math.prod(answer.strides) * answer.n_bands
+    if frame != 2 * FRAME:
+        return "frame", f"strides and bands multiply to a frame of {frame} samples."
+    if any(stride % 2 for stride in answer.strides):
+        return "even", f"a stride of these is odd: {answer.strides}."
+    if len(answer.channels) != len(answer.strides) + 1:
+        return "widths", f"{len(answer.strides)} strides need {len(answer.strides) + 1} widths; here are " \
+                         f"{len(answer.channels)}."
+    return None
+
+# %% ../../nbs/91_checks_sound.ipynb #9fc5ae11
+@exercise("02.1", "02_files.ipynb#A-draft-and-a-rename",
+          "everything this course keeps on a disk is written in this order.")
+def _held(answer, seed):
+    draft = ("open draft", "write draft")
+    cases = [(("open file",), "half", "emptied", "opening for writing empties a file at once."),
+             ((), "old", "nothing yet", "nothing has happened yet."),
+             (("open file", "write file"), "new", "written", "a file that was written to its end is whole."),
+             (draft, "old", "draft", "a draft is another file: nobody reads it before it is renamed."),
+             ((*draft, "rename"), "new", "rename", "a draft that was whole is now the file."),
+             (("open draft", "rename"), "half", "order", "the draft was renamed before it was written."),
+             (("open file", *draft, "rename"), "new", "rename", "the rename puts a whole file over half a one.")]
+    for steps, want, about, says in cases:
+        if (said := ask(answer, list(steps))) != want:
+            return about, f"after {', '.join(steps) or 'no step'} you say {str(said)[:20]!r}; {says}"
+    return None
+
+# %% ../../nbs/91_checks_sound.ipynb #c43a8994
+number("02.2", "02_files.ipynb#A-name-for-what-is-inside",
+       "accidents are out of the question; somebody who tries isn't.",
+       1e12 / 2 ** 65,
+       {1e12 / 2 ** 64: ("twice", "each pair is counted twice here: n squared over 2."),
+        1e6 / 2 ** 64: ("pairs", "any two of the files may agree, not only one of them with a given hash."),
+        1e12 / 2 ** 66: ("bits", "64 bits are 2 to the 64 names."),
+        1e12 / 2 ** 33: ("squared", "64 bits are 2 to the 64 names; the square root is for the number of tries.")})
+@exercise("02.3", "02_files.ipynb#A-name-for-what-is-inside", "lesson 25 asks a whole corpus so, with `verify`.")
+def _changed(answer, seed):
+    now = {f"{name}.flac": bytes([i, seed % 200]) for i, name in enumerate("edcba")}
+    kept = {name: sha256(data) for name, data in now.items()}
+    kept["gone.flac"], now["new.flac"] = sha256("gone"), b"new"
+    now["b.flac"], now["d.flac"] = b"\x01", now["d.flac"] + b"!"
+    said = ask(answer, kept, now)
+    if not isinstance(said, (list, tuple)):
+        return "type", f"a list of names is wanted, and this is of type {type(said).__name__}."
+    wrong = [("gone.flac", True, "gone", "is no more there, which is a change."),
+             ("new.flac", False, "promised", "is in no list, so it broke no promise."),
+             ("a.flac", False, "same", "holds what it held."), ("d.flac", True, "content", "holds other bytes now."),
+             ("b.flac", True, "content", "holds other bytes now.")]
+    for name, listed, about, says in wrong:
+        if (name in said) != listed:
+            return about, f"{name} {says}"
+    return None if list(said) == sorted(set(said)) else ("order", "in alphabetical order, each once.")
+
+# %% ../../nbs/91_checks_sound.ipynb #b189ec15
+number("03.1", "03_weights.ipynb#The-naive-way:-write-the-numbers-down",
+       "so weights are stored in float16, and trained "
+       "in bfloat16.", 60 * math.log10(2),
+       {3.0: ("unit", "these are bits; a bit is a factor of two in amplitude."),
+        30 * math.log10(2): ("power", "errors are amplitudes here: 20 log10, not 10."),
+        8.0: ("unit", "that is the factor; in decibels it is 20 log10 of it."),
+        96.3: ("bits", "both have 16 bits; what differs are the 7 and 10 bits of fraction.")})
+def _bytes(model):
+    return (sum(2 * p.numel() for p in model.parameters())
+            + sum(b.numel() * b.element_size() for b in model.buffers()))
+function("03.2", "03_weights.ipynb#A-card-beside-the-file",
+         "lesson 45 holds files against 16 MiB before it sends them.",
+         _bytes, lambda g: [(nn.Sequential(nn.Conv1d(3, 8, 5), nn.BatchNorm1d(8)),), (nn.Linear(40, 4),)],
+         {("half", "parameters are stored in 16 bits, two bytes each."):
+          lambda m: sum(t.numel() * t.element_size() for t in [*m.parameters(), *m.buffers()]),
+          ("exact", "buffers keep their size: four bytes a statistic, eight for a counter."):
+          lambda m: sum(2 * t.numel() for t in [*m.parameters(), *m.buffers()]),
+          ("buffers", "the running statistics are part of the file, too."):
+          lambda m: sum(2 * p.numel() for p in m.parameters()),
+          ("unit", "these are numbers, not bytes."): lambda m: sum(p.numel() for p in m.parameters())}, 1e-6)
+
+# %% ../../nbs/91_checks_sound.ipynb #34dc0f01
+@exercise("03.3", "03_weights.ipynb#A-card-beside-the-file", "so a reader finishes what a killed writer began.")
+def _loads(answer, seed):
+    cases = [(("a", "a", None), "file", "file", "the file is what the card says, and nothing is pending."),
+             (("a", "a", "b"), "file", "announced", "no card vouches for what is pending: its writer died early."),
+             (("b", "a", "b"), "pending", "finish", "the card is the new one, and so is what is pending."),
+             (("b", None, "b"), "pending", "finish", "a first file may be pending, too."),
+             (("b", "a", None), "nothing", "refuse", "the card vouches for neither: damaged weights must not load."),
+             (("b", "a", "c"), "nothing", "refuse", "neither has the card's hash.")]
+    for given, want, about, says in cases:
+        if (said := ask(answer, *given)) != want:
+            return about, f"with card, file and pending {given} you say {str(said)[:20]!r}; {says}"
+    return None
+
+# %% ../../nbs/91_checks_sound.ipynb #c2288178
+@exercise("04.1", "04_hub.ipynb#An-address", "a figure in a paper needs one.")
+def _pinned(answer, seed):
+    commit = sha256(str(seed))[:40]
+    cases = [(commit, True, "commit", "is all of a commit's name."),
+             ("main", False, "branch", "is a branch, which grows."),
+             ("", False, "nothing", "names no revision: the newest is meant."),
+             ("v1.2", False, "tag", "is a tag, and tags can be moved."),
+             (commit[:7], False, "short", "may begin the names of two commits one day."),
+             (commit + "0", False, "length", "has 41 digits."), ("g" * 40, False, "digits", "has letters beyond f.")]
+    for revision, want, about, says in cases:
+        if bool(ask(answer, "hf://ann/voice" + ("@" + revision) * bool(revision))) != want:
+            return about, f"{revision or 'hf://ann/voice'} {says}"
+    return None
+
+# %% ../../nbs/91_checks_sound.ipynb #03625df2
+@exercise("04.2", "04_hub.ipynb#What-may-travel", "what nobody thought of stays at home.")
+def _travels(answer, seed):
+    whole = ["mini-autoencoder", "mini-voice"]
+    names = [f"{stem}{suffix}" for stem in whole for suffix in (".safetensors", ".json")]
+    others = {"step-00000010.pt": ("checkpoint", "a checkpoint holds the optimiser, and sentences by heart."),
+              "log.json": ("card", "is no card: there are no weights of its name."),
+              "latents-0.safetensors": ("part", "holds latents, from which voices can be rebuilt."),
+              "base-voice.safetensors": ("pair", "has no card, so nobody can tell if it is whole."),
+              "base-judge.json": ("pair", "is a card without its weights."),
+              ".mini-voice.safetensors.pending": ("pending", "is not finished.")}
+    said = ask(answer, [*others, *names[::-1]])
+    if not isinstance(said, (list, tuple)):
+        return "type", f"a list of names is wanted, and this is of type {type(said).__name__}."
+    if missing := [name for name in names if name not in said]:
+        return "whole", f"{missing[0]} belongs to a whole part, and is left out."
+    for name, (about, says) in others.items():
+        if name in said:
+            return about, f"{name} {says}"
+    return None if list(said) == sorted(names) else ("order", "in alphabetical order, each once.")
+
+# %% ../../nbs/91_checks_sound.ipynb #af4f3439
+@exercise("04.3", "04_hub.ipynb#Sending-it", "new beside old until it is whole, then one small step: the draft again.")
+def _in_order(answer, seed):
+    letters = [c for c in str(answer).upper() if c in "ABCD"]
+    if not isinstance(answer, str) or sorted(letters) != list("ABCD"):
+        return "letters", "each of the four letters once is wanted, between quotes."
+    upload, switch, look, tidy = map(letters.index, "ABCD")
+    if min(switch, look, tidy) < upload:
+        return "upload", "there is nothing to look at, to switch to or to remove before A."
+    if tidy < max(look, switch):
+        return "tidy", "D removes what C and B still need."
+    return ("look", "B before C: readers of main meet weights that nobody has loaded.") if switch < look else None
 
 # %% ../../nbs/91_checks_sound.ipynb #61278f88
 @exercise("11.1", "11_pqmf.ipynb#Look-into-the-bands", "this is where false tones hide, neighbours cancel them.")

@@ -4,7 +4,242 @@
 
 # %% ../../nbs/94_checks_training.ipynb #a16fc785
 from __future__ import annotations
-from ..exercises import exercise, function, number
+import math
+import numpy as np
+import torch
+from torch import nn
+from ..aligner import forward_score, viterbi
+from ..exercises import EXERCISES, ask, difference, exercise, function, number
 
 # %% auto #0
 __all__ = []
+
+# %% ../../nbs/94_checks_training.ipynb #62c47bff
+@exercise("40.1", "40_training.ipynb#Randomness-that-remembers-nothing", "an epoch drawn so goes on at any step.")
+def _order_at(answer, seed):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed + 5)
+        before = torch.get_rng_state()
+        first = torch.as_tensor(ask(answer, 3, 7, 50))
+        polluted = not torch.equal(before, torch.get_rng_state())
+        if first.shape != (50,) or not torch.equal(first.sort()[0].long(), torch.arange(50)):
+            return "order", "each of the numbers 0 to 49 once is wanted."
+        torch.rand(9)
+        again, step, other, mixed = (torch.as_tensor(ask(answer, *a, 50)) for a in ((3, 7), (3, 8), (4, 7), (4, 6)))
+    if not torch.equal(first, again):
+        return "repeats", "asked again for the same seed and step it says something else."
+    if polluted:
+        return "leaves alone", "the global generator isn't as it was: dropout would draw other numbers now."
+    if torch.equal(first, step):
+        return "step", "steps 7 and 8 of one run get the same order."
+    if torch.equal(first, other):
+        return "seed", "runs with the seeds 3 and 4 get the same order."
+    return ("apart", "step 7 of seed 3 is step 6 of seed 4: the sum of both isn't enough.") if torch.equal(
+        first, mixed) else None
+
+# %% ../../nbs/94_checks_training.ipynb #265a1d1a
+number("40.2", "40_training.ipynb#The-average-of-the-last-weights", "an average needs a run much longer than this.",
+       math.log(0.5) / math.log(0.999),
+       {1000.0: ("a third", "after 1,000 steps 37 % are left, a little more than a third."),
+        500.0: ("compound", "each step forgets a thousandth of what is *left*."),
+        math.log(0.25) / math.log(0.999): ("half", "then a quarter is left."),
+        0.693: ("steps", "this is in units of 1,000 steps, nearly.")}, 0.005)
+function("40.3", "40_training.ipynb#Under-the-hood", "gradients of slices add up so, and those of processes.",
+         lambda losses, sizes: (losses * sizes).sum() / sizes.sum(),
+         lambda g: [(torch.rand(4, generator=g), torch.tensor([4.0, 4.0, 4.0, 1.0])) for _ in range(2)],
+         {("share", "a slice of one example counts as much as one of four here."): lambda losses, sizes: losses.mean(),
+          ("mean", "a mean over all examples is wanted, not a sum."): lambda losses, sizes: (losses * sizes).sum(),
+          ("examples", "divide by how many examples there are, not by how many slices."):
+          lambda losses, sizes: (losses * sizes).mean()})
+
+# %% ../../nbs/94_checks_training.ipynb #f39342ef
+def _padding(rows, size):
+    batches = [rows[i:i + size] for i in range(0, len(rows), size)]
+    return 1 - sum(rows) / sum(max(batch) * len(batch) for batch in batches)
+function("41.1", "41_tasks.ipynb#The-third-task:-a-voice", "lesson 45 chooses its shelves by this number.",
+         lambda lengths, size: _padding(sorted(lengths), size),
+         lambda g: [(torch.randint(20, 300, (n,), generator=g).tolist(), 4) for n in (16, 10)],
+         {("neighbours", "sort first: long and short ones share a batch here."): _padding,
+          ("share", "of all frames that are computed: the padding stands below the line, too."):
+          lambda lengths, size: 1 / (1 - _padding(sorted(lengths), size)) - 1,
+          ("each batch", "a batch is padded to its own longest, not to the corpus'."):
+          lambda lengths, size: 1 - sum(lengths) / (max(lengths) * len(lengths)),
+          ("last batch", "the last batch may hold fewer."):
+          lambda lengths, size: 1 - sum(lengths) / sum(
+              size * max(sorted(lengths)[i:i + size]) for i in range(0, len(lengths), size))})
+
+# %% ../../nbs/94_checks_training.ipynb #69dca269
+def _gradients_of(loss, module):
+    module.zero_grad(set_to_none=True)
+    loss.backward()
+    return torch.cat([p.grad.flatten() for p in module.parameters()])
+def _opponents(seed):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return nn.Linear(3, 3), nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1)), *torch.randn(2, 6, 3)
+
+@exercise("41.2", "41_tasks.ipynb#The-second-task:-against-discriminators", "one optimiser serves both, in every step.")
+def _duel(answer, seed):
+    decoder, critic, z, real = _opponents(seed)
+    paid = _gradients_of((critic(decoder(z)) - 1).square().mean(), decoder)
+    learned = _gradients_of((critic(real) - 1).square().mean() + critic(decoder(z).detach()).square().mean(), critic)
+    decoder.zero_grad(set_to_none=True)
+    critic.zero_grad(set_to_none=True)
+    loss = ask(answer, decoder, critic, z, real)
+    if not isinstance(loss, torch.Tensor) or loss.numel() != 1 or not loss.requires_grad:
+        return "loss", "one number that knows its gradient is wanted."
+    loss.backward()
+    if any(p.grad is None for p in critic.parameters()):
+        return "critic", "the critic's weights got no gradient: were they still held still when it arrived?"
+    if any(p.grad is None for p in decoder.parameters()):
+        return "decoder", "the decoder's weights got no gradient: who is to tell it how to convince?"
+    got = [torch.cat([p.grad.flatten() for p in module.parameters()]) for module in (decoder, critic)]
+    if difference(got[0], paid):
+        return "paid", "the decoder's gradient isn't that of its own term: is it paid for what the critic learns from?"
+    return ("held still", "the critic's gradient isn't that of its two terms: is it also taught to be convinced?"
+            ) if difference(got[1], learned) else None
+
+# %% ../../nbs/94_checks_training.ipynb #651f51ea
+number("41.3", "41_tasks.ipynb#Crops-of-sound", "a small voice is heard, and isn't learned by heart.", 0.25,
+       {0.1: ("by the second", "so it would be if every second were as likely as any other."),
+        0.5: ("by the voice", "so it would be if every voice were as likely as any other."),
+        0.75: ("whose", "this is Tan's share."), 1 / 3: ("of both", "1 to 3 is one part of *four*.")})
+
+# %% ../../nbs/94_checks_training.ipynb #ddc6e347
+@exercise("42.1", "42_aligner.ipynb#The-best-of-many-ways", "phones of three states are how recognisers were built.")
+def _at_least(answer, seed):
+    rng = np.random.default_rng(seed)
+    for n in (3, 2):
+        scores = rng.normal(size=(40, 6))
+        said = np.asarray(ask(answer, scores.copy(), n))
+        if said.shape != (40,):
+            return "shape", f"a state for each of 40 frames is wanted, and this is of shape {list(said.shape)}."
+        if said[0] != 0 or said[-1] != 5 or not set(np.diff(said)) <= {0, 1}:
+            return "order", "the way has to go through all six states, one after the other."
+        if (least := int(np.bincount(said.astype(int)).min())) < n:
+            return "duration", f"a state lasts {least} frames where {n} are the least."
+        best = viterbi(scores.repeat(n, axis=1)) // n
+        got, want = (scores[np.arange(40), way.astype(int)].sum() for way in (said, best))
+        if got < want - 1e-9:
+            return "best", f"the way scores {got:.2f}, and there is one with {want:.2f}."
+    return None
+
+# %% ../../nbs/94_checks_training.ipynb #835c7c6e
+def _ways(n_frames, optional):
+    return np.exp(forward_score(np.zeros((n_frames, len(optional))), np.asarray(optional)))
+function("42.2", "42_aligner.ipynb#Training-without-knowing-when:-CTC",
+         "one recursion counts, sums and, with max, searches.",
+         _ways, lambda g: [(6, [False] * 3), (9, [False, True, False, False]), (8, [False, True, False, True, False])],
+         {("logarithm", "`forward_score` returns a logarithm."): lambda n, o: np.log(_ways(n, o)),
+          ("may be left out", "states that may be left out add ways: with them and without."):
+          lambda n, o: math.comb(n - 1, len(o) - 1),
+          ("may stay", "ways in which an optional state is there count, too."):
+          lambda n, o: math.comb(n - 1, len(o) - sum(o) - 1),
+          ("in order", "a state for each frame, in any order, would be so many; they come one after the other."):
+          lambda n, o: len(o) ** n})
+
+# %% ../../nbs/94_checks_training.ipynb #15061b80
+number("42.3", "42_aligner.ipynb#A-recogniser-is-no-clock", "so the frames aren't what limits this aligner.",
+       256 / 48 / 4,
+       {256 / 48 / 2: ("largest", "this is the largest error; half of all are smaller than half of it."),
+        256 / 48: ("hop", "a boundary is at most half a frame away from the nearest edge."),
+        512 / 48: ("clock", "the recogniser works at half the rate; the frame classifier doesn't."),
+        256 / 48 / 8: ("median", "errors reach up to half a frame; the middle of that is a quarter.")})
+number("43.1", "43_distillation.ipynb#Eight-islands", "one step of a perfect teacher is the mean of all answers.", 6.0,
+       {4.0: ("chances", "8 is three times as likely as 0, so the mean isn't in the middle."),
+        8.0: ("mean", "the squared error asks for the mean, not for the likeliest answer."),
+        2.0: ("chances", "the point at 8 has three chances in four.")})
+number("43.3", "43_distillation.ipynb#A-voice-as-teacher", "distil for a service, not for a reader.",
+       200 * 64 * 11 / 7,
+       {200 * 64 * 11 / 8: ("saved", "a student's sentence still takes one call, so 7 are saved."),
+        200 * 64 * 8 / 7: ("lessons", "the student's own passes are 3 calls a pair, too."),
+        200 * 64 * 11.0: ("saved", "these are the calls that the lessons take; a sentence saves 7."),
+        200 * 11 / 7: ("pairs", "a lesson has 64 pairs.")}, 0.005)
+
+# %% ../../nbs/94_checks_training.ipynb #946def97
+def _straightness(walk):
+    return (walk[-1] - walk[0]).norm(dim=-1) / walk.diff(dim=0).norm(dim=-1).sum(0)
+function("43.2", "43_distillation.ipynb#Eight-islands", "it says how much a student can gain, before any lesson.",
+         _straightness, lambda g: [(torch.randn(6, 5, 2, generator=g).cumsum(0),)],
+         {("points", "one number for each point is wanted."): lambda walk: _straightness(walk).mean(),
+          ("distance", "a distance is the root of summed squares, not the sum of both coordinates."):
+          lambda walk: (walk[-1] - walk[0]).abs().sum(-1) / walk.diff(dim=0).abs().sum(-1).sum(0),
+          ("way", "the way is the sum of its steps' lengths, not of their squares."):
+          lambda walk: (walk[-1] - walk[0]).square().sum(-1) / walk.diff(dim=0).square().sum(-1).sum(0)})
+
+# %% ../../nbs/94_checks_training.ipynb #3c7b982a
+def _bias_and_spread(errors):
+    return torch.stack([errors.median(), (errors - errors.median()).abs().median()])
+def _late(g):
+    errors = 5 + 8 * torch.randn(41, generator=g)
+    errors[:4] += 300   # a pause that was missed
+    return [(errors,)]
+function("44.1", "44_boundaries.ipynb#What-the-record-says", "the first can be taken off, the second is a limit.",
+         _bias_and_spread, _late,
+         {("outliers", "four starts that are far off move the mean; the median stays."):
+          lambda e: torch.stack([e.mean(), (e - e.mean()).abs().mean()]),
+          ("bias", "take the bias off before you look at the spread."):
+          lambda e: torch.stack([e.median(), e.abs().median()]),
+          ("deviation", "a standard deviation counts outliers most of all."):
+          lambda e: torch.stack([e.median(), e.std()])})
+
+# %% ../../nbs/94_checks_training.ipynb #9635115b
+_SHARE = math.sqrt(0.84 * 0.16 / 37)
+number("44.2", "44_boundaries.ipynb#What-the-record-says", "few marks by hand say that it is harder, not by how much.",
+       1.96 * _SHARE,
+       {_SHARE: ("95 %", "this is one standard error; 95 % lie within 1.96 of them."),
+        2 * 1.96 * _SHARE: ("half", "this is the whole width."),
+        1.96 * math.sqrt(0.84 * 0.16): ("n", "that is the spread of one start; 37 of them are surer by √37."),
+        1.96 * 0.84 * 0.16 / 37: ("root", "the standard error is a square root.")}, 0.02)
+number("44.3", "44_boundaries.ipynb#What-the-record-says", "what is measured against hands is two errors in one.",
+       math.sqrt(144 - 32),
+       {math.sqrt(144 - 64): ("one person", "8 ms is the difference of *two* people; one is unsure by less."),
+        4.0: ("variances", "variances are subtracted, not deviations."),
+        math.sqrt(144 + 32): ("below", "12 ms holds the person's error, too, so the aligner's is smaller."),
+        12 - 8 / math.sqrt(2): ("variances", "variances are subtracted, not deviations.")}, 0.005)
+
+# %% ../../nbs/94_checks_training.ipynb #da6c989f
+@exercise("45.1", "45_gpu_run.ipynb#The-whole-step", "a bad batch changes nothing, and nobody waits to hear of it.")
+def _guarded(answer, seed):
+    old, new = torch.randn(2, 4, 3, generator=torch.Generator().manual_seed(seed))
+    new[1, 0], loss = math.nan, torch.tensor([1.0, math.nan, 0.5, math.inf])
+    said = torch.as_tensor(ask(answer, old, new, loss))
+    if said.shape != old.shape:
+        return "shape", f"{list(old.shape)} is wanted, and this is {list(said.shape)}."
+    if said[1].isnan().any():
+        return "poison", "a NaN is left where the loss is none: 0 times NaN is NaN, so a product doesn't choose."
+    if torch.equal(said, old):
+        return "each run", "two of four losses are finite, and here one bad one stops them all."
+    if torch.equal(said[3], new[3]):
+        return "infinite", "an infinite loss is as bad as a NaN."
+    right = torch.equal(said[[0, 2]], new[[0, 2]]) and torch.equal(said[[1, 3]], old[[1, 3]])
+    return None if right else ("which", "the new ones where the loss is finite, the old ones elsewhere.")
+
+# %% ../../nbs/94_checks_training.ipynb #44900681
+@exercise("45.2", "45_gpu_run.ipynb#The-best-so-far-is-at-home", "whenever the clock ends it, the best is at home.")
+def _kept(answer, seed):
+    rng, nan = np.random.default_rng(seed), math.nan
+    for losses in ([3.0, 2.0, 2.5, 1.0], [nan, 3.0, nan, 2.0], [2.0, 2.0, 1.5], rng.random(20).round(2).tolist()):
+        best = [min([x for x in losses[:i] if x == x], default=math.inf) for i in range(len(losses))]
+        want = [i for i, loss in enumerate(losses) if loss < best[i]]
+        said = ask(answer, list(losses))
+        if not isinstance(said, (list, tuple)):
+            return "type", f"a list of places is wanted, and this is of type {type(said).__name__}."
+        for i, loss in enumerate(losses):
+            if i in said and loss != loss:
+                return "NaN", f"the NaN at place {i} is kept: nothing will ever be better than it."
+            if (i in said) != (i in want):
+                about = "first" if not i else "better" if i in want else "worse" if loss > best[i] else "equal"
+                return about, (f"of {losses[:i + 1]} the last is {'not ' * (i in want)}kept; the best before "
+                               f"was {best[i]}.")
+        if list(said) != want:
+            return "order", "places in the order of time, each once."
+    return None
+
+# %% ../../nbs/94_checks_training.ipynb #4082d671
+number("45.3", "45_gpu_run.ipynb#The-whole-step", "a device that waits is what a graph cures, not one that is busy.",
+       12 / 3.05,
+       {15 / 3.05: ("at once", "launching and working go on at the same time: the longer one counts."),
+        12 / 0.05: ("work", "the kernels still have to run: 3 ms."),
+        1.0: ("waits", "the device waits for launches before, and doesn't afterwards."),
+        5.0: ("at once", "launching and working go on at the same time: the longer one counts.")}, 0.02)

@@ -4,6 +4,7 @@
 
 # %% ../../nbs/92_checks_words.ipynb #7e180aaf
 from __future__ import annotations
+import re, unicodedata
 import torch
 from ..config import FRAME, SAMPLE_RATE
 from ..exercises import ask, exercise, function, number
@@ -102,3 +103,167 @@ number("28.3", "28_encoder.ipynb#How-long?", "a pause is set in frames, so it ca
        14.0, {28.0: ("frame", "a frame has 1,024 samples, not 512."), 14.0625: ("whole", "frames are whole numbers."),
               6.4: ("unit", "milliseconds by milliseconds, please: a frame lasts 21.3."),
               6.0: ("unit", "milliseconds by milliseconds, please: a frame lasts 21.3.")}, 0.0005)
+
+# %% ../../nbs/92_checks_words.ipynb #d5c8d33d
+def _drift(seconds):
+    frames = [s * SAMPLE_RATE / FRAME for s in seconds]
+    return sum(map(round, frames)) - sum(frames)
+function("25.1", "25_corpora.ipynb#Seconds-to-frames", "`frame_durations` rounds edges, and this is what it saves.",
+         _drift,
+         lambda g: [((0.02 + 0.2 * torch.rand(30, generator=g)).tolist(),) for _ in range(3)],
+         {("edges", "the *sum* is rounded here; each phone is to be rounded by itself."):
+          lambda s: round(sum(s) * SAMPLE_RATE / FRAME) - sum(s) * SAMPLE_RATE / FRAME,
+          ("unit", "these are seconds; frames are wanted."): lambda s: _drift(s) * FRAME / SAMPLE_RATE,
+          ("cut", "this cuts every phone's fraction off, which is no rounding."):
+          lambda s: sum(int(x * SAMPLE_RATE / FRAME) - x * SAMPLE_RATE / FRAME for x in s)})
+number("25.2", "25_corpora.ipynb#Every-syllable,-every-tone", "so a corpus has phrases that say what is rare.",
+       (1 - 1 / 5000) ** 12_000,
+       {1 - (1 - 1 / 5000) ** 12_000: ("complement", "this is the chance that it *is* said."),
+        0.0: ("sure", "that it is expected 2.4 times doesn't mean that it comes."),
+        2.4: ("count", "this is how often it is expected; a chance is at most 1."),
+        (1 - 1 / 5000) ** 1500: ("syllables", "a sentence has 8 syllables, and each may be the one.")})
+
+# %% ../../nbs/92_checks_words.ipynb #60ede5ed
+def _slip(said, labels):
+    def agree(k):
+        return sum(said[i] == labels[i + k] for i in range(len(said)) if 0 <= i + k < len(labels))
+    return max(range(-3, 4), key=agree)
+def _slipped(g):
+    for k in (2, -1, 0, 3):
+        names = torch.randint(0, 9, (30,), generator=g).tolist()
+        said = [f"syllable{n}" for n in names]
+        labels = [said[i - k] if 0 <= i - k < 30 else said[0] for i in range(30)]
+        yield [s if i % 7 else "misheard" for i, s in enumerate(said)], labels
+function("25.3", "25_corpora.ipynb#Break-it-and-listen", "the judge of lesson 53 listens to a corpus so.", _slip,
+         lambda g: list(_slipped(g)),
+         {("sign", "right, but the other way round: what is said at i is labelled at i + k."): lambda s,
+          l: -_slip(s, l),
+          ("count", "this counts the places that differ; how far the labels slipped is wanted."):
+          lambda s, l: sum(a != b for a, b in zip(s, l)),
+          ("way", "labels slip both ways: k may be negative, too."):
+          lambda s, l: max(range(4), key=lambda k: sum(a == b for a, b in zip(s, l[k:])))})
+
+# %% ../../nbs/92_checks_words.ipynb #84b3630a
+def _uncovered(rows, seconds):
+    covered = holes = 0.0
+    for start, end in sorted(rows):
+        holes, covered = holes + max(0.0, start - covered), max(covered, end)
+    return holes + max(0.0, seconds - covered)
+def _as_it_comes(rows, seconds):
+    covered = holes = 0.0
+    for start, end in rows:
+        holes, covered = holes + max(0.0, start - covered), max(covered, end)
+    return holes + max(0.0, seconds - covered)
+function("26.1", "26_readers.ipynb#Damage-has-a-place",
+         "half a look at a corpus: how much of it has labels at all.", _uncovered,
+         lambda g: [([(0.0, 1.0), (1.5, 2.0), (1.8, 2.5)], 3.0), ([(2.0, 2.4), (0.3, 1.0), (0.5, 0.7)], 2.5)],
+         {("overlap", "where two intervals overlap, the same time is counted twice."):
+          lambda rows, s: s - sum(b - a for a, b in rows),
+          ("holes", "there are holes between intervals, too, not only behind the last."):
+          lambda rows, s: s - max(b for _, b in rows),
+          ("order", "intervals may come in any order."): _as_it_comes})
+
+# %% ../../nbs/92_checks_words.ipynb #952427c3
+def _leaked(train, test, plain):
+    known = set(map(plain, train))
+    return sum(plain(text) in known for text in test) / len(test)
+def _letters(text):
+    return "".join(c for c in unicodedata.normalize("NFKC", text).lower() if c.isalnum())
+_TRAIN = ["你好，世界。", "Hello 3", "再见！", "Ｇ大调", "第 5 课"]
+_TEST = ["你好世界！", "hello, 3?", "hello 4", "明天见", "G大调。", "第6课", "第6课？"]
+function("26.2", "26_readers.ipynb#Why-splits-go-by-text", "ask it of every corpus before you believe its figures.",
+         lambda train, test: _leaked(train, test, _letters), lambda g: [(_TRAIN, _TEST), (_TRAIN[:2], ["hello3", "4"])],
+         {("punctuation", "“你好。” and “你好！” are the same words."):
+          lambda train, test: _leaked(train, test, str),
+          ("digits", "lesson 5 and lesson 6 are two lessons: digits are part of the text."):
+          lambda train, test: _leaked(train, test, lambda t: "".join(c for c in _letters(t) if c.isalpha())),
+          ("share", "the share of *test* texts is wanted."):
+          lambda train, test: _leaked(train, test, _letters) * len(test) / len(train),
+          ("forms", "full-width forms and case don't change what is said."):
+          lambda train, test: _leaked(train, test, lambda t: "".join(c for c in t if c.isalnum()))})
+
+# %% ../../nbs/92_checks_words.ipynb #918125a3
+number("26.3", "26_readers.ipynb#Why-splits-go-by-text", "a random split of such a corpus tests memory.", 0.91,
+       {0.7: ("copies", "there are two other readers of the same text, and one in train is enough."),
+        0.09: ("complement", "this is the chance that it is *not* in train."),
+        0.973: ("itself", "the recording itself is in the test; only the other two count."),
+        0.49: ("any", "one of the two in train is enough; both are not needed.")}, 0.005)
+number("27.3", "27_shards.ipynb#Streams", "so mix the corpus once, and a small buffer will do.", 65 / 256,
+       {1.0: ("length", "the buffer gives its first one away long before the shard has ended."),
+        1 / 256: ("first", "it waits until it is full; then any of those in it may come."),
+        64.0: ("share", "a share of the shard's 256 sentences is wanted.")}, 0.02)
+
+# %% ../../nbs/92_checks_words.ipynb #23888e6d
+@exercise("27.1", "27_shards.ipynb#Prepare-once", "an interrupted night costs one shard, and a mended sound, too.")
+def _to_make(answer, seed):
+    plan = {"whole": "r1", "fresh": "r2", "recipe": "r3", "bit": "r4", "file": "r5", "also-whole": "r6"}
+    announced = {"whole": ("r1", "h1"), "recipe": ("r0", "h3"), "bit": ("r4", "h4"), "file": ("r5", "h5"),
+                 "also-whole": ("r6", "h6"), "old": ("r9", "h9")}
+    there = {"whole": "h1", "fresh": "h2", "recipe": "h3", "bit": "h0", "also-whole": "h6", "old": "h0"}
+    said = ask(answer, plan, announced, there)
+    if not isinstance(said, (list, tuple)):
+        return "type", f"a list of names is wanted, and this is of type {type(said).__name__}."
+    cases = [("fresh", True, "announced", "its archive is there, but no index announced it: it may be half."),
+             ("recipe", True, "recipe", "it was made by another recipe than today's."),
+             ("bit", True, "hash", "the archive that is there isn't the one that was announced."),
+             ("file", True, "gone", "it was announced, and its archive is gone."),
+             ("whole", False, "whole", "it is announced, up to date and whole: leave it alone."),
+             ("old", False, "plan", "no plan names it any more.")]
+    for name, wanted, about, says in cases:
+        if (name in said) != wanted:
+            return about, f"shard {name!r}: {says}"
+    return None if list(said) == ["bit", "file", "fresh", "recipe"] else ("order", "in alphabetical order, each once.")
+
+# %% ../../nbs/92_checks_words.ipynb #a270dc08
+function("27.2", "27_shards.ipynb#Prepare-once", "a sound is read out of gigabytes with one `seek`.",
+         lambda sizes, k: sum(512 + -(-size // 512) * 512 for size in sizes[:k]) + 512,
+         lambda g: [([10, 700, 512, 3000], 3), ([100, 100], 0), ([1024, 1, 5], 2)],
+         {("header", "every file before it has a header of its own, 512 bytes."):
+          lambda sizes, k: sum(-(-size // 512) * 512 for size in sizes[:k]) + 512,
+          ("filled up", "each file is filled up to a multiple of 512."):
+          lambda sizes, k: sum(512 + size for size in sizes[:k]) + 512,
+          ("own header", "here its header begins; its data come 512 bytes later."):
+          lambda sizes, k: sum(512 + -(-size // 512) * 512 for size in sizes[:k]),
+          ("rounding", "a size that fits exactly is not filled up any further."):
+          lambda sizes, k: sum(512 + (size // 512 + 1) * 512 for size in sizes[:k]) + 512}, 1e-6)
+
+# %% ../../nbs/92_checks_words.ipynb #7267a002
+def _places(rows, sounds, stem, enough=all):
+    known = set(map(stem, sounds))
+    return [i for i, column in enumerate(zip(*rows)) if enough(stem(cell) in known for cell in column)]
+def _stem(path):
+    return re.split(r"[/\\]", path)[-1].split(".")[0]
+def _only(found):
+    return found[0] if len(found) == 1 else -1
+_SOUNDS = ["wavs/a.wav", "wavs/b.wav", "wavs/c.wav"]
+_LISTS = [([["ann", "D:\\cut\\a.flac", "x"], ["ann", "D:\\cut\\b.flac", "y"]], _SOUNDS),
+          ([["wavs/a.wav", "好"], ["wavs/b.wav", "a"]], _SOUNDS), ([["a", "b"], ["b", "c"]], _SOUNDS)]
+function("29.1", "29_layouts.ipynb#Finding-the-sound-that-a-line-means",
+         "a list needs no header where this is certain.",
+         lambda rows, sounds: _only(_places(rows, sounds, _stem)), lambda g: _LISTS,
+         {("paths", "lists write paths of the machine that made them: only the last part counts, without suffix."):
+          lambda rows, sounds: _only(_places(rows, sounds, str)),
+          ("every", "every cell of the column has to name a sound; here one is enough."):
+          lambda rows, sounds: _only(_places(rows, sounds, _stem, any)),
+          ("certain", "two columns would do, so nothing is certain: -1."):
+          lambda rows, sounds: next(iter(_places(rows, sounds, _stem)), -1)})
+
+# %% ../../nbs/92_checks_words.ipynb #637b132f
+@exercise("29.2", "29_layouts.ipynb#Sounds-alone,-if-there-is-no-text-at-all",
+          "silence about a transcript is the dearest "
+          "mistake of all.")
+def _verdicts(answer, seed):
+    if not isinstance(answer, str) or len(answer) != 5 or set(answer) - set("srp"):
+        return "letters", "five letters, each s, r or p, are wanted between quotes."
+    said = [("missing", "a line without its sound: half a download looks like this."),
+            ("language", "a whole sentence that this voice can't say is left out, and told."),
+            ("Mac", "files that a Mac writes beside others were never part of the corpus."),
+            ("readme", "a README tells of the folder, not of its sounds."),
+            ("transcript", "subtitles that nothing reads may be the text of all sounds: ask before training.")]
+    return next((named for letter, right, named in zip(answer, "srpps", said) if letter != right), None)
+number("29.3", "29_layouts.ipynb#Lists-with-bars", "where it isn't sure, `guess_columns` asks for one line.",
+       1 - 2 / 480,
+       {2 / 480: ("complement", "this is how often it may be *wrong*."),
+        0.75: ("unit", "eight hours are 480 minutes."),
+        0.5: ("cost", "right or wrong are equally likely there, but they don't cost the same."),
+        0.95: ("cost", "one wrong in twenty costs 24 minutes on average; asking costs two.")}, 0.0015)

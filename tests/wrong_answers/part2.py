@@ -24,5 +24,53 @@ WRONG = {
     "28.2": [("def seconds_of(d): return d.sum(1)", "unit"),
              ("def seconds_of(d): return d.sum(1) * 256 / 48_000", "hop"),
              ("def seconds_of(d): return d.sum() * 1024 / 48_000", "shape")],
-    "28.3": [("answer = 28", "frame"), ("answer = 300 / (1024 / 48)", "whole"), ("answer = 6", "unit")]
+    "28.3": [("answer = 28", "frame"), ("answer = 300 / (1024 / 48)", "whole"), ("answer = 6", "unit")],
+    "25.1": [("def drift(seconds):\n    frames = sum(seconds) * SAMPLE_RATE / FRAME\n    return round(frames) "
+              "- frames", "edges"),
+             ("def drift(seconds):\n    frames = [s * SAMPLE_RATE / FRAME for s in seconds]\n"
+              "    return sum(frames) - sum(map(round, frames))", "sign"),
+             ("def drift(seconds):\n    frames = [s * SAMPLE_RATE / FRAME for s in seconds]\n"
+              "    return sum(map(int, frames)) - sum(frames)", "cut")],
+    "25.2": [("answer = 0", "sure"), ("answer = 1 - (1 - 1 / 5000) ** 12_000", "complement"),
+             ("answer = (1 - 1 / 5000) ** 1500", "syllables")],
+    "25.3": [("def slip(said, labels):\n    return -max(range(-3, 4), key=lambda k: sum(\n"
+              "        said[i] == labels[i + k] for i in range(len(said)) if 0 <= i + k < len(labels)))", "sign"),
+             ("def slip(said, labels): return sum(a != b for a, b in zip(said, labels))", "count"),
+             ("def slip(said, labels):\n    return max(range(4), key=lambda k: sum(a == b for a, b in "
+              "zip(said, labels[k:])))",
+              "way")],
+    "26.1": [("def uncovered(rows, seconds): return seconds - sum(end - start for start, end in rows)", "overlap"),
+             ("def uncovered(rows, seconds): return seconds - max(end for _, end in rows)", "holes"),
+             ("def uncovered(rows, seconds):\n    holes, covered = 0.0, 0.0\n    for a, b in rows:\n"
+              "        holes, covered = holes + max(0.0, a - covered), max(covered, b)\n"
+              "    return holes + max(0.0, seconds - covered)", "order")],
+    "26.2": [("def leaked(train, test): return sum(t in train for t in test) / len(test)", "punctuation"),
+             ("def leaked(train, test):\n    def plain(t): return [c for c in unicodedata.normalize('NFKC', "
+              "t).lower() if c.isalpha()]\n"
+              "    return sum(plain(t) in list(map(plain, train)) for t in test) / len(test)", "digits"),
+             ("def leaked(train, test):\n    def plain(t): return [c for c in unicodedata.normalize('NFKC', "
+              "t).lower() if c.isalnum()]\n"
+              "    return sum(plain(t) in list(map(plain, train)) for t in test) / len(train)", "share")],
+    "26.3": [("answer = 0.7", "copies"), ("answer = 0.3 * 0.3", "complement"), ("answer = 1 - 0.3 ** 3", "itself")],
+    "27.1": [("def to_make(plan, announced, there): return sorted(set(plan) - set(announced))", "recipe"),
+             ("def to_make(plan, announced, there):\n"
+              "    return sorted(n for n, r in plan.items() if announced.get(n, ' ')[0] != r)", "hash"),
+             ("def to_make(plan, announced, there): return sorted(n for n in plan if n not in there)", "announced")],
+    "27.2": [("def first_byte(sizes, k): return sum(-(-s // 512) * 512 for s in sizes[:k]) + 512", "header"),
+             ("def first_byte(sizes, k): return sum(512 + s for s in sizes[:k]) + 512", "filled up"),
+             ("def first_byte(sizes, k): return sum(512 + -(-s // 512) * 512 for s in sizes[:k])", "own header")],
+    "27.3": [("answer = 1", "length"), ("answer = 1 / 256", "first"), ("answer = 256 / 65", "upside down")],
+    "29.1": [("def file_column(rows, sounds):\n    found = [i for i, c in enumerate(zip(*rows)) if all(x in "
+              "sounds for x in c)]\n"
+              "    return found[0] if len(found) == 1 else -1", "paths"),
+             ("def file_column(rows, sounds):\n    def stem(p): return re.split(r'[/\\\\]', p)[-1].split('.')[0]\n"
+              "    known = set(map(stem, sounds))\n"
+              "    found = [i for i, c in enumerate(zip(*rows)) if any(stem(x) in known for x in c)]\n"
+              "    return found[0] if len(found) == 1 else -1", "every"),
+             ("def file_column(rows, sounds):\n    def stem(p): return re.split(r'[/\\\\]', p)[-1].split('.')[0]\n"
+              "    known = set(map(stem, sounds))\n"
+              "    return next((i for i, c in enumerate(zip(*rows)) if all(stem(x) in known for x in c)), -1)",
+              "certain")],
+    "29.2": [('answer = "rrpps"', "missing"), ('answer = "sspps"', "language"), ('answer = "srppr"', "transcript")],
+    "29.3": [("answer = 2 / 480", "complement"), ("answer = 1 - 2 / 8", "unit"), ("answer = 0.5", "cost")]
 }
