@@ -4,7 +4,7 @@
 
 # %% ../nbs/16_exercises.ipynb #b17876c5
 from __future__ import annotations
-import html, json
+import html, json, re
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
@@ -15,7 +15,7 @@ from torch import Tensor
 
 # %% auto #0
 __all__ = ['EXERCISES', 'JUDGES', 'is_blank', 'Verdict', 'as_numbers', 'difference', 'NotYet', 'Raised', 'ask', 'Exercise',
-           'exercise', 'known_exercises', 'check', 'number', 'function', 'Quiz', 'quiz']
+           'exercise', 'known_exercises', 'check', 'number', 'function', 'matching', 'Quiz', 'quiz']
 
 # %% ../nbs/16_exercises.ipynb #5c145612
 def is_blank(answer) -> bool:
@@ -212,6 +212,20 @@ def function(exercise_number: str, read: str, good: str,
             if problem := difference(said, torch.as_tensor(oracle(*given)), tolerance):
                 return next((named for named, other in mistakes.items() if same(said, other, given)), problem)
         return None
+    exercise(exercise_number, read, good)(judge)
+
+# %% ../nbs/16_exercises.ipynb #1c1f0b2e
+def matching(exercise_number: str, read: str, good: str,
+             want: list,     # of words, one a case
+             reasons: list   # of (property, sentence), one a case
+             ):
+    "Register an exercise whose answer is a list of words."
+    def judge(answer, seed):
+        said = re.findall(r"[\w-]+", answer) if isinstance(answer, str) else [str(word) for word in answer]
+        if len(said) != len(want):
+            return "length", f"{len(want)} words are wanted, and these are {len(said)}."
+        return next((reason for word, right, reason in zip(said, want, reasons)
+                     if word.strip().lower() != right.lower()), None)
     exercise(exercise_number, read, good)(judge)
 
 # %% ../nbs/16_exercises.ipynb #0bf38186

@@ -4,7 +4,194 @@
 
 # %% ../../nbs/95_checks_measuring.ipynb #6a8b08fb
 from __future__ import annotations
-from ..exercises import exercise, function, number
+import math, random
+import torch
+from ..exercises import ask, exercise, function, matching, number
 
 # %% auto #0
 __all__ = []
+
+# %% ../../nbs/95_checks_measuring.ipynb #69b251a3
+number("50.1", "50_distances.ipynb#Mel-cepstral-distortion,-piece-by-piece", "copies lie at 2 to 5 dB, "
+       "other voices at 6 and more.", 10 * math.sqrt(2) / math.log(10) * 0.1,
+       {0.1: ("unit", "this is the distance of the cepstra; dB are wanted."),
+        0.4343: ("twice", "every cosine of an even spectrum counts twice: a square root of 2 is missing."),
+        0.8686: ("factor", "a cepstrum is of a logarithm of power: 10, not 20, and a square root of 2.")})
+
+# %% ../../nbs/95_checks_measuring.ipynb #82723917
+def _melody(a, b, same_height=True):
+    both = (a > 0) & (b > 0)
+    d = 12 * (a[both] / b[both]).log2()
+    return (d - d.mean() * same_height).square().mean().sqrt()
+
+def _hertz(a, b):
+    d = (a - b)[(a > 0) & (b > 0)]
+    return (d - d.mean()).square().mean().sqrt()
+
+def _octaves(a, b):
+    return _melody(a, b) / 12
+
+def _two_tracks(g):
+    track = 120 + 80 * torch.rand(60, generator=g)
+    other = 0.6 * track * (1 + 0.1 * torch.randn(60, generator=g))
+    return [(track * (torch.rand(60, generator=g) > 0.3), other * (torch.rand(60, generator=g) > 0.3))]
+
+function("50.2", "50_distances.ipynb#What-MCD-cannot-hear", "tones can be compared between a man and a woman now.",
+         _melody, _two_tracks,
+         {("height", "the deeper voice is punished for being deep: take the mean difference away."):
+          lambda a, b: _melody(a, b, False),
+          ("unit", "these are hertz; a tone is as large for a deep voice as for a high one in semitones only."):
+          _hertz,
+          ("octaves", "a factor of two is twelve semitones, not one."): _octaves})
+
+# %% ../../nbs/95_checks_measuring.ipynb #50f9d424
+matching("50.3", "50_distances.ipynb#What-MCD-cannot-hear", "one cheap look a damage, and a listener for the words.",
+         ["level", "length", "F0", "judge"],
+         [("A", "6 dB louder: one number says it, and it is no distance between spectra."),
+          ("B", "what was added makes the sound longer; that is counted, not compared."),
+          ("C", "the spectra's envelopes stay as they are when a melody goes flat."),
+          ("D", "one syllable of six hardly moves a mean over frames, and its tone was right.")])
+
+# %% ../../nbs/95_checks_measuring.ipynb #1fcf16e7
+@exercise("51.1", "51_metrics.ipynb#Counting-errors", "three kinds of error are three illnesses of a voice.")
+def _kinds(answer, seed):
+    draw = random.Random(seed)
+    spoken = [("a", "a"), ("b", "b"), ("b", "c"), ("c", "a"), ("d", None), ("e", None), ("f", None), (None, "g")]
+    pairs = spoken + draw.choices(spoken, k=9)
+    lost, added = sum(h is None for _, h in pairs), sum(r is None for r, _ in pairs)
+    want = [sum(r != h for r, h in pairs) - lost - added, lost, added]
+    said = [int(n) for n in ask(answer, list(pairs))]
+    if said == want:
+        return None
+    if len(said) != 3:
+        return "shape", f"three counts are wanted, and these are {len(said)}."
+    named = {(want[0], added, lost): ("which side", "what was never said is a deletion: the *heard* side has nothing."),
+             (sum(want), lost, added): ("twice", "what was lost or added is counted as a substitution, too."),
+             (len(pairs) - lost - added, lost, added): ("equal pairs", "pairs that agree are no errors.")}
+    return named.get(tuple(said), ("counts", f"of {len(pairs)} pairs {want} are wanted, and these are {said}."))
+
+# %% ../../nbs/95_checks_measuring.ipynb #8d05028e
+number("51.2", "51_metrics.ipynb#Sound-and-tone", "a system that fails is no better than one that slips.", 0.0785,
+       {0.05: ("left out", "this is the rate of those who had no bad luck."),
+        0.0485: ("silence", "the three failures are counted as said without an error here."),
+        0.08: ("sum", "5 % is of the 970 syllables that were said, not of all 1,000.")}, 0.002)
+number("51.3", "51_metrics.ipynb#How-sure?", "our test sets of 150 and 300 sentences were chosen so.", 432.0,
+       {72.0: ("root", "six times the sentences make it √6 times narrower, not six times."),
+        29.394: ("square", "the square is wanted, not the root: more precision costs more than its share."),
+        420.0: ("in all", "these are the additional ones; how many is that in all?")}, 0.001)
+
+# %% ../../nbs/95_checks_measuring.ipynb #3bf95027
+_APART = [((0.01, 0.0, 0.02), (0.1, 0.08, 0.12), (0.9, 0.8, 1.0), True, "order"),
+          ((0.2, 0.18, 0.22), (0.1, 0.08, 0.12), (0.9, 0.8, 1.0), False, "order"),
+          ((0.01, 0.0, 0.02), (0.95, 0.93, 0.97), (0.9, 0.89, 0.91), False, "control"),
+          ((0.05, 0.02, 0.09), (0.1, 0.08, 0.12), (0.9, 0.8, 1.0), False, "overlap"),
+          ((0.01, 0.0, 0.02), (0.7, 0.6, 0.85), (0.9, 0.8, 1.0), False, "overlap")]
+
+@exercise("52.1", "52_table.ipynb#The-guard", "an order with room between the rows would hold in another test, too.")
+def _apart(answer, seed):
+    for natural, tts, control, want, about in _APART:
+        said = answer and ask(answer, natural, tts, control)
+        if bool(said) != want:
+            return about, f"for {natural}, {tts}, {control} this says {bool(said)}: (value, low, high) each."
+    return None
+
+# %% ../../nbs/95_checks_measuring.ipynb #61382e69
+matching("52.2", "52_table.ipynb#The-guard", "ask for these four whenever a table is shown to you.",
+         ["natural", "control", "interval", "failed"],
+         [("A", "12 % are many or few, depending on what the same recogniser makes of people."),
+          ("B", "a recogniser that answers alike to everything is unmasked by what must fail."),
+          ("C", "would 4.1 and 4.3 come in this order with other sentences?"),
+          ("D", "who could not be measured is not in that mean.")])
+number("52.3", "52_table.ipynb#A-row", "now two systems that fail unequally often can be compared.", 1.6,
+       {2.2: ("left out", "this is the mean over the two that could be measured."),
+        1.1: ("scale", "the failures count as 0 here; PESQ has no value below 1."),
+        6.4: ("mean", "this is the sum over the four sounds.")}, 0.001)
+
+# %% ../../nbs/95_checks_measuring.ipynb #04e5da58
+@exercise("53.1", "53_judge.ipynb#CTC:-nobody-says-when", "shorter sentences than this are left out of training.")
+def _frames_needed(answer, seed):
+    for tokens in ([1, 2], [1, 1], [1, 1, 1, 2], [3, 1, 3, 3], [5] * (4 + seed % 3)):
+        said, equal = int(ask(answer, list(tokens))), sum(a == b for a, b in zip(tokens, tokens[1:]))
+        if said != len(tokens) + equal:
+            about = {len(tokens): "repeats", 2 * len(tokens) + 1: "blanks", len(set(tokens)): "merged"}
+            return about.get(said, "count"), f"{tokens} needs {len(tokens) + equal} frames, not {said}."
+    return None
+
+# %% ../../nbs/95_checks_measuring.ipynb #81cc42c4
+number("53.2", "53_judge.ipynb#CTC:-nobody-says-when", "a second of speech has more paths than the sea has drops.",
+       15.0, {81.0: ("all", "these are all paths; most of them read as something else."),
+              6.0: ("blanks", "this many put one frame on each token; a token may last."),
+              3.0: ("no blanks", "before, between and after the tokens there may be blanks.")}, 0.001)
+function("53.3", "53_judge.ipynb#Judging-the-judge", "whoever quotes a judge's figure should have done this first.",
+         lambda measured, zero, slope: (measured - zero) / slope,
+         lambda g: [(float(0.2 + torch.rand(1, generator=g)), 0.05, 0.8)],
+         {("zero", "natural speech has a rate of its own, which is not the voice's fault."):
+          lambda measured, zero, slope: measured / slope,
+          ("slope", "it measures less than one point for each point that is there."):
+          lambda measured, zero, slope: measured - zero,
+          ("which way", "a flat slope hides errors, so the true rate is larger, not smaller."):
+          lambda measured, zero, slope: (measured - zero) * slope})
+
+# %% ../../nbs/95_checks_measuring.ipynb #901d23a9
+@exercise("54.1", "54_recognisers.ipynb#A-machine-that-guesses", "these sentences are worth a minute of your ears.")
+def _disputed(answer, seed):
+    first = [["ni3", "hao3"], ["jin1", "tian1"], ["qi4", "che1"], [], ["lv4", "se4"], ["wo3"]]
+    second = [["ni3", "hao3"], ["jin1", "tian2"], ["qi4", "ce4"], ["a1"], ["lu4", "se4"], ["wo3", "men5"]]
+    said = ask(answer, [list(r) for r in first], [list(r) for r in second])
+    if list(said) == [2, 3, 4, 5]:
+        return None
+    if len(said) == len(first) or any(isinstance(s, bool) for s in said):
+        return "places", "the places of the sentences are wanted, such as [2, 3], not an answer for each."
+    named = {(1, 2, 3, 4, 5): ("tones", "sentence 1 differs in a tone only, and text has no tones of its own."),
+             (0, 1): ("other way", "these are the sentences on which they agree."),
+             (3, 4, 5, 6): ("counting", "places are counted from 0, as Python does.")}
+    return named.get(tuple(said), ("sentences", f"sentences 2, 3, 4 and 5 are disputed, and this says {list(said)}."))
+
+# %% ../../nbs/95_checks_measuring.ipynb #8a1d1ce3
+matching("54.2", "54_recognisers.ipynb#A-machine-that-guesses", "a table that says so is not embarrassed later.",
+         ["bound", "nothing", "measurement"],
+         [("A", "a listener who mends errors sees fewer than there are."),
+          ("B", "text has no tones: these came from a dictionary."),
+          ("C", "this judge hears tones, and knows no words that could mend them.")])
+number("54.3", "54_recognisers.ipynb#A-machine-that-guesses", "who always answers is never lost, nor honest.",
+       6.0, {3.0: ("half", "half is not the question: it writes the nearest, however far."),
+             5.0: ("tie", "with six wrong, all three are equally far, and the first of equals wins."),
+             1.0: ("mends", "one wrong syllable it mends as it did above.")}, 0.001)
+
+# %% ../../nbs/95_checks_measuring.ipynb #d30f7c10
+number("55.1", "55_listening.ipynb#The-plan", "exchange the sides, and it comes back to one half.", 0.5844,
+       {0.5: ("balance", "this is what exchanged sides would make of it."),
+        0.4156: ("which one", "this is the share that prefers what comes first."),
+        0.6179: ("spread", "tastes and sentences differ on both sides, besides the moods.")}, 0.005)
+
+# %% ../../nbs/95_checks_measuring.ipynb #34333e64
+@exercise("55.2", "55_listening.ipynb#Who-listens?", "the number of control questions is chosen with this.")
+def _slips_through(answer, seed):
+    def heads(n, counts):
+        return sum(math.comb(n, k) for k in counts) / 2 ** n
+    for n, least in ((6, 0.8), (10, 0.8), (15, 0.8), (7, 0.5)):
+        enough = next(k for k in range(n + 1) if k / n >= least)
+        said, want = float(ask(answer, n, least)), heads(n, range(enough, n + 1))
+        if abs(said - want) < 1e-6:
+            continue
+        named = {"exactly": heads(n, [enough]), "rounding": heads(n, range(enough - 1, n + 1)),
+                 "too strict": heads(n, range(enough + 1, n + 1)), "other way": 1 - want}
+        about = next((name for name, wrong in named.items() if abs(said - wrong) < 1e-6), "value")
+        return about, f"of {n} questions {enough} or more must be right: {want:.4f}, not {said:.4f}."
+    return None
+
+# %% ../../nbs/95_checks_measuring.ipynb #892528ff
+def _variance(people, sentences, taste, sentence, mood):
+    return taste ** 2 / people + sentence ** 2 / sentences + mood ** 2 / (people * sentences)
+
+def _some_variance(g):
+    return [(5, 40, *(0.2 + torch.rand(3, generator=g)).tolist())]
+
+function("55.3", "55_listening.ipynb#How-many-answers-are-there?", "put people where this sum is largest.",
+         _variance, _some_variance,
+         {("one urn", "tastes are shared by all answers of one person: they are not averaged over sentences."):
+          lambda p, s, taste, sentence, mood: (taste ** 2 + sentence ** 2 + mood ** 2) / (p * s),
+          ("which", "tastes belong to people, difficulties to sentences."):
+          lambda p, s, taste, sentence, mood: _variance(s, p, taste, sentence, mood),
+          ("squares", "deviations don't add up; their squares do."):
+          lambda p, s, taste, sentence, mood: taste / p + sentence / s + mood / (p * s)})

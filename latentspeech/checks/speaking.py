@@ -4,7 +4,290 @@
 
 # %% ../../nbs/96_checks_speaking.ipynb #faf1db3f
 from __future__ import annotations
-from ..exercises import exercise, function, number
+import json, re
+import torch
+from ..exercises import NotYet, ask, exercise, function, matching, number
 
 # %% auto #0
 __all__ = []
+
+# %% ../../nbs/96_checks_speaking.ipynb #df9e8247
+matching("60.1", "60_synthesis.ipynb#Speech-in-four-calls", "now it is known which call to ask when a voice changes.",
+         ["dream", "think", "read", "dream", "sound"],
+         [("A", "the seed is of the noise: who draws any?"),
+          ("B", "a pace divides durations: who predicts them?"),
+          ("C", "a character becomes a syllable with a tone before any network is asked."),
+          ("D", "steps are walked by the sampler."),
+          ("E", "the latents stay the same; only what becomes of them changes.")])
+
+# %% ../../nbs/96_checks_speaking.ipynb #8dae09b9
+_PLAN = [("wo3", 0.2), ("men5", 0.1), ("zou3", 0.5)]
+
+@exercise("60.2", "60_synthesis.ipynb#Speaking", "a sentence can be made to fit its scene.")
+def _pace(answer, seed):
+    for seconds in (0.4, 0.8, 2.0 + seed):
+        said, total = float(ask(answer, list(_PLAN), seconds)), sum(s for _, s in _PLAN)
+        if abs(said - total / seconds) < 1e-6:
+            continue
+        named = {"upside down": seconds / total, "mean": total / len(_PLAN) / seconds, "count": len(_PLAN) / seconds}
+        about = next((name for name, wrong in named.items() if abs(said - wrong) < 1e-6), "value")
+        return about, f"0.8 s of speech in {seconds} s want a pace of {total / seconds:.2f}, not {said:.2f}."
+    return None
+
+# %% ../../nbs/96_checks_speaking.ipynb #61a84819
+@exercise("60.3", "60_synthesis.ipynb#What-comes-back", "the studio lights up each syllable with this.")
+def _sung(answer, seed):
+    spans = [("ni3", 0.1, 0.3), ("hao3", 0.3, 0.6), ("a5", 0.8, 1.0)]
+    for now, want, about in ((0.2, 0, "counting"), (0.3, 1, "ends"), (0.7, -1, "pauses"), (0.05, -1, "pauses"),
+                             (0.9, 2, "counting"), (1.0, -1, "ends"), (5.0, -1, "pauses")):
+        said = ask(answer, list(spans), now)
+        if int(said) != want:
+            return about, f"at {now} s the place {want} is wanted, and this says {int(said)}."
+    return None
+
+# %% ../../nbs/96_checks_speaking.ipynb #611b0e16
+@exercise("61.1", "61_baselines.ipynb#The-average-of-all-takes", "who answers once has to choose one of these.")
+def _two_answers(answer, seed):
+    said = [float(number) for number in answer]
+    if len(said) != 2:
+        return "length", f"two numbers are wanted, and these are {len(said)}."
+    if abs(said[0] - 0.4) < 0.01 and abs(said[1] - 1) < 0.01:
+        return None
+    if abs(said[1] - 0.4) < 0.01 and abs(said[0] - 1) < 0.01:
+        return "order", "these are the right numbers in the wrong places: the squared error comes first."
+    if abs(said[0] - 0.4) > 0.01:
+        return "mean", f"{said[0]} isn't what has the least squared distance to three -1 and seven +1."
+    return "median", f"{said[1]} isn't what has the least plain distance: try what it costs to move it a little up."
+
+# %% ../../nbs/96_checks_speaking.ipynb #6f7591c6
+def _there(sound):
+    return torch.stft(sound, 512, 128, window=torch.hann_window(512), return_complex=True)
+
+def _back(spectrum, n):
+    return torch.istft(spectrum, 512, 128, window=torch.hann_window(512), length=n)
+
+def _keep_phase(magnitude, sound):
+    return _back(torch.polar(magnitude, _there(sound).angle()), len(sound))
+
+function("61.2", "61_baselines.ipynb#Mels,-and-a-guess-at-the-phase", "thirty-two of these are a vocoder, untrained.",
+         _keep_phase, lambda g: [(torch.rand(257, 33, generator=g), torch.randn(4096, generator=g))],
+         {("magnitude", "the sound comes back as it was: the wanted magnitude is never put in."):
+          lambda magnitude, sound: sound,
+          ("phase", "this has no phase at all: keep the sound's own."):
+          lambda magnitude, sound: _back(torch.complex(magnitude, torch.zeros_like(magnitude)), len(sound)),
+          ("twice", "the sound's own magnitude is still in it: take its direction alone."):
+          lambda magnitude, sound: _back(magnitude * _there(sound), len(sound))})
+matching("61.3", "61_baselines.ipynb#Only-one-thing-may-differ", "read tables of others with these questions.",
+         ["decoder", "budget", "durations", "sentences"],
+         [("A", "who is heard there: the mels, or what turns them into sound?"),
+          ("B", "ten thousand steps of one cost as much as forty thousand of the other."),
+          ("C", "timing is half of a tone's shape, and one of the two was told it."),
+          ("D", "a hard test set makes any voice look bad.")])
+
+# %% ../../nbs/96_checks_speaking.ipynb #78d3ec86
+matching("62.1", "62_evaluation.ipynb#Five-rows", "this is how a table is read before anything is repaired.",
+         ["durations", "decoder", "judge", "denoiser", "judge"],
+         [("A", "with true durations all is well."), ("B", "the errors are there before any voice has spoken."),
+          ("C", "natural speech is misheard as well."), ("D", "reconstruction is fine, and true durations don't help."),
+          ("E", "the same is heard whatever is played: look at the last number.")])
+
+# %% ../../nbs/96_checks_speaking.ipynb #5bd518f2
+@exercise("62.2", "62_evaluation.ipynb#What-more-steps-buy", "what is saved here is time in every sentence.")
+def _enough(answer, seed):
+    rows = [(1, 0.44, 0.4, 0.48), (2, 0.30, 0.27, 0.33), (4, 0.23, 0.2, 0.26), (8, 0.19, 0.16, 0.22),
+            (16, 0.2, 0.17, 0.23), (50, 0.21, 0.18, 0.24)]
+    said = int(ask(answer, list(rows)))
+    named = {8: ("luck", "that row is lowest, but 4 steps can't be told from 50 already."),
+             50: ("most", "the most steps are what the others are compared with."),
+             2: ("overlap", "two steps have an interval near that of fifty, but their rate lies above its upper end."),
+             16: ("value", "it needn't be better than 50 steps, only not worse than its interval.")}
+    return None if said == 4 else named.get(said, ("steps", f"4 steps are enough here, and this says {said}."))
+
+# %% ../../nbs/96_checks_speaking.ipynb #431df588
+number("62.3", "62_evaluation.ipynb#Five-rows", "72 % is what a listener gets, whatever the two rates say.", 0.72,
+       {0.7: ("twice", "tones are counted only among the syllables that are right."),
+        0.28: ("other way", "this is the share that is wrong somewhere."),
+        0.8: ("tones", "of these, one in ten still has the wrong tone.")}, 0.001)
+
+# %% ../../nbs/96_checks_speaking.ipynb #c6f1efc1
+@exercise("63.1", "63_bench.ipynb#In-turn", "a drift that is steady can't favour anybody now.")
+def _turns(answer, seed):
+    order = re.sub(r"[^A-Z]", "", str(answer).upper())
+    a, b = ([k for k, name in enumerate(order) if name == who] for who in "AB")
+    if len(a) + len(b) != len(order) or not a or not b:
+        return "letters", f"a text of A's and B's is wanted, such as \"AB\", not {str(answer)[:30]!r}."
+    if len(a) != len(b):
+        return "count", f"A comes {len(a)} times and B {len(b)} times: neither may have more laps."
+    apart = sum(b) / len(b) - sum(a) / len(a)
+    return ("drift", f"B's turns come {apart:+.1f} turns after A's, on average.") if abs(apart) > 1e-9 else None
+
+# %% ../../nbs/96_checks_speaking.ipynb #62028789
+def _silence(pieces, first=0.0, shift=True, negative=False):
+    gaps, ends = first, pieces[0][0]
+    for ready, lasts in pieces:
+        gaps += ready - ends if negative else max(0.0, ready - ends)
+        ends = (max(ready, ends) if shift else ends) + lasts
+    return gaps
+
+def _waiting(pieces):
+    return _silence(pieces, first=pieces[0][0])
+
+function("63.2", "63_bench.ipynb#How-to-count", "a factor below 1 and a silence of 0: both have to hold.",
+         _silence, lambda g: [([(0.2, 0.4), (0.5, 0.3), (1.4, 0.5), (1.5, 0.2), (2.5, 0.4)],),
+                              ([(0.1, 0.4), (0.3, 0.5)],)],
+         {("first", "the wait for the first sound is no silence *between* pieces."): _waiting,
+          ("shift", "a late piece makes all after it later: playing goes on from when it was there."):
+          lambda pieces: _silence(pieces, shift=False),
+          ("early", "a piece that is early waits; it doesn't take silence away elsewhere."):
+          lambda pieces: _silence(pieces, negative=True)})
+number("63.3", "63_bench.ipynb#How-to-count", "what isn't made faster becomes what matters.", 0.11,
+       {0.05: ("rest", "a quarter of all would mean that the denoiser is all there is."),
+        0.17: ("which", "two calls stay; six fall away."),
+        0.03: ("all", "encoder and decoder take their time as well.")}, 0.001)
+
+# %% ../../nbs/96_checks_speaking.ipynb #2b04f344
+@exercise("64.1", "64_doctor.ipynb#A-finding", "one more of those who ask for help can help themselves.")
+def _memory(answer, seed):
+    for gigabytes, want in ((0.3, "low"), (0.99, "low"), (1.0, "ok"), (64.0, "ok")):
+        found = ask(lambda g: {"is": answer(g)}, gigabytes)["is"]   # an empty cure makes no blank
+        if found is None or found is ...:
+            raise NotYet("it returns nothing yet")
+        what, status, detail, mend = (getattr(found, k, None) for k in ("what", "status", "detail", "mend"))
+        if status is None:
+            return "finding", f"a Finding is wanted, and this is of type {type(found).__name__}."
+        if status != want:
+            return "status", f"with {gigabytes} GB this says {status!r}: it works, if slowly, so {want!r} is wanted."
+        if status != "ok" and not mend:
+            return "cure", "a finding that isn't ok has to say what mends it."
+        if not re.search(r"\d", str(detail)) or what != "memory":
+            return "detail", f"about memory, and how much of it: this says {what!r}, {detail!r}."
+    return None
+
+# %% ../../nbs/96_checks_speaking.ipynb #647a0116
+@exercise("64.2", "64_doctor.ipynb#A-finding", "scripts can rely on the doctor now.")
+def _may_begin(answer, seed):
+    from latentspeech.doctor import Finding
+    for statuses in (["ok"], ["ok", "absent"], ["low", "ok"], ["ok", "broken"], ["broken", "absent", "low"]):
+        said = ask(answer, [Finding(f"thing {k}", s, "", "mend it") for k, s in enumerate(statuses)])
+        want = int("broken" in statuses)
+        if isinstance(said, str) or said not in (0, 1) and want:
+            return "number", f"0 or 1 is wanted, and this says {said!r}."
+        if int(said) != want:
+            about = "optional" if said else "broken"
+            return about, f"with {', '.join(statuses)} the code is {want}, not {int(said)}."
+    return None
+
+# %% ../../nbs/96_checks_speaking.ipynb #9a601595
+@exercise("64.3", "64_doctor.ipynb#What-a-package-needs", "a cure that does nothing is never named again.")
+def _lacking(answer, seed):
+    lines = ["torch>=2.11", "PyYAML", "huggingface_hub>=0.20", "pesq>=0.0.4", "Soundfile"]
+    have = ["torch", "pyyaml", "huggingface-hub", "soundfile", "numpy"]
+    said = [str(name) for name in ask(answer, list(lines), list(have))]
+    if said == ["pesq"]:
+        return None
+    if any(">" in name for name in said):
+        return "version", f"{said[0]!r} is a requirement; its name ends before the sign."
+    if "numpy" in said:
+        return "other way", "numpy is installed and not required: that lacks nothing."
+    if {name.lower() for name in said} & {"pyyaml", "huggingface_hub", "huggingface-hub", "soundfile"}:
+        return "form", f"{', '.join(said)}: only pesq is lacking. PyYAML and pyyaml are one package to pip."
+    return "names", f"only pesq is lacking, and this says {said}."
+
+# %% ../../nbs/96_checks_speaking.ipynb #b516b9e0
+_ENDS = [(None, 0, "well"), (ValueError("no speaker"), 2, "input"), (FileNotFoundError("x.txt"), 2, "input"),
+         (ModuleNotFoundError("pesq"), 2, "input"), (KeyboardInterrupt(), 130, "interrupt"),
+         (KeyError("hop"), 1, "bug"), (TypeError("x"), 1, "bug"), (ZeroDivisionError("x"), 1, "bug"),
+         (json.JSONDecodeError("x", "", 0), 2, "input"), (RuntimeError("no player"), 2, "input")]
+
+@exercise("65.1", "65_cli.ipynb#What-a-caller-is-owed", "scripts can tell a slip of theirs from a bug of ours.")
+def _code(answer, seed):
+    for error, want, about in _ENDS:
+        try:
+            said = answer(error)
+        except Exception as raised:
+            return "runs", f"for {type(error).__name__} it raised {type(raised).__name__}."
+        if said is None or said is ...:
+            raise NotYet("it returns nothing yet")
+        if int(said) != want:
+            return about, f"{type(error).__name__} ends with {want}, not {int(said)}."
+    return None
+
+# %% ../../nbs/96_checks_speaking.ipynb #543b06b4
+number("65.2", "65_cli.ipynb#Speaking", "that is 0.77 million bits a second: any wire of today.", 5.76,
+       {2.88: ("bytes", "16 bits are two bytes."), 46.08: ("bits", "these are megabits."),
+        11.52: ("float", "a float has four bytes, but the pipe carries 16-bit numbers.")}, 0.002)
+matching("65.3", "65_cli.ipynb#What-a-caller-is-owed", "a pipe carries answers, and nothing else.",
+         ["stdout", "stderr", "stderr", "stderr", "stdout"],
+         [("A", "this is what was asked for."), ("B", "a program behind the pipe would read it as data."),
+          ("C", "who silences the talk still wants to know why nothing came."),
+          ("D", "the standard output is taken: whatever else lands there is heard."),
+          ("E", "this is what was asked for, too.")])
+
+# %% ../../nbs/96_checks_speaking.ipynb #b5dbf236
+@exercise("66.1", "66_first_sounds.ipynb#One-syllable,-another-tone", "page one could have a handle for length.")
+def _longer(answer, seed):
+    from latentspeech.synthesis import Plan
+    from latentspeech.text import front_end
+    phones = front_end("我想买书")
+    plan = Plan("我想买书", [("我想买书", phones, torch.full((len(phones),), 4.0).log1p())])
+    for syllable, factor in ((1, 2.0), (4, 0.5), (3, 3.0)):
+        made = ask(answer, plan, syllable, factor)
+        if not isinstance(made, Plan):
+            return "plan", f"a plan is wanted, and this is of type {type(made).__name__}."
+        ratios = [round(b / a, 2) for (_, a), (_, b) in zip(plan.syllables, made.syllables)]
+        want = [factor if k == syllable else 1.0 for k in (1, 2, 3, 4)]
+        if ratios != want:
+            named = {tuple(want[-1:] + want[:-1]): ("counting", "it is the next syllable that changed"),
+                     tuple(1 / r for r in want): ("upside down", "a factor of 2 means longer, not shorter"),
+                     (factor,) * 4: ("all", "every syllable changed")}
+            about, says = named.get(tuple(ratios), ("lengths", "the lengths aren't right"))
+            return about, f"{says}: syllable {syllable} times {factor} changed lengths by {ratios}."
+    return None
+
+# %% ../../nbs/96_checks_speaking.ipynb #4553a2d2
+number("66.2", "66_first_sounds.ipynb#Three-doors", "so one who could tell proves little.", 4.0,
+       {3.0: ("adding", "chances of luck don't add up: 1 - (5/6)³ is 42 %."),
+        6.0: ("expected", "six guessers are right once *on average*; fewer do for one half."),
+        2.0: ("orders", "three names have six orders, not three.")}, 0.001)
+def _as_loud(sounds, size):
+    return sounds * size(sounds)[:1] / size(sounds)
+
+def _rms(sounds):
+    return sounds.square().mean(1, keepdim=True).sqrt()
+
+function("66.3", "66_first_sounds.ipynb#Three-doors", "no door is opened for its loudness any more.",
+         lambda sounds: _as_loud(sounds, _rms),
+         lambda g: [(torch.randn(3, 400, generator=g) * torch.tensor([[0.1], [0.5], [0.02]]),)],
+         {("peak", "a single click has the peak of a shout: take the root mean square."):
+          lambda sounds: _as_loud(sounds, lambda s: s.abs().amax(1, keepdim=True)),
+          ("power", "this is the ratio of powers; samples are amplitudes."):
+          lambda sounds: _as_loud(sounds, lambda s: _rms(s) ** 2),
+          ("first", "all are equally loud now, but not as loud as the first."): lambda sounds: sounds / _rms(sounds)})
+
+# %% ../../nbs/96_checks_speaking.ipynb #588b6729
+@exercise("67.1", "67_serve.ipynb#Whose-listener-runs-dry-first?", "no gap is heard that could be helped.")
+def _urgent(answer, seed):
+    for listeners, want in (([(0.0, 1.5), (0.8, 0.5), (1.0, 0.7)], 1), ([(0.0, 3.0), (2.9, 0.0)], 1),
+                            ([(5.0, 0.5), (1.0, 4.0), (5.2, 0.0)], 1)):
+        said = int(ask(answer, list(listeners)))
+        if said == want:
+            continue
+        named = {"coming": min(range(len(listeners)), key=lambda k: listeners[k][0]),
+                 "least sent": min(range(len(listeners)), key=lambda k: listeners[k][1]),
+                 "latest": max(range(len(listeners)), key=lambda k: sum(listeners[k]))}
+        about = next((name for name, place in named.items() if place == said), "place")
+        due = [f"{sum(one):.1f}" for one in listeners]
+        return about, f"of {listeners} the next pieces are due at {', '.join(due)} s, and this chooses place {said}."
+    return None
+
+# %% ../../nbs/96_checks_speaking.ipynb #55645636
+number("67.2", "67_serve.ipynb#In-the-order-of-coming", "tell the eleventh to come back.", 10.0,
+       {5.0: ("places", "two pieces can be worked on at once."),
+        20.0: ("seconds", "a piece is half a second of speech, not a whole one."),
+        0.4: ("which way", "work over speech is a factor; speech over work is how many can listen.")}, 0.001)
+matching("67.3", "67_serve.ipynb#What-may-be-asked", "a client that reads the status knows what to do next.",
+         ["413", "400", "503", "403", "none"],
+         [("A", "it is well said, and more than this server says."),
+          ("B", "no server can answer what it doesn't know."),
+          ("C", "the same request would be answered a moment later."), ("D", "it is understood, and not allowed."),
+          ("E", "the status went out with the first piece.")])
