@@ -1,6 +1,14 @@
 """Wrong answers to the exercises of part 1: code, and the property that it fails in."""
 
 WRONG = {
+    "10.1": [("def level_of_sum(a, b): return a + b", "logarithm"),
+             ("import math\ndef level_of_sum(a, b): return 20 * math.log10(10 ** (a / 20) + 10 ** (b / 20))",
+              "amplitude"),
+             ("def level_of_sum(a, b): return max(a, b)", "louder")],
+    "10.2": [("answer = 4700", "room"), ("answer = 4700 - 3000", "mirror"), ("answer = 4700 / 8", "pitch")],
+    "10.3": [("def in_noise(sound, noise, ratio): return sound + noise * 10 ** (-ratio / 20)", "ratio"),
+             ("def in_noise(sound, noise, ratio): return sound + match_level(noise, level(sound) + ratio)", "sign"),
+             ("def in_noise(sound, noise, ratio): return match_level(sound, level(noise) + ratio) + noise", "sound")],
     "11.1": [("def frequency_inside(f): return f", "range"),
              ("def frequency_inside(f): return f % 1500", "mirror"),
              ("def frequency_inside(f): return 1500 - f % 1500", "even bands")],
@@ -34,5 +42,20 @@ WRONG = {
              ("def walk(a, b, t):\n    z = (1 - t) * a + t * b\n    return z * a.norm() / z.norm()", "speed"),
              ("def walk(a, b, t):\n    w = torch.acos((a * b).sum() / (a.norm() * b.norm()))\n"
               "    return (torch.sin(t * w) * a + torch.sin((1 - t) * w) * b) / torch.sin(w)", "order")],
-    "14.3": [("answer = 2.047", "step"), ("answer = 6.024", "unit"), ("answer = -4.597", "sign")]
+    "14.3": [("answer = 2.047", "step"), ("answer = 6.024", "unit"), ("answer = -4.597", "sign")],
+    "15.1": [("def fair_gain(a, b): return a.abs().max() / b.abs().max()", "peak"),
+             ("def fair_gain(a, b): return a.square().mean() / b.square().mean()", "power"),
+             ("def fair_gain(a, b): return b.norm() / a.norm()", "upside down")],
+    "15.2": [("answer = 320 / 20 * 4", "fence posts"), ("answer = 17 + 4", "product"), ("answer = 17", "tone")],
+    "15.3": [("import torch\ndef hiss(level, seed=0): return torch.randn(48_000) * 10 ** (level / 20)", "repeat"),
+             ("import torch\ndef hiss(level, seed=0):\n    torch.manual_seed(seed)\n"
+              "    return torch.randn(48_000) * 10 ** (level / 20)", "shared"),
+             ("import torch\ndef hiss(level, seed=0):\n    g = torch.Generator().manual_seed(seed)\n"
+              "    return torch.randn(48_000, generator=g) * 10 ** (level / 10)", "level")],
+    "16.1": [("def say(answer): return 'right' if answer == 1024 / 48 else 'wrong'", "tolerance"),
+             ("def say(answer): return 'right' if abs(answer - 21.333) < 0.1 else 'wrong'", "unit"),
+             ("def say(answer): return 'right' if abs(answer - 21.333) < 0.1 else 'unit'", "wrong")],
+    "16.2": [("answer = 0.8", "once"), ("answer = 1 - 0.8 ** 5", "which one"), ("answer = 0.2 ** 5", "which one")],
+    "16.3": [("def cheat(n): return -(-n // 1024)", "honest"), ("def cheat(n): return n // 1024", "caught"),
+             ("def cheat(n): return 47", "caught")]
 }
