@@ -13,9 +13,9 @@ from .files import MissingExtra, required, write_atomically
 
 # %% auto #0
 __all__ = ['level', 'AudioError', 'Player', 'play', 'has_cjk_font', 'setup_plots', 'show_waveform', 'fade', 'signal_to_noise',
-           'match_level', 'vowel', 'resampling_filters', 'resample', 'load_torchaudio', 'stft_magnitude', 'spectrogram',
+           'match_level', 'vowel', 'resampling_filters', 'resample', 'stft_magnitude', 'spectrogram',
            'show_spectrogram', 'mel_filters', 'mel_spectrogram', 'log_mel', 'compare', 'check_header', 'sound_seconds',
-           'decode_file', 'load', 'save']
+           'decode_file', 'load', 'save', 'load_torchaudio']
 
 # %% ../nbs/10_audio.ipynb #7a2433c9
 def level(audio) -> float:  # [..., T] -> dB
@@ -213,25 +213,6 @@ def resample(audio: torch.Tensor,  # [..., T]
     rows = torch.nn.functional.pad(audio.reshape(-1, audio.shape[-1]), (width, width + old))
     found = torch.nn.functional.conv1d(rows[:, None], filters, stride=old).transpose(1, 2).reshape(len(rows), -1)
     return found[:, :-(-new * audio.shape[-1] // old)].reshape(*audio.shape[:-1], -1)
-
-# %% ../nbs/10_audio.ipynb #1c96c49b
-def _no_binary(function):
-    "Stand in for a function of torchaudio that wants its binary."
-    def lacking(*given, **more):
-        raise MissingExtra(f"{function.__name__} wants the binary of torchaudio, which was made for another torch")
-    return lacking
-
-def load_torchaudio():  # the module
-    "Import torchaudio, without its binary where that was made for another torch; raises `MissingExtra`."
-    try:
-        return required("torchaudio", "torchaudio")
-    except (OSError, AttributeError):
-        for name in [name for name in sys.modules if name.partition(".")[0] == "torchaudio"]:
-            del sys.modules[name]
-    stub = types.ModuleType("torchaudio._extension")
-    stub._IS_TORCHAUDIO_EXT_AVAILABLE, stub.fail_if_no_align = False, _no_binary
-    sys.modules[stub.__name__] = stub
-    return importlib.import_module("torchaudio")
 
 # %% ../nbs/10_audio.ipynb #0a36642f
 @lru_cache(32)
@@ -447,3 +428,22 @@ def save(path: str | Path,               # the suffix chooses the format: .wav (
         raise AudioError(f"cannot write {path.name!r}; end the name in .wav, .flac, .ogg or .mp3")
     soundfile.write(file, samples, sample_rate, format=kind)
     return write_atomically(path, file.getvalue())
+
+# %% ../nbs/10_audio.ipynb #1c96c49b
+def _no_binary(function):
+    "Stand in for a function of torchaudio that wants its binary."
+    def lacking(*given, **more):
+        raise MissingExtra(f"{function.__name__} wants the binary of torchaudio, which was made for another torch")
+    return lacking
+
+def load_torchaudio():  # the module
+    "Import torchaudio, without its binary where that was made for another torch; raises `MissingExtra`."
+    try:
+        return required("torchaudio", "torchaudio")
+    except (OSError, AttributeError):
+        for name in [name for name in sys.modules if name.partition(".")[0] == "torchaudio"]:
+            del sys.modules[name]
+    stub = types.ModuleType("torchaudio._extension")
+    stub._IS_TORCHAUDIO_EXT_AVAILABLE, stub.fail_if_no_align = False, _no_binary
+    sys.modules[stub.__name__] = stub
+    return importlib.import_module("torchaudio")

@@ -59,13 +59,22 @@ def _time_layers(features, outputs):  # from the clock's hands to a number for e
     return nn.Sequential(nn.Linear(features, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(),
                          nn.Linear(width, outputs))
 
+def _silent_exit(width, channels):  # its last layer starts at zero
+    leave = nn.Sequential(nn.Conv1d(width, width, 1), nn.ReLU(), nn.Conv1d(width, channels, 1))
+    for p in leave[-1].parameters():
+        nn.init.zeros_(p)
+    return leave
+
+def _check_condition(config):
+    if config.condition not in ("hidden", "bottleneck"):
+        raise DenoiserError(f"no condition {config.condition!r}; there are: hidden, bottleneck")
+
 # %% ../nbs/31_denoiser.ipynb #069be82b
 class Denoiser(nn.Module):
     "Predict the diffusion target from a noisy latent, its time and H_tts."
     def __init__(self, config: DenoiserConfig, condition_width: int, latent_channels: int = LATENT_CHANNELS):
         super().__init__()
-        if config.condition not in ("hidden", "bottleneck"):
-            raise DenoiserError(f"no condition {config.condition!r}; there are: hidden, bottleneck")
+        _check_condition(config)
         n, width, self.paper = config.layers, config.width, config.condition == "bottleneck"
         self.step_width, self.enter = config.step_width, nn.Conv1d(latent_channels, width, 1)
         self.time = _time_layers(config.step_width, n * width)
@@ -73,9 +82,7 @@ class Denoiser(nn.Module):
         self.reduce = nn.Conv1d(condition_width, latent_channels, 1) if self.paper else nn.Identity()
         self.condition = nn.Conv1d(latent_channels if self.paper else condition_width, n * 2 * width, 1)
         self.layers = nn.ModuleList(GatedLayer(width, 2 ** (i % config.dilation_cycle), self.paper) for i in range(n))
-        self.leave = nn.Sequential(nn.Conv1d(width, width, 1), nn.ReLU(), nn.Conv1d(width, latent_channels, 1))
-        for p in self.leave[-1].parameters():
-            nn.init.zeros_(p)
+        self.leave = _silent_exit(width, latent_channels)
 
     def forward(self, z_t: Tensor,                # [B, 16, L]
                 t: Tensor,                        # [B] in [0, 1]

@@ -195,23 +195,28 @@ class EncoderOutput(NamedTuple):
     frame_lengths: Tensor  # [B] long
     frame_mask: Tensor     # [B, 1, L] float, 1 on real frames
 
+# %% ../nbs/28_encoder.ipynb #6bd76232
+def _check_kind(config):
+    if config.kind not in ("base", "paper"):
+        raise EncoderError(f"no encoder kind {config.kind!r}; there are: base, paper")
+
+def _blocks(config, n, attend=True):
+    return nn.ModuleList(Block(config, attend) for _ in range(n))
+
 # %% ../nbs/28_encoder.ipynb #60c1bc41
 class TextEncoder(nn.Module):
     "Turn phones, tones and a speaker into H_tts, one column a latent frame."
     def __init__(self, config: EncoderConfig, n_symbols: int, n_tones: int = N_TONES, n_speakers: int = 1,
                  channels: int = LATENT_CHANNELS):  # of the latent
         super().__init__()
-        if config.kind not in ("base", "paper"):
-            raise EncoderError(f"no encoder kind {config.kind!r}; there are: base, paper")
+        _check_kind(config)
         self.paper, width = config.kind == "paper", config.width
-        def blocks(n, attend=True):
-            return nn.ModuleList(Block(config, attend) for _ in range(n))
         self.symbol, self.tone, self.speaker = (nn.Embedding(n, width) for n in (n_symbols, n_tones, n_speakers))
-        self.phone_blocks, self.style_blocks = blocks(config.phone_blocks), blocks(config.style_blocks)
+        self.phone_blocks, self.style_blocks = (_blocks(config, n) for n in (config.phone_blocks, config.style_blocks))
         self.fusion, self.prior = Fusion(width, config.rank), nn.Linear(width, channels)
         self.duration = DurationPredictor(width, config.duration_dropout)
         self.position = None if self.paper else nn.Linear(4, width)
-        self.frame_blocks = blocks(config.frame_blocks, attend=self.paper)
+        self.frame_blocks = _blocks(config, config.frame_blocks, attend=self.paper)
         self.norm = nn.Identity() if self.paper else nn.LayerNorm(width)
 
     def forward(self, symbols: Tensor, tones: Tensor,   # [B, N] long

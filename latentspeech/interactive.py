@@ -52,11 +52,11 @@ def _sounds(result, title: str) -> dict:
     "Name what a function returned."
     return dict(result) if isinstance(result, dict) else {title: result}
 
-def _picture(figure) -> str:
+def _picture(figure, width: str = "100%") -> str:
     "Write a figure as an image of a page."
     file = io.BytesIO()
     figure.savefig(file, format="jpeg", bbox_inches="tight", pil_kwargs=dict(quality=82))  # noise as PNG is huge
-    return f'<img style="max-width:100%" src="data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}">'
+    return f'<img style="max-width:{width}" src="data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}">'
 
 # %% ../nbs/15_interactive.ipynb #f0fd5f42
 def page(sounds: dict,                    # title -> sound [T]
@@ -64,8 +64,10 @@ def page(sounds: dict,                    # title -> sound [T]
          equal_level: bool = True,        # bring all to the level of the first
          **options                        # passed to `show_spectrogram`
          ) -> str:                        # HTML
-    "Draw sounds on shared axes, with players below, as a piece of a web page."
+    "Draw sounds on shared axes, with players below, as a piece of a web page; without sounds it is empty."
     import matplotlib.pyplot as plt
+    if not sounds:
+        return ""
     players = compare(sounds, sample_rate, equal_level, **options)
     plt.gcf().set_size_inches(8, 2.6)   # as wide as a page
     picture = _picture(plt.gcf())
@@ -75,14 +77,14 @@ def page(sounds: dict,                    # title -> sound [T]
 # %% ../nbs/15_interactive.ipynb #0f4ab9a1
 class Listen:
     "Let sound and picture follow a hand: controls, what was heard before, what is heard now."
-    def __init__(self, function, controls: dict, sample_rate: int = SAMPLE_RATE, **options):
+    def __init__(self, function, controls: dict, sample_rate: int = SAMPLE_RATE, picture=None, **options):
         known = inspect.signature(function).parameters
         if lost := [name for name in controls if name not in known]:
             raise ControlError(f"{function.__name__} has no {', '.join(lost)}; it has: {', '.join(known)}")
         first = {name: p.default for name, p in known.items() if p.default is not p.empty}
         self.function, self.sample_rate, self.options = lru_cache(64)(function), sample_rate, options
         self.controls = {name: control(name, span, first.get(name)) for name, span in controls.items()}
-        self.before, self._box = None, None
+        self.picture, self.before, self._box = picture, None, None
 
 # %% ../nbs/15_interactive.ipynb #2c27ced1
 from fastcore.basics import patch
@@ -100,6 +102,18 @@ def hear(self: Listen, **settings) -> dict:  # title -> sound [T]
                       for name, value in settings.items())
     return _sounds(self.function(**settings), title)
 
+# %% ../nbs/15_interactive.ipynb #413bcf93
+@patch
+def draw(self: Listen, width: str = "100%", **settings) -> str:  # HTML
+    "Draw what belongs to one setting, besides its spectrogram; nothing where no picture was given."
+    import matplotlib.pyplot as plt
+    if self.picture is None:
+        return ""
+    self.picture(**settings)
+    shown = _picture(plt.gcf(), width)
+    plt.close()
+    return shown
+
 # %% ../nbs/15_interactive.ipynb #f6b6b525
 @patch
 def refresh(self: Listen, _=None) -> str:
@@ -107,7 +121,7 @@ def refresh(self: Listen, _=None) -> str:
     try:
         now = self.hear(**self.settings)
         sounds = {f"before: {k}": v for k, v in (self.before or {}).items() if k not in now} | now
-        shown = page(sounds, self.sample_rate, **self.options)
+        shown = self.draw(**self.settings) + page(sounds, self.sample_rate, **self.options)
         self.before = now
     except ValueError as error:
         shown = f"<p>{html.escape(str(error))}</p>"
@@ -142,10 +156,11 @@ def _three(widget) -> list:
 def strip(self: Listen) -> str:  # HTML
     "Return a still page with three settings of the first control."
     (name, first), fixed = next(iter(self.controls.items())), self.settings
-    sounds = {}
+    sounds, pictures = {}, ""
     for value in _three(first):
         sounds |= self.hear(**{**fixed, name: value})
-    return page(sounds, self.sample_rate, **self.options)
+        pictures += self.draw("32%", **{**fixed, name: value})
+    return pictures + page(sounds, self.sample_rate, **self.options)
 
 @patch
 def _repr_mimebundle_(self: Listen, **kwargs):
@@ -154,8 +169,9 @@ def _repr_mimebundle_(self: Listen, **kwargs):
 # %% ../nbs/15_interactive.ipynb #35f82274
 def listen(function,        # settings -> a sound [T], or a dictionary of sounds
            sample_rate: int = SAMPLE_RATE,  # Hz
-           options: dict | None = None,     # for the picture: what `show_spectrogram` takes
+           options: dict | None = None,     # for the spectrograms: what `show_spectrogram` takes
+           picture=None,                    # settings -> None: draws what belongs to them, above the spectrograms
            **controls       # name of an argument -> (low, high[, step]), a list, a string, or a widget
            ) -> Listen:
     "Let picture and sound of a function follow its settings; raises `ControlError`."
-    return Listen(function, controls, sample_rate, **(options or {}))
+    return Listen(function, controls, sample_rate, picture, **(options or {}))
