@@ -12,8 +12,8 @@ from .config import SAMPLE_RATE, SoundLimits
 from .files import MissingExtra, required, write_atomically
 
 # %% auto #0
-__all__ = ['level', 'AudioError', 'Player', 'play', 'has_cjk_font', 'setup_plots', 'show_waveform', 'fade', 'signal_to_noise',
-           'match_level', 'vowel', 'resampling_filters', 'resample', 'stft_magnitude', 'spectrogram',
+__all__ = ['level', 'AudioError', 'Player', 'play', 'has_cjk_font', 'figure_png', 'setup_plots', 'show_waveform', 'fade',
+           'signal_to_noise', 'match_level', 'vowel', 'resampling_filters', 'resample', 'stft_magnitude', 'spectrogram',
            'show_spectrogram', 'mel_filters', 'mel_spectrogram', 'log_mel', 'compare', 'check_header', 'sound_seconds',
            'decode_file', 'load', 'save', 'load_torchaudio']
 
@@ -101,12 +101,37 @@ def has_cjk_font() -> bool:
     return _cjk_font() is not None
 
 # %% ../nbs/10_audio.ipynb #dd32c1ee
-def setup_plots(dpi: int = 72  # dots an inch; small pictures keep notebooks light
-                ) -> bool:     # whether plots can show Hanzi
+def figure_png(figure,            # of matplotlib
+               colours: int = 64  # as many as the eye needs
+               ) -> bytes:
+    "Draw a figure as PNG of few colours."
+    from PIL import Image
+    large, small = io.BytesIO(), io.BytesIO()
+    figure.savefig(large, format="png", bbox_inches="tight")
+    Image.open(large).convert("RGB").quantize(colours, dither=0).save(small, "PNG")
+    return small.getvalue()
+
+# %% ../nbs/10_audio.ipynb #07eb6490
+def _keep_pictures_small():
+    "Let a notebook show figures as `figure_png` draws them; elsewhere nothing is to be done."
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    try:
+        import matplotlib_inline.backend_inline   # registers its own way first
+        from matplotlib.figure import Figure
+    except ImportError:
+        return
+    if shell is not None:
+        pictures = shell.display_formatter.formatters["image/png"]
+        pictures.for_type(Figure, lambda figure: base64.b64encode(figure_png(figure)).decode())
+
+# %% ../nbs/10_audio.ipynb #1e1322f5
+def setup_plots(dpi: int = 110  # dots an inch
+                ) -> bool:      # whether plots can show Hanzi
     "Choose one look for every plot, with a Chinese font if there is one."
     import matplotlib.pyplot as plt
     fonts = ["DejaVu Sans"] + ([_cjk_font()] if has_cjk_font() else [])
-    plt.rcParams.update({"figure.figsize": (6, 2.4), "figure.dpi": dpi, "figure.constrained_layout.use": True,
+    _keep_pictures_small()
+    plt.rcParams.update({"figure.figsize": (8, 2.6), "figure.dpi": dpi, "figure.constrained_layout.use": True,
                          "font.size": 9, "font.family": fonts, "axes.titlesize": 10, "axes.spines.top": False,
                          "axes.spines.right": False, "image.cmap": "magma", "lines.linewidth": 1.2})
     return has_cjk_font()

@@ -4,10 +4,10 @@
 
 # %% ../nbs/15_interactive.ipynb #de1dd8ff
 from __future__ import annotations
-import base64, html, io, inspect
+import base64, html, inspect
 from functools import lru_cache
 import torch
-from .audio import Player, compare
+from .audio import Player, compare, figure_png
 from .config import SAMPLE_RATE
 
 # %% auto #0
@@ -54,9 +54,8 @@ def _sounds(result, title: str) -> dict:
 
 def _picture(figure, width: str = "100%") -> str:
     "Write a figure as an image of a page."
-    file = io.BytesIO()
-    figure.savefig(file, format="jpeg", bbox_inches="tight", pil_kwargs=dict(quality=82))  # noise as PNG is huge
-    return f'<img style="max-width:{width}" src="data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}">'
+    data = base64.b64encode(figure_png(figure)).decode()
+    return f'<img style="max-width:{width}" src="data:image/png;base64,{data}">'
 
 # %% ../nbs/15_interactive.ipynb #f0fd5f42
 def page(sounds: dict,                    # title -> sound [T]
