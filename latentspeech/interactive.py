@@ -54,7 +54,9 @@ def _sounds(result, title: str) -> dict:
 
 def _picture(figure, width: str = "100%") -> str:
     "Write a figure as an image of a page."
-    data = base64.b64encode(figure_png(figure)).decode()
+    if width != "100%":
+        figure.set_dpi(figure.dpi / 2)   # one of three in a row
+    data = base64.b64encode(figure_png(figure, 32)).decode()
     return f'<img style="max-width:{width}" src="data:image/png;base64,{data}">'
 
 # %% ../nbs/15_interactive.ipynb #f0fd5f42
