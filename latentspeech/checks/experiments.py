@@ -4,7 +4,312 @@
 
 # %% ../../nbs/97_checks_experiments.ipynb #6d38e980
 from __future__ import annotations
+import math
+import torch
 from ..exercises import exercise, function, number
 
 # %% auto #0
 __all__ = []
+
+# %% ../../nbs/97_checks_experiments.ipynb #36992d46
+def _in_order(exercise_number: str, read: str, good: str, want: list,
+              wrong: list   # of (property, sentence), one a place
+              ):
+    "Register an exercise whose answer is a list."
+    @exercise(exercise_number, read, good)
+    def judge(answer, seed):
+        if not isinstance(answer, (list, tuple)) or len(answer) != len(want):
+            return "count", f"a list of {len(want)} answers is wanted, in the order of the questions."
+        return next((named for said, right, named in zip(answer, want, wrong)
+                     if str(said).strip().lower() != str(right).lower()), None)
+
+# %% ../../nbs/97_checks_experiments.ipynb #f96f5495
+def _buried(speech, noise, decibels):
+    return speech + noise * speech.std(correction=0) / noise.std(correction=0) / 10 ** (decibels / 20)
+
+def _centred(generator, size):
+    x = torch.randn(1000, generator=generator) * size
+    return x - x.mean()
+
+function("69.1", "69_harness.ipynb#Controls", "one name, one sound: this control is the same in every record.", _buried,
+         lambda g: [(_centred(g, 0.1), _centred(g, 0.7), d) for d in (6, 0, -10)],
+         {("level", "the noise has a level of its own, which has to be taken out first."):
+          lambda s, n, d: s + n / 10 ** (d / 20),
+          ("power", "decibels of a power are 10 log10; an amplitude takes 10 ** (decibels / 20)."):
+          lambda s, n, d: s + (_buried(s, n, 0) - s) / 10 ** (d / 10),
+          ("direction", "more decibels are said to be more noise; they are those of the speech."):
+          lambda s, n, d: s + (_buried(s, n, 0) - s) * 10 ** (d / 20)})
+
+# %% ../../nbs/97_checks_experiments.ipynb #3cd18fdc
+def _counts(row):
+    return [torch.tensor([float(x) for x in row[key].split()]) for key in ("errors", "totals")]
+
+def _rate_of(row):
+    errors, totals = _counts(row)
+    return errors.sum() / totals.sum()
+
+def _recorded(generator):
+    totals = torch.randint(2, 20, (9,), generator=generator)
+    errors = (totals * torch.rand(9, generator=generator)).round()
+    return dict(errors=" ".join(f"{x:g}" for x in errors.tolist()), totals=" ".join(map(str, totals.tolist())))
+
+function("69.2", "69_harness.ipynb#Score-a-row", "lessons 73 and 79 read the counts of records, and compare in pairs.",
+         _rate_of, lambda g: [(_recorded(g),), (_recorded(g),)],
+         {("weight", "a mean over sentences lets a short one count as much as a long one."):
+          lambda row: torch.div(*_counts(row)).mean(),
+          ("totals", "errors a sentence aren't a rate: divide by syllables."): lambda row: _counts(row)[0].mean(),
+          ("percent", "this is in per cent; a share of 1 is wanted."): lambda row: 100 * _rate_of(row)})
+_in_order("69.3", "69_harness.ipynb#Controls", "a frame of controls is read before any voice is.",
+          ["control: another text", "control: tones flattened", "natural"],
+          [("leak", "(a): where would somebody who knows the text, but doesn't listen, be right by mistake?"),
+           ("melody", "(b): which row has syllables, but no tones that could be heard?"),
+           ("noise", "(c): who hears nothing is as bad in controls as they should be; look at the other end.")])
+
+# %% ../../nbs/97_checks_experiments.ipynb #cfc62457
+def _coarse(z, bits, step=None):
+    step = step or 6 / (2 ** bits - 1)
+    return ((z.clamp(-3, 3) + 3) / step).round() * step - 3
+
+function("70.1", "70_train_autoencoder.ipynb#After", "four bits a number are a codec of 3 kbit/s.", _coarse,
+         lambda g: [(2 * torch.randn(16, 30, generator=g), bits) for bits in (2, 4)],
+         {("levels", "2 ** bits levels have one step fewer between them."): lambda z, b: _coarse(z, b, 6 / 2 ** b),
+          ("ends", "what lies beyond -3 and 3 has no level of its own: it goes to the ends."):
+          lambda z, b: ((z + 3) / (6 / (2 ** b - 1))).round() * (6 / (2 ** b - 1)) - 3,
+          ("nearest", "the nearest level is wanted, not the one below."):
+          lambda z, b: ((z.clamp(-3, 3) + 3) / (6 / (2 ** b - 1))).floor() * (6 / (2 ** b - 1)) - 3}, 1e-4)
+number("70.2", "70_train_autoencoder.ipynb#The-authors'-network,-for-as-long", "at the start of a training, steps count.",
+       306 * 32 * 0.68 / (1575 * 8 * 0.34),
+       {306 * 32 / (1575 * 8): ("length", "its crops are twice as long, too."),
+        306 / 1575: ("crops", "these are the steps; a step has several crops."),
+        (1575 * 8 * 0.34) / (306 * 32 * 0.68): ("upside down", "paper over base is wanted.")})
+_in_order("70.3", "70_train_autoencoder.ipynb#Where-does-the-sound-go?", "a *because* needs a row that differs in one thing.",
+          [True, True, False, False],
+          [("line", "(a) can be read off: compare the correlations of 80 mels and latents."),
+           ("holds", "(b): a decoder sees nothing but latents, so what it says right it found there."),
+           ("cause", "(c): no row has that loss changed and all else the same."),
+           ("at once", "(d): row D changed loss, noise and hours together.")])
+
+# %% ../../nbs/97_checks_experiments.ipynb #73f8c276
+number("71.1", "71_train_latentspeech.ipynb#Seeds", "text, speaker and durations say more than four fifths of it.", 0.18,
+       {0.36: ("two", "this is the variance of the difference, and two seeds went into it."),
+        0.6: ("square", "a deviation isn't a variance: square it."),
+        0.82: ("rest", "this is what both latents have in common.")})
+function("71.2", "71_train_latentspeech.ipynb#Towards-the-text", "two quantiles of these numbers are the paired interval.",
+         lambda a, b, totals, picks: (a[picks] - b[picks]).sum(1) / totals[picks].sum(1),
+         lambda g: [(torch.randint(0, 3, (20,), generator=g).float(), torch.randint(0, 4, (20,), generator=g).float(),
+                     torch.randint(3, 9, (20,), generator=g).float(), torch.randint(0, 20, (50, 20), generator=g))],
+         {("weight", "sum over the words of a redraw before you divide, else short words count too much."):
+          lambda a, b, t, p: ((a - b) / t)[p].mean(1),
+          ("totals", "a redraw has other words, so it has other syllables, too."):
+          lambda a, b, t, p: (a[p] - b[p]).sum(1) / t.sum(),
+          ("order", "the rate of a less that of b is wanted."):
+          lambda a, b, t, p: (b[p] - a[p]).sum(1) / t[p].sum(1)})
+
+# %% ../../nbs/97_checks_experiments.ipynb #639fe5fe
+def _most_steps(calls, sampler, guided):
+    looks = calls // 2 if guided else calls
+    return looks if sampler == "ddim" else (looks + 1) // 2
+
+function("71.3", "71_train_latentspeech.ipynb#How-many-steps,-and-whose", "samplers are compared at equal calls.", _most_steps,
+         lambda g: [(12, "ddim", False), (12, "ddim", True), (13, "heun", False), (12, "heun", True), (1, "heun", True)],
+         {("guidance", "guided, every look is taken twice."): lambda c, s, guided: _most_steps(c, s, False),
+          ("last step", "Heun's last step looks only once."):
+          lambda c, s, guided: _most_steps(c, "ddim", guided) // (2 if s == "heun" else 1),
+          ("sampler", "Heun looks twice in a step."): lambda c, s, guided: _most_steps(c, "ddim", guided)})
+
+# %% ../../nbs/97_checks_experiments.ipynb #8c578ebf
+number("72.1", "72_paper_table.ipynb#The-same-table,-for-a-person's-words", "so a claim says beforehand what it will cost.", 1350.0,
+       {450.0: ("square", "a third of the width takes more than three times the words: the root of n counts."),
+        150 / 9: ("direction", "a narrower interval takes more words, not fewer."),
+        900.0: ("ratio", "it is the ratio of both widths that counts, 6 to 2, squared.")}, 0.001)
+
+@exercise("72.2", "72_paper_table.ipynb#The-table", "a width of an interval can be checked in the head.")
+def _wrong_row(answer, seed):
+    said = str(answer).strip().lower()
+    named = {"voice b": None,
+             "another text": ("insertions", "more than 100 % is possible: what is said besides counts as wrong."),
+             "natural": ("few", "few errors, narrow interval: that is as it should be."),
+             "voice a": ("width", "five points on each side are what 290 syllables give."),
+             "copy": ("width", "three points on each side are right for so few errors.")}
+    return named.get(said, ("name", "the name of a row is wanted: " + ", ".join(named)))
+
+# %% ../../nbs/97_checks_experiments.ipynb #ada4046b
+def _line(x, y, at):
+    slope = ((x - x.mean()) * (y - y.mean())).sum() / (x - x.mean()).square().sum()
+    return y.mean() + slope * (at - x.mean())
+
+def _foretold(sizes, errors, size):
+    return _line(sizes.double().log(), errors.double().log(), math.log(size)).exp()
+
+function("72.3", "72_paper_table.ipynb#More-data", "fit all points but the last, and see how far the line is off.", _foretold,
+         lambda g: [(torch.tensor([120.0, 479.0, 1918.0, 7670.0]), 0.6 * torch.rand(4, generator=g) + 0.1, 30_000)],
+         {("sizes", "sizes go on a logarithmic axis, too."):
+          lambda s, e, n: _line(s.double(), e.double().log(), n).exp(),
+          ("errors", "errors go on a logarithmic axis, too; a straight line would fall below zero."):
+          lambda s, e, n: _line(s.double().log(), e.double(), math.log(n)),
+          ("back", "this is the logarithm of the error: take it back."): lambda s, e, n: _foretold(s, e, n).log()})
+
+# %% ../../nbs/97_checks_experiments.ipynb #82b72fd6
+number("73.1", "73_ablations.ipynb#The-table:-a-switch-turned-while-speaking", "the number of rows belongs beside a surprise.",
+       1 - 0.95 ** 16,
+       {0.8: ("expected", "0.8 rows are to be expected; that isn't how likely at least one is."),
+        0.95 ** 16: ("none", "so likely is none; at least one is the rest."),
+        0.05: ("one row", "so likely it is for one row; there are sixteen.")})
+function("73.2", "73_ablations.ipynb#The-rules", "parts that stand in for each other show up here only.",
+         lambda full, a, b, both: both - a - b + full,
+         lambda g: [tuple(torch.rand(4, generator=g).sort().values.tolist()), (0.03, 0.05, 0.04, 0.4)],
+         {("full", "the full system's own errors stand in all four figures: they don't cancel here."):
+          lambda full, a, b, both: both - a - b,
+          ("both", "this is what losing both costs; take off what each loss costs alone."):
+          lambda full, a, b, both: both - full,
+          ("ratio", "errors add up here: differences are wanted, no ratios."):
+          lambda full, a, b, both: both * full / (a * b)})
+_in_order("73.3", "73_ablations.ipynb#The-table:-a-part-missing-from-training", "a part can only be tested by what can fail it.",
+          ["tone error", "spread", "SER"],
+          [("tones", "(a): every syllable is right, whatever its tone."),
+           ("words", "(b): every word is clear, so a recogniser has nothing to complain of."),
+           ("syllables", "(c): what is heard are other syllables.")])
+
+# %% ../../nbs/97_checks_experiments.ipynb #e5eab950
+number("74.1", "74_efficiency.ipynb#Time", "what isn't made faster is soon all that is left.", 2.2,
+       {4.0: ("fixed part", "only the steps became fewer; 120 ms are taken once, as before."),
+        1 / 2.2: ("upside down", "before over after is wanted."),
+        440 / 320: ("steps", "two of eight steps are left, not six.")})
+number("74.2", "74_efficiency.ipynb#Work", "so ask of a small representation how many frames it has.", 2.0,
+       {10.0: ("numbers", "the trunk doesn't see how many numbers come in, only how many frames."),
+        5.0: ("rows", "the rows of a frame are nearly free: first and last layer alone see them."),
+        0.5: ("upside down", "the first over the second is wanted.")}, 0.1)
+
+# %% ../../nbs/97_checks_experiments.ipynb #9ea6373f
+def _rounds(generator, n: int = 9):
+    speed = torch.rand(n, generator=generator) * 3 + 0.5
+    b = speed * (1 + 0.05 * torch.rand(n, generator=generator))
+    a = 1.7 * speed * (1 + 0.05 * torch.rand(n, generator=generator))
+    return torch.where(torch.arange(n) == 4, 6 * a, a), b
+
+function("74.3", "74_efficiency.ipynb#Time", "every time in the record is such a ratio.", lambda a, b: (a / b).median(),
+         lambda g: [_rounds(g), _rounds(g)],
+         {("mean", "one slow round rules a mean: take the middle one of the rounds' ratios."):
+          lambda a, b: a.mean() / b.mean(),
+          ("outlier", "divided round by round, yes; but one round was slow for one of them alone."):
+          lambda a, b: (a / b).mean(),
+          ("pairs", "the medians of both sides may come from different rounds."): lambda a, b: a.median() / b.median(),
+          ("upside down", "a over b is wanted."): lambda a, b: (b / a).median()})
+
+# %% ../../nbs/97_checks_experiments.ipynb #065ba546
+function("75.1", "75_languages.ipynb#What-the-text-gives-away", "it tells how much an experiment on tones can show.",
+         lambda blind, told, untold: (blind - untold) / (blind - told),
+         lambda g: [(0.6, 0.2, 0.3), (0.7, 0.1, 0.65)],
+         {("lost", "this is the part that was lost; the part that stood in the text is the rest."):
+          lambda blind, told, untold: (untold - told) / (blind - told),
+          ("end", "the way ends at the told voice, not at zero errors."):
+          lambda blind, told, untold: (blind - untold) / blind,
+          ("beginning", "blind guessing has to come in: there the scale begins."):
+          lambda blind, told, untold: told / untold})
+number("75.2", "75_languages.ipynb#What-the-text-gives-away", "read backwards, the row tells how much was recited.", 0.37,
+       {0.4: ("rest", "the tenth is of the words that are read, and these are 70 %."),
+        0.1: ("recited", "words that are recited are all wrong here."),
+        0.07: ("recited", "these are the wrong ones of those that are read; add those that are recited."),
+        0.3: ("read", "of what is read, a tenth is wrong as well.")}, 0.005)
+_in_order("75.3", "75_languages.ipynb#A-wrong-expectation", "each row answers to one suspect.",
+          ["it recites", "it reads", "the judge is deaf"],
+          [("recites", "(a): the judge is innocent, since flat melodies are mostly wrong to it."),
+           ("reads", "(b): who says swapped tones rightly was told them by the text."),
+           ("judge", "(c): no voice and no text is in that row.")])
+
+# %% ../../nbs/97_checks_experiments.ipynb #50a86d80
+def _kept(frames, n, power=1.0):
+    values = torch.linalg.eigvalsh(torch.cov(frames)).clamp(min=0) ** power
+    return values[-n:].sum() / values.sum()
+
+def _mixed(generator):
+    size = torch.logspace(0.5, -2, 80)[:, None]
+    mixing = torch.linalg.qr(torch.randn(80, 80, generator=generator)).Q
+    return mixing @ (size * torch.randn(80, 400, generator=generator)) + torch.arange(80)[:, None] / 10
+
+_in_order("76.1", "76_downstream.ipynb#Two-ways-to-ask", "what a reader finds is a lower bound.", ["open", "folded", "not found"],
+          [("line", "(a): what a straight line reads lies open."),
+           ("network", "(b): it is there, since the network reads it, but not in a line."),
+           ("bound", "(c): you know what these readers found, no more.")])
+function("76.2", "76_downstream.ipynb#Three-witnesses", "a rival of the same size is cut so.", _kept,
+         lambda g: [(_mixed(g), 16), (_mixed(g), 3)],
+         {("square", "an eigenvalue of the covariance is a variance already; deviations don't add up."):
+          lambda x, n: _kept(x, n, 0.5),
+          ("largest", "eigenvalues come in rising order: these are the smallest."):
+          lambda x, n: torch.linalg.eigvalsh(torch.cov(x))[:n].sum() / torch.cov(x).trace(),
+          ("mean", "variance is measured from the mean frame, not from zero."):
+          lambda x, n: torch.linalg.eigvalsh(x @ x.T)[-n:].sum() / x.square().sum()})
+number("76.3", "76_downstream.ipynb#What-they-said", "the rest is how the numbers are used.", 3 / 22,
+       {19 / 22: ("rest", "this is what size can't explain."),
+        10 / 29: ("handicap", "both begin at what the full mel makes: subtract it."),
+        3 / 29: ("handicap", "the handicap is 29 less 7, not 29."), 3.0: ("share", "a share of the handicap is wanted.")})
+
+# %% ../../nbs/97_checks_experiments.ipynb #86fb643f
+number("77.1", "77_real_time.ipynb#How-many-listeners?", "the size of the first piece is a bargain with the first sound.", 6.0,
+       {400 / 60: ("whole", "there is no part of a listener."),
+        7.0: ("rounding", "seven pieces take 420 ms, and one lasts 400."),
+        5.0: ("turn", "n pieces pass from one's turn to the next, one's own among them.")}, 0.001)
+function("77.2", "77_real_time.ipynb#Streaming:-the-first-sound", "every player has such a cushion.",
+         lambda ready, lasts: (ready - ready[0] - lasts.cumsum(0) + lasts).max().clamp(min=0),
+         lambda g: [(torch.tensor([0.3, 1.4, 1.5, 1.6]), torch.full((4,), 0.4)),
+                    (torch.tensor([0.3, 0.4, 0.5]), torch.full((3,), 0.4)),
+                    (torch.rand(8, generator=g).cumsum(0), torch.full((8,), 0.4))],
+         {("before", "piece k waits for the pieces before it, not for itself."):
+          lambda ready, lasts: (ready - ready[0] - lasts.cumsum(0)).max().clamp(min=0),
+          ("start", "the wait is counted from the first piece, not from the click."):
+          lambda ready, lasts: (ready - lasts.cumsum(0) + lasts).max().clamp(min=0),
+          ("worst", "the last piece may come in time, and one in the middle too late."):
+          lambda ready, lasts: (ready[-1] - ready[0] - lasts[:-1].sum()).clamp(min=0),
+          ("gaps", "waiting once shifts all that follows: the largest delay is wanted, not a sum."):
+          lambda ready, lasts: (ready.diff() - lasts[:-1]).clamp(min=0).sum()})
+number("77.3", "77_real_time.ipynb#How-many-listeners?", "a page of news is made in batches.", 1.3 / 40,
+       {0.05: ("batch", "so much takes a sentence alone; together the 100 ms are paid once."),
+        0.05 / 8: ("own work", "only 100 ms are shared; each sentence has its own 150."),
+        1.3 / 5: ("sound", "there are eight sentences of 5 s to listen to."), 1.3: ("factor", "divide by the sound.")})
+
+# %% ../../nbs/97_checks_experiments.ipynb #b757c06e
+number("78.1", "78_judges.ipynb#What-two-judges-can-be-asked", "77 of the 90 came free of charge.", 0.13 / 0.23,
+       {0.13: ("scale", "this is what lies beyond chance; kappa is its share of what could lie there."),
+        0.77: ("chance", "this is chance; kappa begins there."),
+        0.9: ("agreement", "chance alone gives much of that."),
+        0.14 / 0.24: ("both wrong", "they also agree by chance where both are wrong.")}, 0.005)
+function("78.2", "78_judges.ipynb#What-two-judges-can-be-asked", "so tests in medicine are corrected, too.",
+         lambda measured, own, slope: max(0.0, (measured - own) / slope),
+         lambda g: [(0.3, 0.05, 0.8), (0.2, 0.1, 0.7), (0.03, 0.05, 0.8)],
+         {("own errors", "the judge's own errors have to come off first."): lambda m, own, slope: m / slope,
+          ("order", "take the judge's own errors off before you divide."): lambda m, own, slope: m / slope - own,
+          ("slope", "what was planted is found only in part: divide by the slope."): lambda m, own, slope: m - own,
+          ("zero", "there is no negative share of errors."): lambda m, own, slope: (m - own) / slope})
+_in_order("78.3", "78_judges.ipynb#The-judge-of-people's-speech", "agreement is worth as much as the judges differ.",
+          ["luck of the draw", "the recipe", "the training speech"],
+          [("seed", "(a): only the random numbers differ."), ("recipe", "(b): the recordings are the same."),
+           ("recordings", "(c): it has heard other speech, besides.")])
+
+# %% ../../nbs/97_checks_experiments.ipynb #749be6f3
+def _tosses(a, b, ties=0.0, sides=2, exactly=False):
+    better, worse = int((a < b).sum()), int((a > b).sum())
+    n, k = better + worse + int(ties * (a == b).sum()), max(better, worse)
+    ways = [math.comb(n, j) for j in range(k, n + 1)][:1 if exactly else None]
+    return min(1.0, sides * sum(ways) / 2 ** n)
+
+def _paired_errors(generator):
+    a = torch.randint(0, 4, (40,), generator=generator)
+    return a, a + torch.randint(-1, 3, (40,), generator=generator)
+
+function("79.1", "79_verdicts.ipynb#Two-rows,-compared", "where both rules agree, a verdict is safe.", _tosses,
+         lambda g: [_paired_errors(g), (torch.tensor([1, 2, 3, 9]), torch.tensor([1, 3, 5, 8])),
+                    (torch.ones(3), torch.ones(3))],
+         {("ties", "a tied sentence is no toss: leave it out."): lambda a, b: _tosses(a, b, ties=1.0),
+          ("sides", "it could have come out as uneven the other way round."): lambda a, b: _tosses(a, b, sides=1),
+          ("tail", "splits that are more uneven count as well."): lambda a, b: _tosses(a, b, exactly=True)}, 1e-4)
+
+# %% ../../nbs/97_checks_experiments.ipynb #63301cf1
+number("79.2", "79_verdicts.ipynb#Claims", "a relative gain needs the rival's own figure beside it.", 19.65,
+       {1.2: ("points", "25 % fewer are not 25 points fewer."), 6.55: ("rest", "these are the errors that have to go."),
+        32.75: ("sign", "fewer errors are claimed, not more.")}, 0.002)
+_in_order("79.3", "79_verdicts.ipynb#Two-rows,-compared", "undecided is an answer.",
+          ["holds", "undecided", "fails", "undecided"],
+          [("holds", "(a): paired, in order, and zero lies outside, on the claim's side."),
+           ("pairs", "(b): without sentences nothing can be paired."),
+           ("side", "(c): zero lies outside, on the other side."),
+           ("order", "(d): a voice that is better than people shows a record out of order.")])
