@@ -238,6 +238,7 @@ def needs_of(notebook, made_by: dict) -> list[str]:   # made_by: module -> stem 
     "List the lessons whose modules a lesson imports, those that every lesson uses left out."
     source = "\n".join(c.source for c in notebook.cells if c.cell_type == "code" and "#| export" in c.source)
     used = set(re.findall(r"^from latentspeech\.([\w.]+) import", source, re.M)) - set(GUIDES)
+    used.discard(module_of(notebook).removeprefix("latentspeech."))
     return sorted(made_by[name] for name in used if name in made_by)
 
 

@@ -202,6 +202,7 @@ EXPERIMENTS = {  # command -> module of this package that has a function of the 
     "efficiency": ("efficiency", "what four systems cost: work, time, memory, training"),
     "gpu-sampling": ("efficiency", "sampling on a GPU, step by step and as one graph"),
     "languages": ("languages", "Mandarin, Cantonese and English, with and without tone or stress"),
+    "tone-control": ("languages", "what a judge makes of tones that the synthesiser itself has swapped"),
     "downstream": ("downstream", "what a line and a small network read from latents and mels"),
     "real-time": ("real_time", "latency, streams, and how many listeners a machine serves"),
     "aligner": ("boundaries", "the aligner's boundary errors on whole corpora"),

@@ -20,8 +20,8 @@ __all__ = ['LANGUAGES', 'SPEAKERS', 'SIZES', 'SHORTEST', 'LONGEST', 'RATE', 'PAU
            'filled', 'cantonese_sentence', 'candidates', 'read_events', 'speak', 'n_syllables', 'plan', 'make_corpus',
            'symbol_table', 'tokens', 'facts', 'withheld', 'swapped', 'example', 'train_voice', 'say_language',
            'PhoneJudge', 'train_judge', 'phone_error_rate', 'style_error_rate', 'guess', 'budget', 'flattened',
-           'distances', 'melody', 'contours', 'LanguageBench', 'measure', 'languages', 'told', 'show_melodies',
-           'side_by_side', 'show_errors']
+           'distances', 'melody', 'contours', 'LanguageBench', 'measure', 'languages', 'other_tones', 'said_otherwise',
+           'tone_control', 'told', 'show_melodies', 'side_by_side', 'show_errors']
 
 # %% ../../nbs/75_languages.ipynb #0adadb27
 from ..config import SAMPLE_RATE, AugmentConfig, DenoiserConfig, EncoderConfig, JudgeConfig, Preset
@@ -595,6 +595,65 @@ def _write_languages(path: Path, found: dict, words: str, preset: Preset, autoen
            contours={name: f["contours"] for name, f in found.items()}, preset=preset.name, batch=config.batch,
            steps=dict(voice=config.steps, judge=preset.train_judge.steps),
            sentences=dict(SIZES, test=limit or SIZES["test"]), synthesis_seeds=[0, 1, 2])
+
+# %% ../../nbs/75_languages.ipynb #1eafe6cf
+def other_tones(spoken: str,   # from `candidates`
+                n: int         # tones that take part
+                ) -> str:
+    "Give every syllable the next tone, and the last tone's the first."
+    def moved(word):
+        return word if word == "," else f"{word[:-1]}{int(word[-1]) % n + 1}"
+    return " ".join(map(moved, spoken.split()))
+
+def said_otherwise(corpus: Corpus, utterances: list,
+                   sizes: dict = SIZES, seed: int = 0  # as the corpus was made
+                   ) -> tuple:                         # sounds, their tokens, the usual ones
+    "Say utterances as they were said, but with other tones; what espeak then says with other phones is left out."
+    how = {job["text"]: (job, manner) for job, manner in plan(corpus.name, sizes, seed)}
+    n, found = dict(Mandarin=4, Cantonese=6)[corpus.name], []
+    for u in utterances:
+        job, manner = how[u.text]
+        other = other_tones(job["said"], n)
+        sound, phones, styles, _ = speak(corpus.name, other, u.speaker, seed=job["seed"], **manner)
+        if phones == u.symbols:
+            found.append((sound, tokens(replace(u, tones=styles)), tokens(u)))
+    return tuple(map(list, zip(*found)))
+
+# %% ../../nbs/75_languages.ipynb #2688efa7
+def _control_rows(judge: PhoneJudge, corpus: Corpus, seed: int) -> list:
+    "Score natural speech, and the same with other tones."
+    test = corpus.split("test")
+    sounds, said, usual = said_otherwise(corpus, test, seed=seed)
+    heard = judge.transcribe_batch(sounds)
+    natural = judge.transcribe_batch([corpus.audio(u) for u in test])
+    rows = {"natural": ([tokens(u) for u in test], natural), "natural, tones swapped": (said, heard),
+            "natural, tones swapped, held against the usual ones": (usual, heard)}
+    return [asdict(measured(row, metric, rate(*pair))) | dict(language=corpus.name) for row, pair in rows.items()
+            for metric, rate in (("phone error", phone_error_rate), ("tone error", style_error_rate))]
+
+# %% ../../nbs/75_languages.ipynb #6b8557eb
+def tone_control(*, steps: int = 600,        # of each voice: whose folder holds the judge
+                 judge_steps: int = 500,     # of each judge
+                 batch: int = 8,             # sentences a step
+                 preset: str = "small",      # or tiny
+                 only: tuple = ("Mandarin", "Cantonese"),  # languages
+                 seed: int = 0,              # of sentences, weights and batches
+                 work: str = "",             # as of `languages`, whose judges are taken up; none = out/languages
+                 out: str = ""               # JSON file; none = data/results/75_tone_control.json
+                 ) -> dict:
+    "Let the synthesiser itself say other tones, and count what the judge of each language makes of them."
+    words = command(tone_control, locals() | dict(work="", out=""))
+    torch.set_num_threads(1)
+    sizes, work = budget(preset, steps, judge_steps, batch, seed), Path(work or "out/languages")
+    rows, hashes, splits = [], {}, {}
+    for name in only:
+        corpus = make_corpus(name, work / f"corpus-{seed}" / name, seed=seed)
+        judge = train_judge(corpus, sizes, work / f"{preset}-{steps}-{judge_steps}-{batch}-{seed}" / name / "judge")
+        rows += _control_rows(judge, corpus, seed)
+        hashes[f"{name} judge"], splits[name] = weights_hash(judge), corpus.split_sha256("test")
+    joined = hashlib.sha256("".join(splits.values()).encode()).hexdigest()
+    return dict(record=str(record(results("75_tone_control", out), rows, words, seed, joined, hashes, splits=splits,
+                                  steps=dict(judge=judge_steps), batch=batch, preset=preset, sentences=SIZES)))
 
 # %% ../../nbs/75_languages.ipynb #dca2c45f
 def told(found: dict | None) -> list:  # of lines; found: the record
