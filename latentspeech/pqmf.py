@@ -4,8 +4,10 @@
 
 # %% ../nbs/11_pqmf.ipynb #bca039da
 from __future__ import annotations
-from contextlib import contextmanager, nullcontext
+import ctypes
+from contextlib import contextmanager, nullcontext, suppress
 from functools import lru_cache
+from threading import Lock
 from typing import Iterable, Iterator
 import numpy as np, torch
 from torch import nn
@@ -66,6 +68,28 @@ def kaiser_prototype(n_bands: int = N_BANDS,      # M
     h.setflags(write=False)
     return h
 
+# %% ../nbs/11_pqmf.ipynb #d676b439
+_ALONE = Lock()
+def _blas_threads():
+    "Return how numpy's OpenBLAS tells its threads and is told them; None where there is another BLAS."
+    with suppress(AttributeError, OSError):
+        library = ctypes.CDLL(np.linalg._umath_linalg.__file__)
+        for name in ("scipy_openblas_{}_num_threads64_", "openblas_{}_num_threads64_", "openblas_{}_num_threads"):
+            with suppress(AttributeError):
+                return getattr(library, name.format("get")), getattr(library, name.format("set"))
+
+def _solve(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    "Solve a linear system in one thread: the last digits of what several solve depend on their number."
+    if not (known := _blas_threads()):
+        return np.linalg.solve(a, b)
+    with _ALONE:
+        before = known[0]()
+        known[1](1)
+        try:
+            return np.linalg.solve(a, b)
+        finally:
+            known[1](before)
+
 # %% ../nbs/11_pqmf.ipynb #d0f5a86b
 def _newton_step(g: np.ndarray, energy: np.ndarray, n_bands: int) -> np.ndarray:
     "Minimise the stop-band energy under the overlap conditions, linearised at the half prototype `g`."
@@ -76,7 +100,7 @@ def _newton_step(g: np.ndarray, energy: np.ndarray, n_bands: int) -> np.ndarray:
     slopes = slopes[:, half:] + slopes[:, :half][:, ::-1]       # both halves move together
     wanted = (shifts == 0) / (2 * n_bands) - now + slopes @ g
     system = np.block([[energy, slopes.T], [slopes, np.zeros((len(now), len(now)))]])
-    return np.linalg.solve(system, np.r_[np.zeros(half), wanted])[:half]
+    return _solve(system, np.r_[np.zeros(half), wanted])[:half]
 
 # %% ../nbs/11_pqmf.ipynb #cad5097b
 @lru_cache(32)
@@ -117,8 +141,8 @@ def _continuations(filters: np.ndarray  # [M, N]
     for m in range(0, n_taps, n_bands):
         analysis[m:m + n_bands, m + offset:m + offset + n_taps] = filters
     analysis = analysis[:, half:half + n_taps]
-    start = np.linalg.solve(analysis[:half, :half], analysis[:half, half:])
-    end = np.linalg.solve(analysis[half:, half:], analysis[half:, :half])
+    start = _solve(analysis[:half, :half], analysis[:half, half:])
+    end = _solve(analysis[half:, half:], analysis[half:, :half])
     return -np.stack([start, end])
 
 # %% ../nbs/11_pqmf.ipynb #92ac255b

@@ -383,7 +383,7 @@ def _say(self: LatentSpeech, rows, seed, pace, diffusion, callback, size):
 def speak_batch(self: LatentSpeech,
                 texts: list,                    # of strings, or of `Plan`s
                 n_steps: int | None = None,     # sampling steps; None = the preset's
-                seed: int = 0,                  # same text, seed and device: same bits
+                seed: int = 0,                  # same text, seed, device and number of torch's threads: same bits
                 speaker: str | None = None,     # one of `speakers`; None = the plan's, or the first
                 pace: float = 1.0,              # 2 = twice as fast
                 guidance: float | None = None, sampler: str | None = None,  # None = the preset's

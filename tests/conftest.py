@@ -1,5 +1,7 @@
-"""No test reaches the network: whatever asks for an address outside this machine fails, and says so."""
-import sys
+"""No test reaches the network: whatever asks for an address outside this machine fails, and says so. None leaves its
+number of threads to the next."""
+import os, sys
+import pytest
 
 HERE = ("127.", "localhost", "::1", "0.0.0.0")
 
@@ -16,3 +18,18 @@ def _no_network(event, arguments):
 
 
 sys.addaudithook(_no_network)
+
+
+@pytest.fixture(autouse=True)
+def _threads_as_before():
+    "A command that ran inside a test set threads for its process, and for those that later tests start."
+    names = ("OMP_NUM_THREADS", "GOMP_SPINCOUNT")
+    before, torch = {name: os.environ.get(name) for name in names}, sys.modules.get("torch")
+    threads = torch and torch.get_num_threads()
+    yield
+    for name, value in before.items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
+    if torch and torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)
