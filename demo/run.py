@@ -18,6 +18,7 @@ NOTEBOOKS = {"autoencoder": "70_train_autoencoder", "voice": "71_train_latentspe
 PLAN = dict(corpus=(45, 0), first=(15, 0), autoencoder=(45, 60), voice=(80, 40), table=(240, 0), page=(15, 0))
 MEMORY_GB, DISK_GB = 4, 1                          # what a run of `mini` wants at most
 CELL_MINUTES = 15                                  # most for one cell on every core, beside its training
+LEAST = 3.0                                        # seconds that are left of whatever isn't over
 HURRY = 2                                          # times slower than planned, from which on less is measured
 FIRST_WORDS = "你好，今天天气很好，我们一起去公园吧。"
 BARS = "█░" if "utf" in (sys.stdout.encoding or "").lower() else "#-"
@@ -86,7 +87,7 @@ def estimate(stage: Stage, elapsed: float, training: dict | None = None, trained
         left = falling(slowness * stage.before, elapsed) + 60 * stage.minutes + after
     else:
         left = falling(slowness * stage.before + after, elapsed)
-    left = max(left, 3.0)                                              # never "0 s left" while there is work to do
+    left = max(left, LEAST)                                            # never "0 s left" while there is work to do
     return min(0.99, elapsed / (elapsed + left)), left
 
 
@@ -111,8 +112,9 @@ def progress_line(number: int, count: int, stage: Stage, share: float, left: flo
                   detail: str = "", width: int = 20) -> str:
     "Write one line of progress: which part, how far, what, how long still."
     full = round(share * width)
+    still = "later than planned" if left <= LEAST and share > 0.97 else f"{clock(left)} left"
     bar = BARS[0] * full + BARS[1] * (width - full)
-    return (f"{number} of {count}  {stage.title:22} {bar} {share:4.0%}  {clock(left)} left, "
+    return (f"{number} of {count}  {stage.title:22} {bar} {share:4.0%}  {still}, "
             f"whole demo {clock(left_in_all)}{'  ' + detail if detail else ''}")
 
 

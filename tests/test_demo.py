@@ -160,6 +160,13 @@ def test_what_is_left_never_rises_however_late_it_is():
     assert falling(0, 10) == 0 and falling(100, 70) == pytest.approx(30)
 
 
+def test_what_is_late_says_so():
+    stage = run.plan_stages((1, 1))[4]
+    share, left = run.estimate(stage, 3000.0)
+    line = run.progress_line(5, 6, stage, share, left, 20.0)
+    assert "later than planned" in line and "3 s left" not in line
+
+
 def test_a_slow_machine_is_noticed_by_what_is_done():
     stages = plan_stages((2.5, 2.5))
     assert slowness(stages) == 1

@@ -98,3 +98,23 @@ def test_the_command_counts_and_fails_on_nothing(tmp_path, capsys):
     assert '"seconds"' in (tmp_path / "times.json").read_text()
     assert main(["--folder", str(tmp_path / "empty")]) == 1
     assert capsys.readouterr().out.strip().splitlines()[-1] == "0 passed, 1 failed"
+
+
+def test_an_answer_that_woke_nobody_is_found():
+    "A channel that sleeps is asked again: the answer was there, but no one had been told."
+    import asyncio, queue
+    from types import SimpleNamespace
+    from tools.run_notebooks import ask_again
+    looks = []
+    async def get_msg(timeout=None):
+        assert timeout is not None, "it would sleep for ever"
+        looks.append(timeout)
+        if len(looks) < 3:
+            raise queue.Empty
+        return "the answer"
+    channel = SimpleNamespace(get_msg=get_msg)
+    ask_again(channel, every=0.01)
+    assert asyncio.run(channel.get_msg()) == "the answer" and len(looks) == 3
+    looks.clear()
+    with pytest.raises(queue.Empty):
+        asyncio.run(channel.get_msg(timeout=0))

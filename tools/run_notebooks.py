@@ -6,7 +6,7 @@ a traceback on any stream, an exception in a widget callback or in a thread, a `
 all of those.
 """
 from __future__ import annotations
-import argparse, concurrent.futures, json, os, re, shutil, sys, tempfile, threading, time
+import argparse, concurrent.futures, json, math, os, queue, re, shutil, sys, tempfile, threading, time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 import nbformat, psutil
@@ -121,6 +121,24 @@ class Client(NotebookClient):
         return super().process_message(msg, cell, cell_index)
 
 
+def ask_again(channel, every: float = 1.0):
+    """Let a channel of a kernel look for an answer every second, instead of sleeping until it is woken.
+
+    A widget's message goes out through the socket that waits for a cell's answer; if the answer comes in at that very
+    moment, nobody is woken, and a cell that ended long ago seems to run for ever.
+    """
+    once = channel.get_msg
+    async def get_msg(timeout=None):
+        ends = math.inf if timeout is None else time.monotonic() + timeout
+        while True:
+            try:
+                return await once(min(every, max(0.0, ends - time.monotonic())))
+            except queue.Empty:
+                if time.monotonic() >= ends:
+                    raise
+    channel.get_msg = get_msg
+
+
 def processor_seconds(process: psutil.Process) -> float:
     "Add up the processor time of a process and its living descendants; 0 once it is gone."
     total = 0.0
@@ -227,6 +245,7 @@ def run_notebook(
         stderr = open(Path(scratch) / "kernel.log", "w+", encoding="utf8", errors="replace")
         try:
             with client.setup_kernel(cleanup_kc=True, env=environment, stderr=stderr):
+                ask_again(client.kc.shell_channel)
                 _evaluate(client, WATCH)
                 limit = Limit(client.km.provisioner.pid, timeout)
                 limit.start()
