@@ -161,9 +161,9 @@ def test_what_is_left_never_rises_however_late_it_is():
 
 
 def test_what_is_late_says_so():
-    stage = run.plan_stages((1, 1))[4]
-    share, left = run.estimate(stage, 3000.0)
-    line = run.progress_line(5, 6, stage, share, left, 20.0)
+    stage = plan_stages((1, 1))[4]
+    share, left = estimate(stage, 3000.0)
+    line = progress_line(5, 6, stage, share, left, 20.0)
     assert "later than planned" in line and "3 s left" not in line
 
 
