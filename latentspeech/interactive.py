@@ -7,11 +7,12 @@ from __future__ import annotations
 import base64, html, inspect
 from functools import lru_cache
 import torch
-from .audio import Player, compare, figure_png
+from fastcore.basics import patch
+from .audio import Player, compare, figure_png, resample
 from .config import SAMPLE_RATE
 
 # %% auto #0
-__all__ = ['ControlError', 'control', 'page', 'Listen', 'listen']
+__all__ = ['ControlError', 'control', 'pitch_contour', 'page', 'Listen', 'listen']
 
 # %% ../nbs/15_interactive.ipynb #41a35cc3
 class ControlError(ValueError):
@@ -47,6 +48,35 @@ def control(name: str,
     raise ControlError(f"{name} can't be turned: give (low, high), (low, high, step), a list, a string or a "
                        f"widget, not {span!r}")
 
+# %% ../nbs/15_interactive.ipynb #52f85033
+def _alike(frames, lags):
+    "Compare the beginning of each frame with what stands `lags` later: 1 = the same up to its loudness."
+    window, size = frames.shape[1] - int(lags[-1]), 2 * frames.shape[1]
+    spectrum = torch.fft.rfft(frames, size) * torch.fft.rfft(frames[:, :window], size).conj()
+    total = torch.nn.functional.pad(frames.square().cumsum(1), (1, 0))
+    energy = total[:, window:] - total[:, :-window]
+    alike = torch.fft.irfft(spectrum)[:, lags] / (energy[:, :1] * energy[:, lags]).clamp(min=1e-12).sqrt()
+    return alike, energy[:, 0]
+
+# %% ../nbs/15_interactive.ipynb #fe668312
+def pitch_contour(audio,                           # one sound, [T]
+                  sample_rate: int = SAMPLE_RATE,  # Hz
+                  low: float = 60.0, high: float = 450.0,  # Hz, between which a voice is looked for
+                  hop: int = 160                   # samples at 16 kHz between two looks: 10 ms
+                  ) -> tuple:                      # seconds [F], Hz [F], NaN where there is no pitch
+    "Follow the pitch of a voice."
+    lags = torch.arange(int(16_000 / high), int(16_000 / low) + 1)
+    sound, longest = resample(torch.as_tensor(audio).detach().float().reshape(-1), sample_rate, 16_000), int(lags[-1])
+    frames = torch.nn.functional.pad(sound, (longest, 2 * longest)).unfold(0, 3 * longest, hop)
+    alike, energy = _alike(frames, lags)
+    shorter = 1 - 0.1 * torch.log2(lags / lags[0]) / torch.log2(lags[-1] / lags[0])  # twice the period fits as well
+    best = (alike * shorter).argmax(1)
+    hertz, found = 16_000 / lags[best], alike.gather(1, best[:, None])[:, 0] > 0.5
+    found &= energy > energy.max() / 250
+    step = torch.nn.functional.pad((hertz[1:] / hertz[:-1]).log2().abs(), (1, 1), value=9.0)
+    steady = (step[1:] < 0.25) | (step[:-1] < 0.25)   # a voice jumps no quarter of an octave in 10 ms
+    return torch.arange(len(hertz)) * hop / 16_000, torch.where(found & steady, hertz, torch.nan)
+
 # %% ../nbs/15_interactive.ipynb #a7733b4c
 def _sounds(result, title: str) -> dict:
     "Name what a function returned."
@@ -63,6 +93,7 @@ def _picture(figure, width: str = "100%") -> str:
 def page(sounds: dict,                    # title -> sound [T]
          sample_rate: int = SAMPLE_RATE,  # Hz
          equal_level: bool = True,        # bring all to the level of the first
+         pitch: bool = False,             # draw the melody over the picture
          **options                        # passed to `show_spectrogram`
          ) -> str:                        # HTML
     "Draw sounds on shared axes, with players below, as a piece of a web page; without sounds it is empty."
@@ -70,6 +101,9 @@ def page(sounds: dict,                    # title -> sound [T]
     if not sounds:
         return ""
     players = compare(sounds, sample_rate, equal_level, **options)
+    for ax, sound in zip(plt.gcf().axes, sounds.values() if pitch else ()):
+        seconds, hertz = pitch_contour(sound, sample_rate)
+        ax.plot(seconds, hertz / 1000, color="cyan", linewidth=2.5)
     plt.gcf().set_size_inches(8, 2.6)   # as wide as a page
     picture = _picture(plt.gcf())
     plt.close()
@@ -88,8 +122,6 @@ class Listen:
         self.picture, self.before, self._box = picture, None, None
 
 # %% ../nbs/15_interactive.ipynb #2c27ced1
-from fastcore.basics import patch
-
 @patch(as_prop=True)
 def settings(self: Listen) -> dict:
     "Return the value of each control."

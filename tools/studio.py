@@ -9,7 +9,8 @@ import nbformat
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "out" / "studio"
 CELL = "from latentspeech.studio import Studio\nStudio()"
-SET_UP = [sys.executable, "-m", "pip", "install", "-q", "--no-build-isolation", "-c", "constraints.txt", "-e", ".[studio]"]
+SET_UP = [sys.executable, "-m", "pip", "install", "-q", "--no-build-isolation", "-c", "constraints.txt",
+          "-e", ".[studio]"]
 
 
 def install():
@@ -33,8 +34,8 @@ def write_page(folder: Path = FOLDER) -> Path:
 def command(page: Path, port: int, browser: bool = True) -> list[str]:
     "Write the command that serves a page: loopback only, no traceback in it."
     quiet = [] if browser else ["--no-browser"]
-    return [sys.executable, "-m", "voila", str(page), f"--port={port}", "--Voila.ip=127.0.0.1", "--show_tracebacks=False",
-            "--VoilaConfiguration.theme=light", *quiet]
+    return [sys.executable, "-m", "voila", str(page), f"--port={port}", "--Voila.ip=127.0.0.1",
+            "--show_tracebacks=False", "--VoilaConfiguration.theme=light", *quiet]
 
 
 def main():

@@ -174,6 +174,39 @@ def _in_order(answer, seed):
         return "tidy", "D removes what C and B still need."
     return ("look", "B before C: readers of main meet weights that nobody has loaded.") if switch < look else None
 
+# %% ../../nbs/91_checks_sound.ipynb #38387d0b
+function("10.1", "10_audio.ipynb#A-row-of-numbers,-and-how-loud-it-is", "so a second noise of equal level costs 3 dB.",
+         lambda a, b: 10 * math.log10(10 ** (a / 10) + 10 ** (b / 10)),
+         lambda g: [(-20.0, -20.0), (-30.0, -36.0), tuple((-60 * torch.rand(2, generator=g)).tolist())],
+         {("logarithm", "levels are logarithms; adding them multiplies the powers."): lambda a, b: a + b,
+          ("amplitude", "amplitudes add up only where two sounds swing together; these have nothing in common."):
+          lambda a, b: 20 * math.log10(10 ** (a / 20) + 10 ** (b / 20)),
+          ("louder", "together they are louder than the louder one."): max})
+number("10.2", "10_audio.ipynb#Thinning-a-sound-out", "what lies above half the rate is mirrored there.",
+       1300.0, {4700.0: ("room", "6,000 samples a second have room up to 3,000 Hz."),
+                1700.0: ("mirror", "half the rate is a mirror, not a new zero."),
+                587.5: ("pitch", "the sound is as long as before, so nothing is slowed down.")}, 0.001)
+
+# %% ../../nbs/91_checks_sound.ipynb #c1a0d55b
+@exercise("10.3", "10_audio.ipynb#How-wrong-is-a-copy?", "this is how a recogniser's or a listener's limits are found.")
+def _noisy(answer, seed):
+    g = torch.Generator().manual_seed(seed + 1)
+    for loud, hiss, ratio in ((0.1, 0.3, 10.0), (0.2, 0.01, 0.0), (0.05, 0.2, -5.0)):
+        sound, noise = loud * torch.randn(4000, generator=g), hiss * torch.randn(4000, generator=g)
+        said = torch.as_tensor(ask(answer, sound, noise, ratio))
+        if said.shape != sound.shape:
+            return "shape", f"{list(sound.shape)} is wanted, and this is {list(said.shape)}."
+        rest = said - sound
+        if (rest * noise).sum() < 0.999 * rest.norm() * noise.norm():
+            return "sound", "take the sound away, and something other than the noise is left: it was changed, too."
+        got = 20 * math.log10(float(sound.norm() / rest.norm()))
+        if abs(got - ratio) < 0.05:
+            continue
+        if abs(got + ratio) < 0.05:
+            return "sign", f"{ratio:g} dB were asked for, and the noise is louder than the sound by as much."
+        return "ratio", f"{ratio:g} dB were asked for, and {got:.1f} dB came out."
+    return None
+
 # %% ../../nbs/91_checks_sound.ipynb #61278f88
 @exercise("11.1", "11_pqmf.ipynb#Look-into-the-bands", "this is where false tones hide, neighbours cancel them.")
 def _inside(answer, seed):
@@ -285,3 +318,70 @@ number("13.3", "13_losses.ipynb#Who-hears-what", "only the longest window of our
        2048.0, {512.0: ("width", "a line is four bins wide under a Hann window, not one."),
                 1920.0: ("power of two", "that many would do; a window has a power of two."),
                 4096.0: ("smallest", "that is enough, and more than is needed.")}, 0.001)
+
+# %% ../../nbs/91_checks_sound.ipynb #58b077ca
+function("15.1", "15_interactive.ipynb#A-picture-and-a-player", "what is heard now is the difference, not the volume.",
+         lambda a, b: a.norm() / b.norm(),
+         lambda g: [(torch.randn(4000, generator=g), 0.1 * torch.rand(4000, generator=g)) for _ in range(2)],
+         {("peak", "one click would decide; level is about the mean of the squares."):
+          lambda a, b: a.abs().max() / b.abs().max(),
+          ("power", "this is a ratio of powers; a gain multiplies amplitudes."):
+          lambda a, b: (a.norm() / b.norm()) ** 2}, 0.01)
+number("15.2", "15_interactive.ipynb#What-a-control-can-be", "64 of them are kept; a patient hand waits for four.",
+       68.0, {64.0: ("fence posts", "both ends of a slider are positions: one more than there are steps."),
+              21.0: ("product", "every pitch goes with every tone: multiply."),
+              17.0: ("tone", "these are the pitches; each can have four tones.")}, 0.001)
+
+# %% ../../nbs/91_checks_sound.ipynb #8cfb9ffc
+@exercise("15.3", "15_interactive.ipynb#A-picture-and-a-player", "a slider now changes what it says, and nothing else.")
+def _hiss(answer, seed):
+    torch.randn(1)                                    # whatever the shared generator has been set to before
+    before = torch.get_rng_state()
+    first, again, other = (torch.as_tensor(ask(answer, -30.0, s)) for s in (seed + 3, seed + 3, seed + 4))
+    shared = torch.equal(before, torch.get_rng_state())
+    torch.set_rng_state(before)
+    if first.shape != (48_000,):
+        return "shape", f"[48000] is wanted, and this is {list(first.shape)}."
+    if not torch.equal(first, again):
+        return "repeat", "asked twice for one setting, it says two things."
+    if torch.equal(first, other):
+        return "seed", "two seeds give the same noise."
+    if not shared:
+        return "shared", "it moves torch's own generator: a neighbour's numbers depend on whether yours were drawn."
+    level = 20 * math.log10(float(first.norm()) / 48_000 ** 0.5)
+    return None if abs(level + 30) < 0.2 else ("level", f"-30 dB were asked for, and {level:.1f} dB came out.")
+
+# %% ../../nbs/91_checks_sound.ipynb #d2ffda32
+@exercise("16.1", "16_exercises.ipynb#Mistakes-that-people-make", "every number of this course is judged so.")
+def _say(answer, seed):
+    exact = 1024 / 48
+    cases = [(exact, "right", "exact", "it refuses the answer itself."),
+             (21.33, "right", "tolerance", "21.33 is refused, though it is right to two places."),
+             (exact / 1000, "unit", "unit", "0.0213 is right in seconds, and it isn't told so."),
+             (0.0213, "unit", "tolerance", "0.0213 seconds isn't recognised; round numbers are answers, too."),
+             (20.0, "wrong", "wrong", "20 is too far away to pass."),
+             (1024.0, "wrong", "wrong", "1,024 are the samples.")]
+    for value, want, about, says in cases:
+        if (said := ask(answer, value)) != want:
+            return about, f"{says} It says {said!r:.40}."
+    return None
+
+number("16.2", "16_exercises.ipynb#Asking-a-function", "inputs that were chosen beat many that were drawn.",
+       0.8 ** 5, {0.8: ("once", "that is one input; all five must be lucky."),
+                  1 - 0.8 ** 5: ("which one", "this is how probable it is that the mistake is found."),
+                  0.2 ** 5: ("which one", "0.2 is the chance to be caught by one input, not to pass it.")}, 0.01)
+
+# %% ../../nbs/91_checks_sound.ipynb #0cfde906
+@exercise("16.3", "16_exercises.ipynb#Asking-a-function", "whoever knows the tests can pass them: so hide some.")
+def _cheat(answer, seed):
+    for n in (1, 1023, 1024, 1025, 48_000):
+        if (said := ask(answer, n)) != -(-n // FRAME):
+            return "caught", f"{n} samples give {said!r:.20}, and the check of 12.1 looks there."
+    drawn = torch.randint(2, 1_000_000, (300,), generator=torch.Generator().manual_seed(seed)).tolist()
+    for n in (2, 2048, 2049, 96_001, *drawn):
+        try:
+            if ask(answer, n) != -(-n // FRAME):
+                return None
+        except ValueError:
+            return None                               # whoever raises there is wrong there
+    return "honest", "it is right everywhere we looked: that is no cheat."
