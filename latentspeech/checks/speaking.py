@@ -267,17 +267,18 @@ function("66.3", "66_first_sounds.ipynb#Three-doors", "no door is opened for its
 # %% ../../nbs/96_checks_speaking.ipynb #588b6729
 @exercise("67.1", "67_serve.ipynb#Whose-listener-runs-dry-first?", "no gap is heard that could be helped.")
 def _urgent(answer, seed):
-    for listeners, want in (([(0.0, 1.5), (0.8, 0.5), (1.0, 0.7)], 1), ([(0.0, 3.0), (2.9, 0.0)], 1),
-                            ([(5.0, 0.5), (1.0, 4.0), (5.2, 0.0)], 1)):
+    for listeners, want in (([(0.0, 1.5), (0.8, 0.5), (1.0, 0.7)], 1), ([(0.0, 1.0), (2.0, 0.0)], 1),
+                            ([(5.0, 0.5), (1.0, 4.0), (3.0, 3.0)], 1), ([(2.0, 0.0), (1.5, 0.0), (0.0, 1.0)], 1)):
         said = int(ask(answer, list(listeners)))
         if said == want:
             continue
-        named = {"coming": min(range(len(listeners)), key=lambda k: listeners[k][0]),
+        named = {"beginnings": min(range(len(listeners)), key=lambda k: sum(listeners[k])),
+                 "coming": min(range(len(listeners)), key=lambda k: listeners[k][0]),
                  "least sent": min(range(len(listeners)), key=lambda k: listeners[k][1]),
                  "latest": max(range(len(listeners)), key=lambda k: sum(listeners[k]))}
         about = next((name for name, place in named.items() if place == said), "place")
         due = [f"{sum(one):.1f}" for one in listeners]
-        return about, f"of {listeners} the next pieces are due at {', '.join(due)} s, and this chooses place {said}."
+        return about, f"of {listeners}, due at {', '.join(due)} s, place {want} is next, and this chooses {said}."
     return None
 
 # %% ../../nbs/96_checks_speaking.ipynb #55645636

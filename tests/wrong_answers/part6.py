@@ -73,6 +73,7 @@ WRONG = {
              ("def equal_level(s): return s / s.square().mean(1, keepdim=True).sqrt()", "first")],
     "67.1": [("def most_urgent(some): return min(range(len(some)), key=lambda k: some[k][0])", "coming"),
              ("def most_urgent(some): return min(range(len(some)), key=lambda k: some[k][1])", "least sent"),
+             ("def most_urgent(some): return min(range(len(some)), key=lambda k: sum(some[k]))", "beginnings"),
              ("def most_urgent(some): return max(range(len(some)), key=lambda k: sum(some[k]))", "latest")],
     "67.2": [("answer = 0.5 / 0.1", "places"), ("answer = 2 * 1 / 0.1", "seconds"),
              ("answer = 2 * 0.1 / 0.5", "which way")],
