@@ -26,8 +26,8 @@ from .training import fit
 # %% auto #0
 __all__ = ['AlignerError', 'transitions', 'viterbi', 'ctc_states', 'forward_score', 'mel_features', 'class_ids',
            'PhoneRecogniser', 'FrameClassifier', 'Aligner', 'RecogniserTask', 'phone_starts', 'add_closures',
-           'FrameTask', 'separate_starts', 'Alignment', 'boundary_errors', 'show_alignment', 'browse_alignments',
-           'syllable_starts', 'draw_utterances', 'train_aligner', 'align_corpus', 'measure_aligner']
+           'FrameTask', 'separate_starts', 'Alignment', 'boundary_errors', 'show_alignment', 'syllable_starts',
+           'measure_aligner', 'draw_utterances', 'train_aligner', 'align_corpus', 'browse_alignments']
 
 # %% ../nbs/42_aligner.ipynb #807fce3c
 class AlignerError(ValueError):
@@ -396,30 +396,30 @@ def show_alignment(audio: Tensor,     # [T], 48 kHz
     axes[-1].set_xlabel("seconds")
     return axes
 
-# %% ../nbs/42_aligner.ipynb #95fe3a55
-def browse_alignments(corpus: Corpus,
-                      aligner: Aligner | None = None   # None: the corpus' own starts
-                      ):
-    "Return a widget that shows and plays the utterances of a corpus one by one."
-    import matplotlib.pyplot as plt
-    from IPython.display import display
-    from ipywidgets import IntSlider, interactive
-    if not aligner and any(u.starts is None for u in corpus):
-        raise AlignerError(f"corpus {corpus.name!r} has no starts; give an aligner")
-    def show(number):
-        u, audio = corpus[number], corpus.audio(corpus[number])
-        found = aligner.align(audio, u.symbols, u.tones, pauses=not u.starts) if aligner else u
-        show_alignment(audio, found, u if aligner and u.starts else None, f"{u.id}: {' '.join(u.pinyin)}")
-        plt.show()
-        display(play(audio))
-    return interactive(show, number=IntSlider(0, 0, len(corpus) - 1, continuous_update=False))
-
 # %% ../nbs/42_aligner.ipynb #b3846198
 def syllable_starts(spoken   # symbols, tones and starts: an `Alignment` or `Utterance`
                     ) -> list: # seconds
     "List when each syllable starts: its first phone follows a tone or a pause."
     fresh = [True] + [bool(tone) or symbol in PAUSES for symbol, tone in zip(spoken.symbols, spoken.tones)]
     return [start for start, symbol, new in zip(spoken.starts, spoken.symbols, fresh) if new and symbol not in PAUSES]
+
+# %% ../nbs/42_aligner.ipynb #8413b928
+def measure_aligner(aligner: Aligner, corpus: Corpus,
+                    split: str = "test",       # utterances measured, where the corpus knows their starts
+                    hand: dict | None = None   # id -> seconds at which syllables start, by hand: these instead
+                    ) -> dict:                 # errors in ms, how many, and the shortest phone in latent frames
+    "Measure the starts that an aligner finds against known ones."
+    errors, shortest = [], []
+    for u in [corpus[i] for i in hand] if hand else corpus.split(split):
+        found = aligner.align(corpus.audio(u), u.symbols, u.tones, pauses=bool(hand))
+        late = 1000 * np.subtract(syllable_starts(found), hand[u.id]) if hand else boundary_errors(found, u)[1:]
+        errors.append(late)
+        shortest.append(min(found.durations))
+    late = np.concatenate(errors)
+    size = abs(late)
+    return dict(n=len(errors), starts=len(late), median_ms=float(np.median(size)),
+                within_95_ms=float(np.quantile(size, .95)), share_within_40_ms=float(np.mean(size <= 40)),
+                late_ms=float(np.median(late)), shortest_frames=min(shortest))
 
 # %% ../nbs/42_aligner.ipynb #90e0e89c
 def draw_utterances(corpus: Corpus, split: str,
@@ -499,20 +499,20 @@ def _align_one(aligner, corpus, u, pauses):
         raise AlignerError("sound and text don't seem to belong together")
     return replace(u, symbols=found.symbols, tones=found.tones, starts=found.starts)
 
-# %% ../nbs/42_aligner.ipynb #8413b928
-def measure_aligner(aligner: Aligner, corpus: Corpus,
-                    split: str = "test",       # utterances measured, where the corpus knows their starts
-                    hand: dict | None = None   # id -> seconds at which syllables start, by hand: these instead
-                    ) -> dict:                 # errors in ms, how many, and the shortest phone in latent frames
-    "Measure the starts that an aligner finds against known ones."
-    errors, shortest = [], []
-    for u in [corpus[i] for i in hand] if hand else corpus.split(split):
-        found = aligner.align(corpus.audio(u), u.symbols, u.tones, pauses=bool(hand))
-        late = 1000 * np.subtract(syllable_starts(found), hand[u.id]) if hand else boundary_errors(found, u)[1:]
-        errors.append(late)
-        shortest.append(min(found.durations))
-    late = np.concatenate(errors)
-    size = abs(late)
-    return dict(n=len(errors), starts=len(late), median_ms=float(np.median(size)),
-                within_95_ms=float(np.quantile(size, .95)), share_within_40_ms=float(np.mean(size <= 40)),
-                late_ms=float(np.median(late)), shortest_frames=min(shortest))
+# %% ../nbs/42_aligner.ipynb #95fe3a55
+def browse_alignments(corpus: Corpus,
+                      aligner: Aligner | None = None   # None: the corpus' own starts
+                      ):
+    "Return a widget that shows and plays the utterances of a corpus one by one."
+    import matplotlib.pyplot as plt
+    from IPython.display import display
+    from ipywidgets import IntSlider, interactive
+    if not aligner and any(u.starts is None for u in corpus):
+        raise AlignerError(f"corpus {corpus.name!r} has no starts; give an aligner")
+    def show(number):
+        u, audio = corpus[number], corpus.audio(corpus[number])
+        found = aligner.align(audio, u.symbols, u.tones, pauses=not u.starts) if aligner else u
+        show_alignment(audio, found, u if aligner and u.starts else None, f"{u.id}: {' '.join(u.pinyin)}")
+        plt.show()
+        display(play(audio))
+    return interactive(show, number=IntSlider(0, 0, len(corpus) - 1, continuous_update=False))
