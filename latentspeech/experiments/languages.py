@@ -42,7 +42,7 @@ from ..table import measured, record
 from ..judge import Judge, JudgeTask, is_audible
 from ..synthesis import Voice
 from ..evaluation import recordings, say
-from .harness import command, kept, results
+from .harness import command, kept, results, sentence_by_sentence
 
 # %% ../../nbs/75_languages.ipynb #856dfd73
 @dataclass(frozen=True)
@@ -628,8 +628,9 @@ def _control_rows(judge: PhoneJudge, corpus: Corpus, seed: int) -> list:
     natural = judge.transcribe_batch([corpus.audio(u) for u in test])
     rows = {"natural": ([tokens(u) for u in test], natural), "natural, tones swapped": (said, heard),
             "natural, tones swapped, held against the usual ones": (usual, heard)}
-    return [asdict(measured(row, metric, rate(*pair))) | dict(language=corpus.name) for row, pair in rows.items()
-            for metric, rate in (("phone error", phone_error_rate), ("tone error", style_error_rate))]
+    found = [(row, metric, rate(*pair)) for row, pair in rows.items()
+             for metric, rate in (("phone error", phone_error_rate), ("tone error", style_error_rate))]
+    return [asdict(measured(*one)) | sentence_by_sentence(one[-1]) | dict(language=corpus.name) for one in found]
 
 # %% ../../nbs/75_languages.ipynb #6b8557eb
 def tone_control(*, steps: int = 600,        # of each voice: whose folder holds the judge
