@@ -16,8 +16,8 @@ from .pqmf import PQMF
 from .weights import PretrainedError, fitting, load_weights, save_weights
 
 # %% auto #0
-__all__ = ['ResidualUnit', 'Tilt', 'RunningNorm', 'base_encoder', 'base_decoder', 'paper_encoder', 'PaperDecoder',
-           'AutoencoderError', 'Autoencoder']
+__all__ = ['ResidualUnit', 'Tilt', 'channel_statistics', 'RunningNorm', 'base_encoder', 'base_decoder', 'paper_encoder',
+           'PaperDecoder', 'AutoencoderError', 'Autoencoder']
 
 # %% ../nbs/12_autoencoder.ipynb #100cc953
 def _drawn(layer, taps, gain):  # taps: how many inputs an output sees
@@ -68,6 +68,17 @@ class Tilt(nn.Module):
     def forward(self, bands: Tensor) -> Tensor:
         return bands * self.gain
 
+# %% ../nbs/12_autoencoder.ipynb #3bc1c177
+def channel_statistics(values: Tensor  # [C, N]
+                       ) -> tuple:     # mean [C], deviation [C]
+    "Measure each channel; processes that train together measure what all of them hold."
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return values.mean(1), values.std(1, unbiased=False)
+    sums = torch.stack([torch.ones_like(values[:, 0]) * values.shape[1], values.sum(1), values.square().sum(1)])
+    torch.distributed.all_reduce(sums)
+    mean = sums[1] / sums[0]
+    return mean, (sums[2] / sums[0] - mean.square()).clamp(min=0).sqrt()
+
 # %% ../nbs/12_autoencoder.ipynb #941650e7
 class RunningNorm(nn.Module):
     "Divide out each channel's running mean and deviation: a BatchNorm that treats training and use alike."
@@ -84,8 +95,9 @@ class RunningNorm(nn.Module):
         if self.training:
             flat = hidden.detach().transpose(0, 1).flatten(1).float()
             share = (1 / (self.n_batches + 1)).clamp(min=1 - self.memory)
-            self.mean.lerp_(flat.mean(1), share)     # a plain average at first, then an exponential one
-            self.std.lerp_(flat.std(1, unbiased=False).clamp(min=1e-4), share)
+            mean, std = channel_statistics(flat)
+            self.mean.lerp_(mean, share)     # a plain average at first, then an exponential one
+            self.std.lerp_(std.clamp(min=1e-4), share)
             self.n_batches += 1
         return (hidden - self.mean[:, None]) / self.std[:, None]
 

@@ -63,13 +63,13 @@ def read_aloud(reading: Reading, file: Path, number: int,
 
 # %% ../nbs/29_layouts.ipynb #3c6318c8
 def register_named(reading: Reading, file: Path, number: int,
-                   names: list,      # folders and the sound's own
+                   folders: list, sound: str,   # the sound's name, with those of its own folders
                    text: str) -> str:
     "Make an id of names and remember it; raises `DamagedCorpus` where it comes again, or the text is missing."
-    id = re.sub(r"[^\w-]+", "_", "-".join(names))
+    id = re.sub(r"[^\w-]+", "_", "-".join([*folders, Path(sound).stem]))
     reading.register(id, file, number)
     if not text.strip():
-        raise DamagedCorpus(file, number, f"has no text for {names[-1]}; write it, or remove the sound")
+        raise DamagedCorpus(file, number, f"has no text for {sound}; write it, or remove the sound")
     return id
 def keep_spoken(reading: Reading, file: Path, number: int, text: str, pinyin: str, **facts):
     "Keep an utterance, its text read aloud; raises `TextError`."
@@ -84,7 +84,7 @@ def add_sentence(reading: Reading, file: Path, number: int,  # and the line of t
                  pinyin: str = ""):
     "Add one sentence to a reading; raises `DamagedCorpus` or `TextError`."
     own = own_folders(reading.folder, sound)
-    name = register_named(reading, file, number, [*own, sound.stem], text)
+    name = register_named(reading, file, number, own, sound.name, text)
     seconds = reading.sound_seconds(sound, file, number)
     keep_spoken(reading, file, number, text, pinyin, id=name, speaker=speaker or (own or [reading.name])[0],
                 split=split, path=sound, seconds=seconds)
@@ -400,8 +400,8 @@ def _places(sound, start):
 def _arrow_sentence(reading, file, number, row, member):
     "Add one row to a reading."
     split = named_split(file.parent.name) if file.parent != reading.folder else ""
-    name = Path(row["file"]).stem or f"{file.stem}-{number}"
-    id = register_named(reading, file, number, [name], row["text"])
+    name = Path(row["file"]).name or f"{file.stem}-{number}"
+    id = register_named(reading, file, number, [], name, row["text"])
     if not member[1]:
         raise DamagedCorpus(file, number, f"has no sound for {name}; save the data set with its sounds inside")
     try:
