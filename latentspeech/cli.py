@@ -325,12 +325,15 @@ def train_part(part: str,     # one of `PARTS`
                name: str,     # of the preset
                corpus, out: Path, resume: bool, seed: int, **options) -> dict:
     "Train one part in its own folder of checkpoints, and copy the finished weights to `out`."
+    from accelerate import PartialState
     from latentspeech.judge import train_judge
     from latentspeech.tasks import train_autoencoder, train_decoder, train_voice
     preset, folder = get_preset(name), Path("out/train") / name / part
     config = {f"train_{part}": replace(getattr(preset, f"train_{part}"), seed=seed)}
-    if not resume:
+    state = PartialState(cpu=options["device"] == "cpu")   # of several processes the first one moves and copies
+    if not resume and state.is_main_process:
         set_aside(folder)
+    state.wait_for_everyone()
     trained = str(out if (out / f"{name}-autoencoder.json").exists() else name)
     if part == "voice":
         options["autoencoder"] = trained
@@ -340,7 +343,8 @@ def train_part(part: str,     # one of `PARTS`
     run = function(replace(preset, **config), corpus, folder, **options)
     if run.interrupted:   # what is finished is shipped, nothing else
         raise KeyboardInterrupt
-    weights = copy_weights(folder, part, out)
+    weights = copy_weights(folder, part, out) if state.is_main_process else out
+    state.wait_for_everyone()
     return dict(steps=run.step, seconds=round(run.seconds), loss=run.history[-1]["loss"] if run.history else None,
                 weights=str(weights))
 

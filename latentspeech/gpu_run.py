@@ -29,7 +29,7 @@ from .weights import fitting, load_weights, save_weights, weights_hash
 __all__ = ['PARTS', 'draw_rows', 'DeviceClips', 'ShelvedVoiceTask', 'WholeStep', 'encode_clips', 'Part', 'Sound', 'open_sound',
            'batch_of', 'known_autoencoder', 'autoencoder_part', 'decoder_part', 'voice_examples', 'voice_part',
            'held_out', 'voice_store', 'Log', 'publish', 'card_of', 'train_for', 'plan', 'train_parts', 'timed_run',
-           'finished', 'exact_convolutions', 'check_sizes']
+           'finished', 'exact_convolutions', 'check_sizes', 'plan_run']
 
 # %% ../nbs/45_gpu_run.ipynb #12b61c00
 def draw_rows(ends: Tensor,      # [N] running sum of the rows' chances
@@ -433,3 +433,18 @@ def check_sizes(folder: Path, largest: int = TimedRunConfig.largest):
     for file in folder.iterdir():
         if file.stat().st_size >= largest:
             warnings.warn(f"{file} has {file.stat().st_size:,} bytes, more than {largest:,}")
+
+# %% ../nbs/45_gpu_run.ipynb #e6259980
+def plan_run(hours: float, cards: int, days: float,
+             steps_a_second: float, batch: int,  # of one card
+             seconds: float,                     # of one example
+             read: float                         # bytes that are read for one example
+             ) -> dict:
+    "Work out what a run on several cards hears and reads; raises `ValueError` for numbers that aren't above 0."
+    if min(hours, cards, days, steps_a_second, batch, seconds) <= 0:
+        raise ValueError("all numbers of a plan are above 0")
+    examples = steps_a_second * batch * cards
+    heard = examples * seconds * days * 24
+    return dict(steps=round(steps_a_second * days * 86_400), global_batch=batch * cards, hours_heard=round(heard),
+                times_each_hour=round(heard / hours), card_hours=round(cards * days * 24),
+                megabytes_a_second=round(examples * read / 1e6))

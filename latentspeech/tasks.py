@@ -353,6 +353,7 @@ def keep_autoencoder(run: Run, corpus: Corpus, name: str,  # of the preset
         fit_latent_statistics(run.task.autoencoder.eval(), corpus)
     if run.accelerator.is_main_process:
         run.task.autoencoder.save_pretrained(run.folder, name, run_card(run, corpus, **more))
+    run.accelerator.wait_for_everyone()   # others may want to load them
     return run
 
 # %% ../nbs/41_tasks.ipynb #1d2a3047
@@ -428,6 +429,7 @@ def keep_voice(run: Run, corpus: Corpus, before: dict | None,  # the card of the
     card = run_card(run, corpus, before, speakers=speakers, symbols=SYMBOLS, heard=heard, latent_hash=latent_hash)
     if run.accelerator.is_main_process:
         save_weights(run.folder / f"{name}-voice", task, task.preset, card)
+    run.accelerator.wait_for_everyone()
     return run
 
 # %% ../nbs/41_tasks.ipynb #c368493d
