@@ -1,8 +1,9 @@
 """What is handed out: the wheel's commands in an empty folder without a network, and what wheel and sdist hold."""
-import importlib.metadata, io, json, os, re, shutil, subprocess, sys, tarfile, time, tomllib, zipfile
+import copy, importlib.metadata, io, json, os, re, shutil, subprocess, sys, tarfile, time, tomllib, urllib.request, zipfile
 from pathlib import Path
 import numpy as np, pytest, soundfile
 from tools.readme import long_description
+from tools.resolve import PYTHONS, TABLE, problems, wanted
 
 ROOT = Path(__file__).resolve().parent.parent
 LIBRARY = ROOT / "latentspeech"
@@ -148,7 +149,8 @@ def test_a_text_from_a_pipe_becomes_a_wav_in_a_pipe(shell):
 
 @pytest.mark.parametrize("words", [["speak", "你好"], ["speak", "你好", "-o", "a.flac", "--json"],
                                    ["speak", "你好", "--judge", "--speaker", "male"], ["voices"], ["--help"],
-                                   ["doctor", "--json"], ["completion", "bash"]], ids=lambda w: " ".join(w[:3]))
+                                   ["doctor", "--json"], ["completion", "bash"], ["experiment", "--help"],
+                                   ["prepare", "--preset", "tiny", "--json"], ["bench", "--help"]], ids=lambda w: " ".join(w[:3]))
 def test_every_command_answers_with_the_core_alone(shell, words):
     found = shell(*words)
     assert found.returncode == 0 and found.stdout, (found.stdout + found.stderr).decode()
@@ -162,10 +164,46 @@ def test_what_is_wrong_is_one_line_and_code_2(shell):
     for words, hint in ((["speak", "t.txt"], "speak -f t.txt"), (["speak"], "one of"), (["export"], "--onnx"),
                         (["speak", "你好", "--preset", "nobody"], "no voice weights"),
                         (["train", "all", "--steps", "1", "--preset", "tiny"], "latentspeech[train]"),
+                        (["export", "--onnx", "networks"], "latentspeech[onnx]"),
+                        (["push", ".", "hf://somebody/voice"], "holds no"), (["evaluate", "--seeds", "0"], "--seeds"),
+                        (["speak", "你好", "--threads", "-1"], "--threads"),
                         (["serve", "--port", "99999"], "65535"), (["speak", "你好", "-o", "a.xyz"], ".wav")):
         found = shell(*words)
         assert found.returncode == 2 and not found.stdout, (words, found.stdout, found.stderr)
         assert len(found.stderr.decode().strip().splitlines()) == 1 and hint in found.stderr.decode(), found.stderr
+
+
+def test_a_player_gets_the_sound(shell, tmp_path):
+    player = tmp_path / "bin/aplay"
+    player.parent.mkdir()
+    player.write_text('#!/bin/sh\nfor last; do :; done\ncp "$last" played.wav\n')
+    player.chmod(0o755)
+    path = f"{player.parent}{os.pathsep}{os.environ['PATH']}"
+    found = shell("speak", "你好", "--play", "--threads", "1", "-q", PATH=path)
+    assert found.returncode == 0 and not found.stdout + found.stderr, found.stderr.decode()
+    assert (shell.folder / "played.wav").read_bytes() == (shell.folder / "speech.wav").read_bytes()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no SIGTERM")
+def test_the_wheel_serves_and_ends_when_it_is_told_to(shell):
+    command = [sys.executable, "-m", "latentspeech.cli", "serve", "--port", "0", "--json"]
+    process = subprocess.Popen(command, cwd=shell.folder, env=shell.env, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE)
+    try:
+        url = re.search(rb"http://127\.0\.0\.1:\d+", process.stderr.readline())[0].decode()
+        answer = urllib.request.urlopen(f"{url}/speak", json.dumps(dict(text="你好")).encode(), timeout=120).read()
+        assert answer[:4] == b"RIFF" and len(answer) > 40_000
+        process.terminate()
+        told, _ = process.communicate(timeout=60)
+        assert process.returncode == 0 and json.loads(told) == dict(served=1, refused=0, cut_off=0)
+    finally:
+        process.kill()
+
+
+def test_no_command_is_forgotten_here():
+    from latentspeech.cli import commands
+    here = Path(__file__).read_text("utf8")
+    assert not [f.__name__ for f in commands() if f'["{f.__name__}"' not in here and f'"{f.__name__}", "--' not in here]
 
 
 def test_a_reader_that_leaves_and_a_console_of_another_alphabet(shell):
@@ -279,6 +317,28 @@ def test_extras_are_those_that_are_promised(wheel):
                for r in requirements(wheel))
 
 
+def test_every_promised_python_has_wheels_of_all_that_is_needed():
+    """Nothing is installed: pip chose once, `python -m tools.resolve` wrote it down; here it still has to fit."""
+    table = json.loads(TABLE.read_text("utf8"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf8"))["project"]
+    said = {c.rpartition(" ")[2] for c in project["classifiers"] if re.search(r"Python :: 3\.\d+$", c)}
+    assert said == set(PYTHONS) == set(table) and project["requires-python"] == f">={PYTHONS[0]}"
+    assert not problems(table), problems(table)
+    assert all(len(rows) > len(wanted()[""]) for rows in table.values())
+
+
+@pytest.mark.parametrize("python, name, change, problem", [
+    ("3.14", "numpy", dict(version="1.0"), "wants numpy"), ("3.12", "numpy", dict(version="9.9"), "constraints.txt pins"),
+    ("3.13", "torch", dict(wheel="torch-2.13.0-cp312-cp312-manylinux_2_28_x86_64.whl"), "can't be installed"),
+    ("3.13", "tqdm", dict(wheel="tqdm-4.70.1.tar.gz"), "can't be installed"),
+    ("3.11", "jiwer", dict(requires_python=">=3.12"), "wants Python"),
+    ("3.14", "jiwer", dict(requires=["nowhere>=1"]), "jiwer wants nowhere")])
+def test_a_resolution_that_does_not_fit_is_told(python, name, change, problem):
+    table = copy.deepcopy(json.loads(TABLE.read_text("utf8")))
+    table[python][name].update(change)
+    assert any(problem in line and line.startswith(python) for line in problems(table))
+
+
 def test_metadata_of_a_release():
     import latentspeech
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf8"))["project"]
@@ -295,8 +355,22 @@ def test_metadata_of_a_release():
     json.loads((ROOT / ".devcontainer/devcontainer.json").read_text("utf8"))
 
 
-def test_the_dockerfile_installs_what_it_says():
-    text = (ROOT / "Dockerfile").read_text("utf8")
-    assert "constraints.txt" in text and "download.pytorch.org/whl/cpu" in text and '"latentspeech"' in text
-    copied = re.findall(r"^COPY (.+) \S+$", text, re.M)
-    assert all((ROOT / name).exists() for line in copied for name in line.split())
+def test_the_containers_install_what_they_say():
+    """No daemon builds them here: every instruction is read, and each file that is copied is there."""
+    text = re.sub(r"\\\n\s*", " ", (ROOT / "Dockerfile").read_text("utf8"))
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    known = {"FROM", "WORKDIR", "COPY", "RUN", "USER", "EXPOSE", "ENTRYPOINT", "CMD"}
+    assert lines[0].startswith("FROM python:3.") and {line.split()[0] for line in lines} == known
+    ignored = (ROOT / ".dockerignore").read_text("utf8").splitlines()
+    for *sources, _ in (line.split()[1:] for line in lines if line.startswith("COPY")):
+        for name in sources:
+            assert (ROOT / name).exists() and name not in ignored, name
+    pins = (ROOT / "constraints.txt").read_text("utf8")
+    torch = re.findall(r"--index-url https://download.pytorch.org/whl/cpu torch==(\S+)", text)
+    container = json.loads((ROOT / ".devcontainer/devcontainer.json").read_text("utf8"))
+    torch += re.findall(r"--index-url https://download.pytorch.org/whl/cpu torch==(\S+)", container["postCreateCommand"])
+    assert len(torch) == 2 and all(f"torch=={version}\n" in pins for version in torch)
+    for line in (line for line in lines if line.startswith(("ENTRYPOINT", "CMD"))):
+        assert json.loads(line.partition(" ")[2])
+    assert "-c constraints.txt" in text and lines[-3:][1].startswith("ENTRYPOINT") and "USER speaker" in lines
+    assert re.search(r"make setup", container["postCreateCommand"]) and container["image"].endswith(":3.12")
