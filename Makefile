@@ -13,6 +13,8 @@ DEVICE ?= cpu
 MINUTES ?=
 TEXT ?= 今天天气很好
 PORT ?= 8888
+STUDIO_PORT ?= 8866
+LESSON ?=
 
 export PYTHONUNBUFFERED = 1
 export PYDEVD_DISABLE_FILE_VALIDATION = 1
@@ -21,7 +23,7 @@ export PYDEVD_DISABLE_FILE_VALIDATION = 1
 export GOMP_SPINCOUNT ?= 2000
 export SCRATCH
 
-.PHONY: help setup demo test test-fire test-course lab course docs bench weights gpu speak export readme clean
+.PHONY: help setup demo test test-fire test-course test-browser lab studio course docs bench weights gpu speak export readme clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -49,6 +51,12 @@ test-fire: $(READY)  ## every fault that is known, injected: kills, full disks, 
 
 lab: $(READY)  ## open the notebooks in JupyterLab
 	"$(RUN)" -m jupyter lab --notebook-dir=nbs --port=$(PORT)
+
+studio: $(READY)  ## the studio of lesson 80 as a page for this machine alone (installs the studio extra; STUDIO_PORT=8866)
+	@"$(RUN)" -m tools.studio --port $(STUDIO_PORT)
+
+test-browser: $(READY)  ## every lesson, the studio and the site in a real browser (needs chromium): LESSON=12 for one
+	@"$(RUN)" -m tools.browser $(LESSON)
 
 course: $(READY)  ## editions for students and teachers, answer key, assignment, slides: out/course
 	@"$(RUN)" -m tools.course

@@ -274,13 +274,14 @@ def shown(self: Studio) -> str:  # HTML
     except ERRORS as error:
         return complaint(error)
 
-# %% ../nbs/80_studio.ipynb #110b875d
+# %% ../nbs/80_studio.ipynb #979d5ed8
 @patch
 def comparison(self: Studio) -> str:  # HTML
     "Return what was kept, at equal level and on the same axes."
     try:
-        return page({f"{letter}: {recipe.text}": recipe.speak().audio for letter, recipe in self.kept.items()},
-                    f_max=2000, pitch=True) if self.kept else ""
+        sounds = {letter: recipe.speak() for letter, recipe in self.kept.items()}
+        named = {f"{letter}: {' '.join(map(marked, s.pinyin))}": s.audio for letter, s in sounds.items()}
+        return page(named, f_max=2000, pitch=True) if named else ""
     except ERRORS as error:
         return complaint(error)
 
@@ -289,19 +290,17 @@ def save(self: Studio) -> str:  # HTML
     "Save sound and recipe of now; return where they lie and how to make them again."
     try:
         path = self.recipe.save()
-        sound, recipe = (base64.b64encode(p.read_bytes()).decode() for p in (path, path.with_suffix(".json")))
-        links = (f'<a download="{path.name}" href="data:audio/wav;base64,{sound}">sound</a>, '
-                 f'<a download="{path.stem}.json" href="data:application/json;base64,{recipe}">recipe</a>')
-        return (f"<p>Saved as {html.escape(str(path))}. Take with you: {links}. The same bits again:</p>"
-                f"<pre>{html.escape(again(path))}<br><br>{html.escape(repr(self.recipe))}.save('again.wav')</pre>")
+        made = f"{again(path)}\n{self.recipe!r}.save('again.wav')\n\n{path.with_suffix('.json').read_text('utf8')}"
+        return (f"<p>Saved as {html.escape(str(path))}, its recipe beside it. Either line makes the same bits "
+                f"again:</p><pre>{html.escape(made)}</pre>")
     except ERRORS as error:
         return complaint(error)
 
-# %% ../nbs/80_studio.ipynb #955bd5d9
+# %% ../nbs/80_studio.ipynb #05b3b1de
 def _settings(recipe: Recipe) -> dict:
     "Make the widgets of a recipe's settings."
     import ipywidgets as widgets
-    wide, tts = widgets.Layout(width="100%"), voice(recipe.voice)
+    wide, tts = widgets.Layout(width="98%"), voice(recipe.voice)
     d, quiet = tts.preset.diffusion, dict(continuous_update=False)
     return dict(
         text=widgets.Text(value=recipe.text, description="text", layout=wide, **quiet),
@@ -325,7 +324,7 @@ def _handle(place: int, syllable: str, recipe: Recipe) -> tuple:
                                  continuous_update=False, readout=False, tooltip=f"length of syllable {place}")
     return tone, length
 
-# %% ../nbs/80_studio.ipynb #ac3241c5
+# %% ../nbs/80_studio.ipynb #14ee3f5e
 class StudioPage:
     "Show a studio as widgets; every change speaks."
     def __init__(self, studio: Studio):
@@ -336,7 +335,8 @@ class StudioPage:
         self.buttons = {name: widgets.Button(description=name) for name in ("keep as A", "keep as B", "let go", "save")}
         for name, button in self.buttons.items():
             button.on_click(getattr(self, "_" + name.replace(" ", "_").lower()))
-        self.box = widgets.VBox([self.top, self.row, widgets.HBox(list(self.buttons.values())), self.result,
+        hint = widgets.HTML("Tone and length of each syllable:")
+        self.box = widgets.VBox([self.top, hint, self.row, widgets.HBox(list(self.buttons.values())), self.result,
                                  self.saved, self.both])
         self.build()
         self.result.value = studio.shown()

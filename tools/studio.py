@@ -8,9 +8,12 @@ import nbformat
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "out" / "studio"
+TITLE = "# Studio\n\nType a Chinese text, turn what you like, listen. Every change speaks; an error says what to do."
 CELL = "from latentspeech.studio import Studio\nStudio()"
-SET_UP = [sys.executable, "-m", "pip", "install", "-q", "--no-build-isolation", "-c", "constraints.txt",
-          "-e", ".[studio]"]
+# The page asks nobody but its own server: Voilà's template would fetch icons from elsewhere.
+POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob: ws: wss:; frame-ancestors 'self'"
+SET_UP = [sys.executable, "-m", "pip", "install", "-q", "--no-build-isolation", "-c", "constraints.txt", "-e",
+          ".[studio]"]
 
 
 def install():
@@ -26,7 +29,8 @@ def write_page(folder: Path = FOLDER) -> Path:
     "Write the notebook that is the page."
     folder.mkdir(parents=True, exist_ok=True)
     kernel = dict(kernelspec=dict(name="python3", display_name="python3", language="python"))
-    page = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL, id="studio")], metadata=kernel)
+    cells = [nbformat.v4.new_markdown_cell(TITLE, id="title"), nbformat.v4.new_code_cell(CELL, id="studio")]
+    page = nbformat.v4.new_notebook(cells=cells, metadata=kernel)
     nbformat.write(page, folder / "studio.ipynb")
     return folder / "studio.ipynb"
 
@@ -35,7 +39,9 @@ def command(page: Path, port: int, browser: bool = True) -> list[str]:
     "Write the command that serves a page: loopback only, no traceback in it."
     quiet = [] if browser else ["--no-browser"]
     return [sys.executable, "-m", "voila", str(page), f"--port={port}", "--Voila.ip=127.0.0.1",
-            "--show_tracebacks=False", "--VoilaConfiguration.theme=light", *quiet]
+            "--show_tracebacks=False",
+            "--VoilaConfiguration.theme=light",
+            f"--Voila.tornado_settings={dict(headers={'Content-Security-Policy': POLICY})}", *quiet]
 
 
 def main():
