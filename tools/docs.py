@@ -23,7 +23,8 @@ FOR_TEACHERS = ("teachers", "syllabus", "rubric", "misconceptions", "projects", 
 TERM = re.compile(r"^\| ([^|]+?) \| ([^|]+?) \|(.*)$", re.M)
 NO_TERMS = re.compile(r"```.*?```|`[^`]*`|\$\$.*?\$\$|\$[^$\n]+\$|!?\[[^\]]*\]\([^)]*\)|<[^>]+>|"
                       r"^[#>|][^\n]*$", re.S | re.M)   # what must stay as it is
-HEADING = re.compile(r"\]\(#([^)]+)\)")   # JupyterLab keeps a heading's letters, the site lowers them
+HEADING = re.compile(r"\]\(([\w./-]*)#([^)]+)\)")   # JupyterLab keeps a heading's letters, the site lowers them
+SHOWN = re.compile(r'href="([\w-]+)\.ipynb(?:#([^"]*))?"')   # a link in what a cell shows
 LINK = re.compile(r"(\]\(|src=\"|href=\")(?!https?:|#|mailto:|data:)([^)\"\s#]+)")
 CONF = '''
 project, author = "LatentSpeech", "The LatentSpeech authors"
@@ -56,13 +57,18 @@ def install():
         subprocess.run(command, cwd=ROOT, check=True)
 
 
+def place_of(heading: str) -> str:
+    "Return the name that the site gives to a heading."
+    return re.sub("[^a-z0-9-]", "", heading.lower())
+
+
 def in_the_site(text: str, folder: Path) -> str:
     "Turn links that are relative to a folder of the repository into links between the pages of the site."
     def turned(match):
         file = (folder / match[2]).resolve()
         name = str(file.relative_to(ROOT)) if file.is_relative_to(ROOT) else match[2]
         return match[1] + OTHER_PAGES.get(name, name.removeprefix("nbs/"))
-    lowered = HEADING.sub(lambda match: f"](#{re.sub('[^a-z0-9-]', '', match[1].lower())})", text)
+    lowered = HEADING.sub(lambda match: f"]({match[1]}#{place_of(match[2])})", text)
     return LINK.sub(turned, lowered)
 
 
@@ -138,6 +144,11 @@ def contents(titles: dict) -> str:   # name of a lesson -> its title
     return "\n\n".join(trees)
 
 
+def shown_link(match) -> str:
+    "Turn a link to a lesson, in what a cell shows, into one to its page."
+    return f'href="{match[1]}.html{"#" + place_of(match[2]) if match[2] else ""}"'
+
+
 def is_prose(cell) -> bool:
     "Say whether a code cell is there for the Markdown that it makes, as those of the front page."
     return "#| echo: false" in cell.source and any("text/markdown" in o.get("data", {}) for o in cell.outputs)
@@ -157,6 +168,8 @@ def tidy(notebook):
         else:
             if "#| echo: false" in cell.source:
                 cell.metadata["tags"] = ["remove-input"]
+            for data in (o.data for o in cell.outputs if "text/html" in o.get("data", {})):
+                data["text/html"] = SHOWN.sub(shown_link, data["text/html"])
             lines = [l for l in cell.source.splitlines() if not l.lstrip().startswith("#|")]
             cell.source = "\n".join(lines).strip()
         if cell.source.strip():

@@ -1,0 +1,403 @@
+"""Open every lesson, the studio and the site in a real browser: `python -m tools.browser`, or `12 site` for some.
+
+Each lesson runs in JupyterLab from a cold kernel. Every widget is moved; what players hold is decoded before and after,
+so a sound that stays the same is found, and so are errors, pictures left under a widget, and a quiz or an exercise that
+says nothing. Screenshots lie in out/browser. The last line is `N passed, M failed`.
+"""
+import json, os, re, shutil, socket, subprocess, sys, tempfile, time, urllib.error, urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+import nbformat
+from tools import course, studio
+
+ROOT = Path(__file__).resolve().parent.parent
+OUT, SITE = ROOT / "out" / "browser", ROOT / "_docs"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+PATIENCE = 600     # seconds that a lesson may take; a busy machine takes its time
+SET_UP = [sys.executable, "-m", "pip", "install", "-q", "--no-build-isolation", "-c", "constraints.txt", "-e",
+          ".[browser]"]
+# What a page holds: a hash of the decoded samples of each player, in order, and how many could be decoded.
+DECODE = """async (root) => {
+  const place = root ? document.querySelector(root) : document, said = [];
+  for (const player of (place || document).querySelectorAll('audio')) {
+    const bytes = await (await fetch(player.src)).arrayBuffer();
+    const sound = await new OfflineAudioContext(1, 48000, 48000).decodeAudioData(bytes);
+    const samples = sound.getChannelData(0); let mark = 7, loudest = 0;
+    for (let i = 0; i < samples.length; i++) {
+      mark = (mark * 31 + Math.round(samples[i] * 32767)) | 0; loudest = Math.max(loudest, Math.abs(samples[i])); }
+    said.push([samples.length, mark, loudest]); }
+  return said; }"""
+PLAYS = """async (root) => { const player = (root ? document.querySelector(root) : document).querySelector('audio');
+  if (!player) return 'no player'; player.muted = true;
+  try { await player.play(); await new Promise(r => setTimeout(r, 300)); const at = player.currentTime;
+        player.pause(); return at > 0 ? '' : 'the time stands still'; } catch (error) { return String(error); } }"""
+STATE = """() => { const cells = window.jupyterapp.shell.currentWidget.content.widgets.filter(c => c.model.type === 'code'
+    && c.model.sharedModel.getSource().trim());
+  return {waiting: cells.filter(c => c.model.executionCount === null).length, errors: cells.flatMap(c =>
+    c.model.outputs.toJSON().filter(o => o.output_type === 'error').map(o => `${o.ename}: ${o.evalue}`))}; }"""
+# Marks each output that holds a widget; a picture or another widget in the same output is a frozen twin.
+FIND = """() => { const found = []; document.querySelectorAll('.jp-OutputArea').forEach((area, i) => {
+    if (!area.querySelector('.jupyter-widgets') || area.parentElement.closest('.jp-OutputArea')) return;
+    area.setAttribute('data-live', i);
+    const twins = [...area.querySelectorAll('.jp-OutputArea-child')].filter(c => !c.querySelector('.jupyter-widgets')
+        && c.querySelector('img, audio')).length;
+    found.push([i, twins]); });
+  return found; }"""
+SLIDERS = "input[type=range], .noUi-handle, select, input[type=number]"
+
+
+class BrowserError(Exception):
+    "Report what a page lacks, or what the machine lacks to open it."
+
+
+def find_browser() -> str:
+    "Return the path of a chromium; raises `BrowserError` with the line that installs one."
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if not found:
+        raise BrowserError("no chromium is installed; Debian and Ubuntu: apt-get install chromium fonts-noto-cjk")
+    return found
+
+
+def install():
+    "Install the browser extra unless it is there."
+    if subprocess.run([sys.executable, "-c", "import playwright, voila"], stderr=subprocess.DEVNULL).returncode:
+        print("browser: installing playwright and Voilà (once)", flush=True)
+        if subprocess.run(SET_UP, cwd=ROOT).returncode:
+            raise BrowserError("playwright could not be installed: is there a network?")
+
+
+def free_port() -> int:
+    "Return a port of this machine that nobody uses."
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+@contextmanager
+def served(command: list, port: int, env: dict, path: str = "/"):
+    "Start a server, wait until it answers, and end it afterwards; raises `BrowserError` where it never does."
+    OUT.mkdir(parents=True, exist_ok=True)
+    with open(OUT / "server.log", "w") as log:
+        server = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=subprocess.STDOUT)
+        address, until = f"http://127.0.0.1:{port}", time.time() + PATIENCE
+        try:
+            while True:
+                try:
+                    urllib.request.urlopen(address + path, timeout=60).close()
+                    break
+                except urllib.error.HTTPError:
+                    break
+                except OSError:
+                    if server.poll() is not None or time.time() > until:
+                        raise BrowserError(f"the server doesn't answer; see {OUT / 'server.log'}") from None
+                    time.sleep(1)
+            yield address
+        finally:
+            server.terminate()
+            try:
+                server.wait(30)
+            except subprocess.TimeoutExpired:
+                server.kill()
+
+
+def environment(data: Path) -> dict:
+    "Return the environment of a server: the library of this checkout, corpora and sounds in a folder of their own."
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    return {**os.environ, "PYTHONPATH": path, "LATENTSPEECH_DATA": str(data),
+            "JUPYTER_CONFIG_DIR": str(data / "config"), "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+
+
+# --- a lesson
+
+def wait_for(page, what: str, seconds: float = PATIENCE):
+    "Ask a page again until it says yes; raises `BrowserError` where it never does."
+    until = time.time() + seconds
+    while not page.evaluate(what):
+        if time.time() > until:
+            raise BrowserError(f"it never came true: {what[:80]}")
+        time.sleep(0.5)
+
+
+def run_whole(page, address: str, name: str):
+    "Open a lesson with a fresh kernel and run it whole; raises `BrowserError` with the first error."
+    page.goto(f"{address}/lab/tree/{name}.ipynb?reset", timeout=1000 * PATIENCE)
+    page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=1000 * PATIENCE)
+    wait_for(page, "() => !!window.jupyterapp?.shell?.currentWidget?.context?.isReady")
+    page.evaluate("() => window.jupyterapp.shell.currentWidget.context.ready")
+    page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.ready")
+    page.evaluate("() => window.jupyterapp.commands.execute('notebook:clear-all-cell-outputs')")
+    page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells') }")
+    until = time.time() + PATIENCE
+    while (state := page.evaluate(STATE))["waiting"] and not state["errors"]:
+        if time.time() > until:
+            raise BrowserError(f"{state['waiting']} cells never ran")
+        time.sleep(1)
+    if state["errors"]:
+        raise BrowserError(state["errors"][0][:300])
+    time.sleep(2)     # the last pictures
+
+
+def move(page, control) -> bool:
+    "Move one control: a slider to another place, a choice to another, a number up; say whether it is one."
+    kind = control.evaluate("e => e.tagName === 'SELECT' ? 'choice' : e.type === 'number' ? 'number' : 'slider'")
+    control.scroll_into_view_if_needed()
+    if kind == "choice":
+        places = control.evaluate("e => [e.selectedIndex, e.options.length]")
+        if places[1] < 2:
+            return False
+        control.select_option(index=(places[0] + 1) % places[1])
+    elif kind == "number":
+        control.fill(str(int(float(control.input_value() or 0)) + 1))
+        control.press("Enter")
+    else:
+        control.focus()
+        low = control.get_attribute("aria-valuenow") == control.get_attribute("aria-valuemax")
+        for _ in range(3):
+            control.press("ArrowLeft" if low else "ArrowRight")
+    return True
+
+
+def move_all(page) -> tuple[int, list[str]]:   # widgets whose sound changed, problems
+    "Move every control of every widget that has a player, and listen for a difference."
+    problems, changed = [], 0
+    for place, twins in page.evaluate(FIND):
+        root = f'[data-live="{place}"]'
+        problems += [f"widget {place} has {twins} frozen twin(s) beside it"] if twins else []
+        before = page.evaluate(DECODE, root)
+        controls = page.locator(f"{root} {SLIDERS.replace(', ', f', {root} ')}")
+        if not before or not controls.count():
+            continue
+        if silent := page.evaluate(PLAYS, root):
+            problems.append(f"widget {place} doesn't play: {silent}")
+        different = False
+        for k in range(controls.count()):
+            if move(page, controls.nth(k)):
+                until = time.time() + 30
+                while not different and time.time() < until:
+                    time.sleep(0.3)
+                    different = page.evaluate(DECODE, root) != before
+        changed += different
+        problems += [] if different else [f"widget {place} moves, and its sound stays the same"]
+    return changed, problems
+
+
+def answer_quiz(page) -> list[str]:
+    "Press every choice of a quiz: one must be right, the others explained."
+    quizzes = page.locator(".jp-OutputArea:has(> * .jupyter-button):has(b)").filter(has_not=page.locator("audio"))
+    if not quizzes.count():
+        return ["no quiz is shown"]
+    quiz, said = quizzes.last, []
+    buttons = quiz.locator("button.jupyter-button")
+    for k in range(buttons.count()):
+        buttons.nth(k).click()
+        time.sleep(0.7)
+        said.append(quiz.inner_text())
+    right = sum("Right:" in text for text in said)
+    explained = all(re.search("Right:|Not quite:", text) for text in said)
+    return [] if right == 1 and explained else [f"the quiz calls {right} of its choices right"]
+
+
+SET_AND_RUN = """async ([id, source]) => { const panel = window.jupyterapp.shell.currentWidget;
+  const cells = panel.content.widgets, k = cells.findIndex(c => c.model.sharedModel.getId() === id);
+  if (source !== null) cells[k].model.sharedModel.setSource(source);
+  panel.content.activeCellIndex = k;
+  panel.content.deselectAll();
+  await window.jupyterapp.commands.execute('notebook:run-cell');
+  return JSON.stringify(cells[k].model.outputs.toJSON()); }"""
+
+
+def answer_exercise(page, notebook) -> list[str]:
+    "Leave a blank, answer wrongly and rightly; return what was said amiss."
+    found = course.exercises_of(notebook)
+    if not found:
+        return []
+    exercise = found[0]
+    from tests.wrong_answers import WRONG
+    blank, check, problems = exercise.cells["blank"].id, exercise.cells["check"].id, []
+    answers = ((exercise.cells["blank"].source, "not yet"), (WRONG[exercise.number][0][0], "no ("),
+               (course.solution_of(exercise), "right"))
+    for source, wanted in answers:
+        page.evaluate(SET_AND_RUN, [blank, source])
+        said = page.evaluate(SET_AND_RUN, [check, None])
+        if not re.search(rf"\W{re.escape(wanted)}", said):
+            problems.append(f"exercise {exercise.number} doesn't say {wanted!r} but {said[:150]}")
+    return problems
+
+
+def screenshots(page, name: str, most: int = 12):
+    "Leave pictures of a lesson from top to bottom."
+    wide = page.evaluate("() => document.querySelector('.jp-WindowedPanel-outer')?.scrollHeight || 0")
+    for k in range(min(most, -(-wide // 1250))):
+        page.evaluate(f"() => document.querySelector('.jp-WindowedPanel-outer').scrollTo(0, {1250 * k})")
+        time.sleep(0.3)
+        page.screenshot(path=OUT / f"{name}-{k}.png")
+
+
+def try_lesson(page, address: str, name: str) -> tuple[str, list[str]]:   # what was seen, problems
+    "Read a lesson as a person would."
+    notebook = course.read(ROOT / "nbs" / f"{name}.ipynb")
+    run_whole(page, address, name)
+    page.evaluate("() => window.jupyterapp.commands.execute('application:toggle-left-area')")
+    players = page.evaluate(DECODE, "")
+    silent = sum(loudest == 0 for *_, loudest in players)
+    changed, problems = move_all(page)
+    problems += [f"{silent} of {len(players)} players hold silence"] if silent == len(players) and players else []
+    if course.exercises_of(notebook):
+        problems += answer_quiz(page) + answer_exercise(page, notebook)
+    problems += [f"an error is left: {e[:200]}" for e in page.evaluate(STATE)["errors"]]
+    screenshots(page, name)
+    return f"{len(players)} players, {changed} widgets change their sound", problems
+
+
+# --- the studio and the site
+
+def try_studio(page, address: str) -> tuple[str, list[str]]:
+    "Turn a handle, keep A and B, save, type nothing: sound changes, an error is a sentence, nobody else is asked."
+    problems, asked = [], []
+    page.on("response", lambda reply: asked.append(reply.url))
+    page.goto(address, timeout=1000 * PATIENCE)
+    page.wait_for_selector("audio", timeout=1000 * PATIENCE)
+    first = page.evaluate(DECODE, "")
+    began = time.time()
+    page.locator(".widget-dropdown select").nth(4).select_option("4")
+    wait_for(page, f"async () => JSON.stringify(await ({DECODE})('')) !== {str(first).replace(' ', '')!r}", 60)
+    took = time.time() - began
+    problems += [p for p in [page.evaluate(PLAYS, "")] if p]
+    for name in ("keep as A", "keep as B", "save"):
+        page.get_by_role("button", name=name).click()
+    wait_for(page, "() => document.body.innerText.includes('again.wav')")
+    wait_for(page, "() => document.querySelectorAll('audio').length === 3")
+    page.screenshot(path=OUT / "studio-0.png", full_page=True)
+    text = page.locator(".widget-text input").first
+    text.fill("")
+    text.press("Enter")
+    wait_for(page, "() => document.body.innerText.includes('text is empty')", 60)
+    page.screenshot(path=OUT / "studio-1.png", full_page=True)
+    shown = page.inner_text("body")
+    problems += ["a traceback is shown"] if "Traceback" in shown else []
+    elsewhere = [url for url in asked if not url.startswith((address, "data:", "blob:"))]
+    problems += [f"it asked {elsewhere[0]}"] if elsewhere else []
+    return f"a handle is heard after {took:.1f} s", problems
+
+
+def try_site(page, address: str) -> tuple[str, list[str]]:
+    "Read pages of the site: formulas set, players play, parts in the sidebar, a search that finds, no other host."
+    problems, asked = [], []
+    page.on("request", lambda request: asked.append(request.url))
+    for name in ("index", "10_audio", "12_autoencoder", "30_forward_diffusion", "glossary", "teachers"):
+        page.goto(f"{address}/{name}.html", timeout=1000 * PATIENCE)
+        time.sleep(3)
+        page.screenshot(path=OUT / f"site-{name}.png")
+        if name == "30_forward_diffusion":
+            raw = page.evaluate("() => [...document.querySelectorAll('.math')].filter(e => "
+                                "e.innerText.includes(String.fromCharCode(92))).length")
+            drawn = page.locator("mjx-container").count()
+            problems += [f"{raw} formulas are raw, {drawn} drawn"] if raw or not drawn else []
+        if name in ("10_audio", "12_autoencoder"):
+            problems += [f"{name}: {p}" for p in [page.evaluate(PLAYS, "")] if p]
+        wide = page.evaluate("() => [...document.querySelectorAll('div.highlight pre')].filter(e => e.scrollWidth > "
+                             "e.clientWidth + 2).length")
+        problems += [f"{name}: {wide} pieces of code are cut"] if wide else []
+    page.goto(f"{address}/10_audio.html")
+    side = page.inner_text(".bd-sidebar-primary")
+    problems += [f"the sidebar lacks {part}" for part in ("1 Sound", "8 Studio", "For teachers") if part not in side]
+    problems += ["no way to the next page"] if not page.locator(".next-page, .right-next").count() else []
+    page.goto(f"{address}/search.html?q=spectrogram")
+    wait_for(page, "() => document.querySelectorAll('#search-results li').length > 3", 60)
+    elsewhere = [url for url in asked if not url.startswith((address, "data:", "blob:"))]
+    problems += [f"it asked {elsewhere[0]}"] if elsewhere else []
+    return "formulas, players, sidebar, search", problems
+
+
+# --- all of it
+
+def attempt(name: str, browser, trial) -> bool:
+    "Try one thing on a page of its own, and say how it went; a failure leaves a picture."
+    page, began = browser.new_page(viewport=dict(width=1150, height=1400)), time.time()
+    try:
+        seen, problems = trial(page)
+    except Exception as error:
+        seen, problems = "", [f"{type(error).__name__}: {str(error).splitlines()[0][:300]}"]
+    if problems:
+        try:
+            page.screenshot(path=OUT / f"{name}-failed.png")
+        except Exception as error:
+            problems.append(f"no picture of it: {type(error).__name__}")
+    page.close()
+    print(f"{'FAILED' if problems else 'passed'}  {name:24} {time.time() - began:6.1f} s  {seen}", flush=True)
+    for problem in problems:
+        print(f"        {problem}", flush=True)
+    return not problems
+
+
+def lab_command(port: int, folder: Path) -> list[str]:
+    "Write the command that serves lessons to a browser that a program moves: this machine alone, no news, no token."
+    return [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}",
+            "--ServerApp.ip=127.0.0.1", f"--notebook-dir={folder}", "--IdentityProvider.token=", "--ServerApp.password=", "--LabApp.news_url=None",
+            "--LabApp.expose_app_in_browser=True", "--ServerApp.disable_check_xsrf=True"]
+
+
+def named(words: list) -> list[str]:
+    "Return what is to be tried: names of lessons that begin with one of the words, studio, site; all without words."
+    every = [p.stem for p in course.lessons()] + ["studio", "site"]
+    chosen = [name for name in every if not words or any(name.startswith(word) for word in words)]
+    if not chosen:
+        raise BrowserError(f"nothing is called {' or '.join(words)}; say the number of a lesson, studio or site")
+    return chosen
+
+
+def copy_lessons(folder: Path) -> Path:
+    "Copy the lessons, and link what they read, so that what a test writes into them is thrown away."
+    shutil.copytree(ROOT / "nbs", folder / "nbs", ignore=shutil.ignore_patterns(".ipynb_checkpoints", "__pycache__"))
+    for name in ("data", "latentspeech", "tests", "tools", "demo", "README.md", "settings.ini", "pyproject.toml"):
+        (folder / name).symlink_to(ROOT / name)
+    return folder / "nbs"
+
+
+def run(words: list) -> list[bool]:
+    "Try everything that is named, each server once."
+    from playwright.sync_api import sync_playwright
+    chosen, done, port = named(words), [], free_port()
+    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
+        browser = playwright.chromium.launch(executable_path=find_browser(), args=["--no-sandbox"])
+        env = environment(Path(folder) / "data")
+        if lessons := [name for name in chosen if name[0].isdigit()]:
+            with served(lab_command(port, copy_lessons(Path(folder))), port, env, "/api") as address:
+                for name in lessons:
+                    done.append(attempt(name, browser, lambda page, name=name: try_lesson(page, address, name)))
+                    end_kernels(address)
+        if "studio" in chosen:
+            command = studio.command(studio.write_page(), port + 1, browser=False)
+            with served(command, port + 1, env, "/static/none") as address:
+                done.append(attempt("studio", browser, lambda page: try_studio(page, address)))
+        if "site" in chosen:
+            if not (SITE / "index.html").exists():
+                raise BrowserError("there is no site yet; run: make docs")
+            command = [sys.executable, "-m", "http.server", str(port + 2), "--bind", "127.0.0.1", "-d", str(SITE)]
+            with served(command, port + 2, env) as address:
+                done.append(attempt("site", browser, lambda page: try_site(page, address)))
+    return done
+
+
+def end_kernels(address: str):
+    "End the kernels of a server, so that the next lesson begins cold and memory is free."
+    for kernel in json.load(urllib.request.urlopen(f"{address}/api/kernels")):
+        request = urllib.request.Request(f"{address}/api/kernels/{kernel['id']}", method="DELETE")
+        urllib.request.urlopen(request).close()
+
+
+def main(words: list) -> int:
+    "Try what is named and print the tally."
+    try:
+        find_browser()
+        install()
+        done = run(words)
+    except BrowserError as error:
+        print(f"browser: {error}")
+        return 2
+    print(f"{sum(done)} passed, {len(done) - sum(done)} failed")
+    return int(not all(done) or not done)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
