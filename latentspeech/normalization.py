@@ -86,19 +86,32 @@ _SPOKEN = {".": "点", "-": "杠", "_": "下划线", "@": "艾特", "+": "加", 
 def _address(m):
     said = re.sub(r"\d+", lambda d: read_digits(d[0], "幺"), m[0])
     return re.sub(r"[-._@+%]", lambda c: _SPOKEN[c[0]], said)
+def _digits(m):
+    "Read a very long row of digits; a card's or a person's says 幺."
+    before = m.string[max(m.start() - 12, 0):m.start()]
+    return read_digits(m[0], "幺") if re.search(r"[号码][是为：: ]*$", before) else read_number(m[0])
+_FILE = rf"(?<![A-Za-z\d._/-])[A-Za-z\d_-]{{1,60}}(?:\.[A-Za-z\d_-]{{1,60}}){{0,3}}\.(?:{_DATA['files']})(?![A-Za-z\d])"
 _RULES = [
-    ("digits", r"(?:\d+\.)?\d{17,}", lambda m: read_number(m[0])),
+    ("digits", r"(?:\d+\.)?\d{17,}", _digits),
     ("address", r"(?<![A-Za-z\d._%+-])[A-Za-z\d][A-Za-z\d._%+-]{0,63}@(?:[A-Za-z\d-]{1,63}\.)+[A-Za-z]{2,8}",
      _address),
     ("address", rf"(?<![A-Za-z\d.-])(?:[A-Za-z\d-]{{1,63}}\.){{1,4}}(?:{_TOP})(?![A-Za-z\d])", _address),
-    ("address", r"(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?![\d.])", _address)]
+    ("address", r"(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?![\d.])", _address),
+    ("file", _FILE, _address)]
 
 # %% ../nbs/20_normalization.ipynb #20a1c004
 def _calls(m):
     "Read the telephone numbers of a list such as 119或120."
     return m[1] + re.sub(r"\d+", lambda d: read_digits(d[0], "幺"), m[2])
 _LIST = r"(?:(?:或者?|和|、|/|及|以及)\d{3,12})*"
+def _grouped(m):
+    "Read a number of ten digits that somebody has cut in a way of their own: 4008-517-517."
+    digits = re.sub("-", "", m[0])
+    return "，".join(read_digits(part, "幺") for part in m[0].split("-")) if len(digits) == 10 else m[0]
 _RULES += [
+    ("telephone", r"\+86[- ]?()(0?\d{2,3})[- ](\d{3,4})[- ]?(\d{4})(?!\d)",
+     lambda m: "，".join(["加八六", *(read_digits(part, "幺") for part in m.groups()[1:])])),
+    ("telephone", r"(?<![\d.-])[48]00\d{0,3}(?:-\d{2,5}){1,3}(?![\d-])", _grouped),
     ("telephone", r"(?<!\d)(?:\+86[- ]?)?(1[3-9]\d)[- ]?(\d{4})[- ]?(\d{4})(?!\d)", _phone),
     ("telephone", r"\((0\d{2,3})\) ?-?(\d{3,4})[- ]?(\d{4})(?!\d)", _phone),
     ("telephone", r"(?<!\d)(0\d{2,3})[- ](\d{3,4})[- ]?(\d{4})(?:[-转](\d{1,5}))?(?!\d)", _phone),
@@ -114,10 +127,20 @@ _RULES += [
     ("telephone", rf"((?:打|拨|致电|呼叫)(?:了|过|一下|电话)?(?:给|到)? ?)(\d{{3,}}{_LIST})(?![\d.年]){_COUNTED}",
      _calls),
     ("telephone", rf"(?<![\d.])()({_any(_DATA['hotlines'])})(?= ?(?:{_any(_DATA['hotline words'])}))", _calls),
-    ("telephone", rf"(?<![\d.,A-Za-z])(955\d\d)(?![\d.,%A-Za-z]){_COUNTED}", lambda m: read_digits(m[1])),
+    ("telephone", rf"(?<![\d.,A-Za-z])(955\d\d)(?:-(\d))?(?![\d.,%A-Za-z]){_COUNTED}",
+     lambda m: "杠".join(read_digits(part) for part in m.groups() if part)),
     ("code", rf"({_any(_DATA['codes'])})(?![A-Za-z])([是为：:=“\"' ]{{0,3}})"
      rf"(\d{{2,}})(?![\d年%]|\.\d|[-~至到]\d){_COUNTED}",
      lambda m: m[1] + m[2] + read_digits(m[3], "幺")),
+    ("size", r"(?<![\d.])(\d{3,5}) ?[×xX*] ?(\d{3,5})(?![\d.])",
+     lambda m: f"{read_number(m[1])}乘{read_number(m[2])}"),
+    ("code", r"(?<=波音|空客)(\d{3})-(\d{1,4})(?!\d)", lambda m: "杠".join(read_digits(d, "幺") for d in m.groups())),
+    ("code", rf"({_any(_DATA['product letters'])}) ?(\d{{3,5}})(?![\d.年]){_COUNTED}",
+     lambda m: f"{m[1]} {read_digits(m[2])}"),
+    ("code", r"(?<![A-Za-z\d])(i[3579])-(\d{4,5})(?!\d)", lambda m: f"{m[1]}杠{read_digits(m[2])}"),
+    ("code", r"(?<![A-Za-z])([A-Z])\.(\d{3,})(?!\d)", lambda m: f"{m[1]}点{read_digits(m[2])}"),
+    ("zone", r"(?<=UTC|GMT) ?([-+])(?=\d)", lambda m: {"-": "减", "+": "加"}[m[1]]),
+    ("quarter", r"(?<![\d.])(20\d\d)(?=年?[QH][1-4](?!\d))", lambda m: read_digits(m[1])),
     ("code", r"(?<![\d.])(480|720|1080|1440|2160)(?=[pP](?![A-Za-z]))", lambda m: read_digits(m[1])),
     ("code", r"(?<![\d.])(\d{3})(?=国道|省道|县道|乡道)", lambda m: read_digits(m[1], "幺")),
     ("code", r"(?<=\()(\d{6})(?=(?:\.(?:SH|SZ|HK|BJ))?\))", lambda m: read_digits(m[1], "幺")),
@@ -141,11 +164,14 @@ def _holiday(m):
 _RULES += [
     ("name", rf"(?<![\d.:/-])(?:{_any(_DATA['named'])})(?![\d.:-]){_COUNTED}", _named),
     ("name", r"(?<![\d.])(\d{1,2})[.·](\d{1,2})(?![\d.])", _holiday),
+    ("name", r"(?<![\d.])([5-9][05]|00)[-~至到]([05-9][05]|1[05])(?=后(?![面来退天续]))",
+     lambda m: f"{read_digits(m[1])}到{read_digits(m[2])}"),
     ("name", r"双(11|12)(?!\d)", lambda m: "双" + read_number(m[1])),
     ("name", r"(?<![\d.第前过满到达超])([05-9][05]|1[05])"
      r"(?=(?:[、/和与跟]?(?:[05-9][05]|1[05]))*后(?![面来退天续期背边年悔])(?!.?位))",
      lambda m: read_digits(m[1])),
     ("name", r"(?<![\d.])([1-9][1-9])(?=折(?![叠合算页扇线痕旧腾磨断]))", lambda m: read_digits(m[1])),
+    ("decade", r"'([2-9]0)'?s(?![A-Za-z])(?:年代)?", lambda m: read_number(m[1]) + "年代"),
     ("decade", r"(?<![\d.])((?:1[5-9]|20)\d0)[']?s(?![A-Za-z])(?:年代)?", lambda m: read_digits(m[1]) + "年代"),
     ("decade", r"(?<![\d.A-Za-z])([2-9]0)[']?s(?=[的]?(?:风|复古|怀旧|音乐|老?歌|电影|年代|时代))",
      lambda m: read_number(m[1]) + "年代")]
@@ -186,6 +212,7 @@ _RULES += [
     ("year", r"(?<![\d.])([12]\d{3}|[05-9]\d(?!年代))(?=年(?!前|后|来|内|多|间|以(?!来)))",
      lambda m: read_digits(m[1])),
     ("year", rf"(?<![\d.第共])([5-9]\d)(?=版(?:《|的?[{HAN}]{{2}})(?<!版[面报]))", lambda m: read_digits(m[1])),
+    ("year", r"(?<![\d.])([0-2]\d)(?=年(?:0?[1-9]|1[0-2])月)", lambda m: read_digits(m[1])),
     ("year", r"(?<![\d.])([1-9]\d)/(\d\d)(?=赛季)", lambda m: read_digits(m[1] + m[2]))]
 
 # %% ../nbs/20_normalization.ipynb #20a1c011
@@ -228,6 +255,8 @@ def _hyphens(m):
     return ("" if max(map(len, parts)) == 1 else "，").join(read_digits(p, "幺" * (len(p) > 1) or "一") for p in parts)
 _PAIR = r"(?<![\d.-])(\d{1,3})-(\d{1,3})(?![\d.%-])"
 _RULES += [
+    ("ratio", r"(?<![\d:.])\d+(?: ?: ?\d+){2,}(?![\d:])",
+     lambda m: "比".join(map(read_number, re.findall(r"\d+", m[0])))),
     ("ratio", rf"({_N}) ?: ?({_N})", lambda m: f"{read_number(m[1])}比{read_number(m[2])}"),
     ("score", rf"(?<=[比分以])((?:是|为|:|：|定格在|锁定为)?)(\d+)-(\d+)(?![\d-]){_COUNTED}", _score),
     ("score", rf"((?:{_any(_DATA['teams'])})(?:队|女排|女足|男篮|男足|女篮)?)"
@@ -295,6 +324,9 @@ _RULES += [
      lambda m: f"{m[1]}每{_per(m[2] or m[3])}"),
     ("pressure", r"(?<![\d/.])(\d{2,3})/(\d{2,3})(?= ?mmHg)", lambda m: f"{read_number(m[1])}，{m[2]}"),
     ("rate", rf"({_OVER})/(?=\d+ ?(?:{_OVER}|(?:{_UNIT})(?![A-Za-z])))", lambda m: m[1] + "每"),
+    ("rate", rf"({_N}) ?({_UNIT})/(?=\d+ ?(?:{_UNIT})(?![A-Za-z]))",
+     lambda m: read_number(m[1]) + _UNITS[m[2]] + "每"),
+    ("minus", r"(?<![\w)\]^.])-(?=\d+/\d)", lambda m: "负"),
     ("fraction", r"(\d+)又(\d+)/(\d+)", lambda m: f"{_short(m[1])}又{_short(m[3])}分之{_short(m[2])}"),
     ("fraction", r"(?<![\d/.第])(\d+)/(\d+)(?![\d/.])", lambda m: f"{read_number(m[2])}分之{read_number(m[1])}"),
     ("seat", r"(\d+)排(\d+)(?=[座号])", lambda m: f"{_short(m[1])}排{_short(m[2])}"),
@@ -308,6 +340,9 @@ _RULES += [
     ("room", rf"(?<=[栋幢元楼座])(\d{{3,4}})(?![\d.]){_COUNTED}(?=$|[,。、;!?)的门号])",
      lambda m: read_digits(m[1], "幺")),
     ("code", r"(?<=[A-Za-z])[-·]?(\d{3,})(?![\d.%])", lambda m: read_digits(m[1], "幺")),
+    ("length", rf"(?<=[\d一二两三四五六七八九十]米)(\d\d)(?![\d.%年月日号点:/-]){_COUNTED}",
+     lambda m: read_digits(m[1])),
+    ("house", r"(?<=[-负])2(?=[层楼])", lambda m: "二"),
     ("difference", r"(?<![\d.-])(\d{1,3})-(\d{1,3})(?=等于|得[多几]|是多少)",
      lambda m: f"{_short(m[1])}减{_short(m[2])}"),
     ("score", rf"(?<![\d.-])(\d{{1,2}})-(\d{{1,2}})(?![\d.%:-]){_COUNTED}(?! ?[A-Za-z=≈+*/×÷号楼栋单室层])",
@@ -321,12 +356,17 @@ def _powered(m):
     "Read a power: 平方, 立方, or 的八次方."
     if m[2] in ("2", "3"):
         return (read_number(m[1]) + "的" if m[1] else "") + {"2": "平方", "3": "立方"}[m[2]]
+    if m[2][-1:] in "+-":
+        return (read_number(m[1]) if m[1] else "") + (read_digits(m[2][:-1]) + {"+": "正", "-": "负"}[m[2][-1]])
     exponent = m[2].replace("-", "负").replace("+", "")
     return (read_number(m[1]) if m[1] else "") + f"的{re.sub(_N, lambda d: read_number(d[0]), exponent)}次方"
 _RULES += [
     ("sum", rf"(?<=[\d)]) ?([-×*x÷+]) ?(?={_N}[^，。]{{0,40}}[=≈])", lambda m: _OPERATORS[m[1]]),
     ("product", r"(?<=\d) ?[×*xX] ?(?=\d)", lambda m: "乘"),
     ("product", rf"({_N}) ?({_UNIT}) ?[×*xX] ?(?=\d)", lambda m: read_number(m[1]) + _UNITS[m[2]] + "乘"),
+    ("unit", r"(?<![A-Za-z\d])([dckm]?m)\^([23])(?!\d)",
+     lambda m: {"2": "平方", "3": "立方"}[m[2]] + _UNITS[m[1]]),
+    ("ion", r"()(?<=[A-Za-z\d])\^(\d?[-+])(?![\w(])", _powered),
     ("power", rf"({_N})\^([-+]?\d+|n(?![A-Za-z]))", _powered),
     ("designation", rf"({_any(_DATA['designations'])})-(?=\d)", lambda m: m[1]),
     ("two", r"(?<![\d.第])2(?=([天日晚菜荤素室厅厨卫男女大小局])(?:[\d一二两三四五六七八九十]))|"
@@ -335,21 +375,26 @@ _RULES += [
 
 # %% ../nbs/20_normalization.ipynb #20a1c018
 _RULES += [
+    ("code", r"(?<=[幺零一二三四五六七八九]{3})-(?=\d)", lambda m: "杠"),
     ("minus", rf"(?<![A-Za-z\d)\]^])-(?={_N})", lambda m: "负"),
     ("rate", rf"(?<=次方) ?/ ?({_any(_PER)})(?![A-Za-z\d^])", lambda m: f"每{_per(m[1])}"),
     ("two", _TWO.format(rf"{_DASH} ?{_N}[{_MEASURES}]"), lambda m: "两"),
     ("range", rf"(?<![\d.-])({_N})(?:{_UNIT})? ?[-~] ?(?=负?{_N})", lambda m: read_number(m[1]) + "到"),
     ("range", r"(?<=两) ?[-~] ?(?=\d)", lambda m: "到"),
+    ("range", r"(?<=[几十百千万两])~(?=[几\d一二两三四五六七八九十])", lambda m: "到"),
+    ("range", r"(?<=\d)([kKwW]) ?[-~] ?(?=\d)", lambda m: m[1] + "到"),
     ("two", _TWO.format(rf"(?:(?:{_UNIT})(?![A-Za-z\d^])|[{_MEASURES}千万亿](?![级班]))"), lambda m: "两"),
     ("plus", rf"(?<![\w)^])\+(?={_N})", lambda m: "正"),
     ("letter", r"(?<![\d.A-Za-z])(\d)([vV])(?=\d(?![\d.]))", lambda m: read_number(m[1]) + m[2]),
     ("letter", rf"(?<![\d.])([2-6])g(?=(?:{_any(_DATA['generation'])}))", lambda m: read_number(m[1]) + "g"),
     ("letter", rf"(?:(?<=[A-Za-z])|(?<=[A-Za-z] ))({_N})([sg])(?![A-Za-z\d^/])", lambda m: read_number(m[1]) + m[2]),
+    ("letter", r"(?<=[A-Za-z])(\d{1,3})([LVTWAJN])(?![A-Za-z\d^/])", lambda m: read_number(m[1]) + m[2]),
     ("unit", rf"(?:(两)|({_N})|(?<=每)|(?<=次方)) ?({_UNIT}|[UNAK](?=/))"
      rf"((?:/(?:{_any(_PER)}|(?:{_UNDER})(?![{HAN}]))(?![A-Za-z\d^]))*)(?![A-Za-z^])",
      _unit),
     ("power", r"()(?<=[A-Za-z)])\^([-+]?\d+|n(?![A-Za-z]))", _powered),
-    ("number", _N, lambda m: read_number(m[0]))]
+    ("number", _N, lambda m: read_number(m[0])),
+    ("minus", rf"(?<![\w)\]^{HAN}. -])-(?=[零一二两三四五六七八九十百])", lambda m: "负")]
 _RULES = [(name, re.compile(pattern), say) for name, pattern, say in _RULES]
 
 # %% ../nbs/20_normalization.ipynb #54d453e3
@@ -402,8 +447,8 @@ def _break(text):
     "Turn prosody marks into breaks and pauses, where the text carries them."
     if not re.search(rf"[{HAN}]#[1-4]", text):
         return text
-    text = re.sub(r"#1(?![，。！？；：、,.!?;:])|#[34](?=[，。！？；：、,.!?;:])", "", text)
-    return re.sub(r"#[34]", "，", re.sub(rf"#[12]{_MARKS}", "·", text))
+    text = re.sub(rf"#1{_MARKS}|#[34](?=[，。！？；：、,.!?;:])", "", text)
+    return re.sub(r"#[34]", "，", re.sub(rf"#2{_MARKS}", "·", text))
 
 # %% ../nbs/20_normalization.ipynb #bcd16878
 OVERRIDE = re.compile(rf"(?<=[{HAN}])\(([a-zê]+[1-5])\)")
@@ -423,6 +468,7 @@ _MEANING = [
     (r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ]+", lambda m: "^" + m[0]),  # powers, before they lose their height
     (r"[①-⑳⓪❶-❿➀-➓⒈-⒛⑴-⒇](?=[①-⑳⓪❶-❿➀-➓⒈-⒛⑴-⒇\d])", lambda m: m[0] + "、"),
     (r"[①-⑳⓪❶-❿➀-➓⒈-⒛⑴-⒇]", lambda m: read_number(str(int(unicodedata.numeric(m[0]))))),
+    (r"[〔﹝](\d{4})[〕﹞](?=第?\d)", lambda m: read_digits(m[1])), ("(?<=\\d)''", lambda m: "′′"),
     (r"([午晨晚夜早][ 上]?\d{1,2})∶(?=[0-5]\d)", lambda m: m[1] + ":"),
     (r"(?<=\d) ?∶ ?(?=\d)", lambda m: "比"), ("∶", lambda m: ":"),
     (r"(?<=[\d年月日号点分时秒]) {0,2}[—–―]{1,2} {0,2}(?=\d)", lambda m: "-"),

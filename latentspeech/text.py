@@ -282,12 +282,14 @@ def _sounds(text, dictionary, segmenter, rules="all", latin="read"):
     return sounds
 
 # %% ../nbs/22_text.ipynb #c451cbc6
-def _apply(rule, sound, at_end, rules):
-    "Let one rule read one sound."
+def _apply(rule, sound, at_end, rules, short):
+    "Let one rule read one sound; `short`: one syllable of a word stands before it, or a light one."
     why, _, say, _ = rule
     free = rules == "basic" or not sound.sure
     if say == "apart":
         sound.apart = True
+    elif say == "5 after one":
+        sound.to_tone(5 if at_end and short and not sound.kept else sound.tone, why)
     elif say[-1] == "5" and len(say) < 3:
         at_end &= not (sound.kept and rules == "all")
         sound.to_tone(5 if at_end or rules == "basic" or free and say == "~5" else sound.tone, why)
@@ -298,17 +300,20 @@ def _say_in_context(sounds, rules="all", colloquial=False):
     "Let neighbours choose readings and lighten particles and suffixes; `colloquial` says 这个 as zhei4 ge5."
     text, lexicon = "".join(s.text[:1] or " " for s in sounds), _lexicon(rules)
     ends, there = [a.word != b.word for a, b in zip(sounds, [*sounds[1:], _EDGE])], set(text)
+    row = [_EDGE, _EDGE, *sounds]
+    short = [a.word != b.word or b.tone == 5 for a, b in zip(row, row[1:])]
     for rule in lexicon["context"] + lexicon["colloquial"] * colloquial:
         if there & rule[3]:
             for match in rule[1].finditer(text):
-                _apply(rule, sounds[match.start(1)], ends[match.start(1)], rules)
+                at = match.start(1)
+                _apply(rule, sounds[at], ends[at], rules, short[at])
     _say_twice(sounds, rules)
 
 # %% ../nbs/22_text.ipynb #22b1c007
 def _say_twice(sounds, rules):
     "Make the second half of a doubled word light."
     for a, b in zip(sounds, sounds[1:]):
-        if a.text == b.text and a.text in _lexicon(rules)["redoubled"] and not b.kept:
+        if a.text == b.text and a.text in _lexicon(rules)["redoubled"] and not (b.kept and b.sure):
             b.to_tone(5, "said twice: the second is light")
             if a.tone == 3 and rules == "all" and a.text not in "姐奶婶姥宝":
                 a.to_tone(2, "3 before what was 3 rises")
@@ -585,7 +590,8 @@ def pinyin_report(pairs: list,  # (text, labels): the labels a string as corpora
     report = PinyinReport([], [], Counter(), [])
     for text, labels in pairs:
         heard = [p.replace("6", "2") for p in labels.split() if re.fullmatch("[a-zê]+[1-6]", p)]
-        sounds = [s for s in _analyse(re.sub("[A-Za-zＡ-Ｚａ-ｚ]+( +[A-Za-z]+)*", "、", text), **options)[0] if s.tone]
+        chinese = re.sub("[A-Za-zＡ-Ｚａ-ｚ]+( +[A-Za-z]+)*", "#3，", text)
+        sounds = [s for s in _analyse(chinese, **options)[0] if s.tone]
         said, wrong = [s.pinyin for s in sounds], 0
         for part in process_words(" ".join(heard), " ".join(said)).alignments[0]:
             if part.type == "equal":
