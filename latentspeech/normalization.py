@@ -130,7 +130,7 @@ _RULES += [
     ("telephone", rf"(?<![\d.,A-Za-z])(955\d\d)(?:-(\d))?(?![\d.,%A-Za-z]){_COUNTED}",
      lambda m: "杠".join(read_digits(part) for part in m.groups() if part)),
     ("code", rf"({_any(_DATA['codes'])})(?![A-Za-z])([是为：:=“\"' ]{{0,3}})"
-     rf"(\d{{2,}})(?![\d年%]|\.\d|[-~至到]\d){_COUNTED}",
+     rf"(\d{{2,}})(?![\d年%]|\.\d|[-~至到]\d)(?![号座栋层]){_COUNTED}",
      lambda m: m[1] + m[2] + read_digits(m[3], "幺")),
     ("size", r"(?<![\d.])(\d{3,5}) ?[×xX*] ?(\d{3,5})(?![\d.])",
      lambda m: f"{read_number(m[1])}乘{read_number(m[2])}"),
@@ -233,6 +233,9 @@ _RULES += [
      lambda m: "到"),
     ("dates", r"(?<=[初高大][一二三四五六七八九十]) ?[-~] ?(?=[初高大][一二三四五六七八九十])", lambda m: "到"),
     ("range", rf"(?<=[{HAN}])~(?=\d)", lambda m: "到"),
+    ("range", r"(?:(?<=[月年][底初末中])|(?<=[上中下]旬)|(?<=周末)) ?[-~] ?(?=\d)", lambda m: "到"),
+    ("code", r"(?<=[A-Za-z]-\d{4})-(\d{2,4})(?![\d-])", lambda m: "杠" + read_digits(m[1], "幺")),
+    ("year", r"(?<![\d'])'(\d\d)(?=年)", lambda m: read_digits(m[1])),
     ("minutes", r"(?<!\d)(\d+)°(\d+)[′'’](?:([\d.]+)(?:′′|''|\"))?",
      lambda m: f"{read_number(m[1])}度{read_number(m[2])}分" + (read_number(m[3]) + "秒" if m[3] else "")),
     ("minutes", r"(?<![\d.])(\d+)[′']([0-5]?\d(?:\.\d+)?)(?:′′|''|\")",
@@ -305,10 +308,10 @@ def _unit(m):
 # %% ../nbs/20_normalization.ipynb #8a80cecf
 def _degrees(m):
     "Read a range of temperatures, each with its sign."
-    low, high = ("零下" * bool(m[i]) + read_number(m[i + 1]) for i in (1, 4))
-    return f"{low}{_UNITS.get(m[3], '')}到{high}{_UNITS['°' + m[6]]}"
+    low, high = ("零下" * bool(m[i]) + read_number(m[i + 1]) for i in (1, 5))
+    return f"{low}{_UNITS.get(m[3], '')}{'至' if m[4] == '至' else '到'}{high}{_UNITS['°' + m[7]]}"
 _RULES += [
-    ("temperatures", rf"((?<![A-Za-z\d)])-)?({_N}) ?(°[CF]|°)? ?{_DASH} ?(-?)({_N}) ?°(C|F)", _degrees),
+    ("temperatures", rf"((?<![A-Za-z\d)])-)?({_N}) ?(°[CF]|°)? ?({_DASH}) ?(-?)({_N}) ?°(C|F)", _degrees),
     ("temperature", rf"(?<![A-Za-z\d)])-({_N}) ?°(C|F)", lambda m: f"零下{read_number(m[1])}{_UNITS['°' + m[2]]}"),
     ("per cent", rf"(?<![A-Za-z\d)])(-?)({_N})%? ?{_DASH} ?(-?)({_N})%",
      lambda m: f"{'负' * bool(m[1])}百分之{read_number(m[2])}到{'负' * bool(m[3])}百分之{read_number(m[4])}"),

@@ -590,7 +590,7 @@ def pinyin_report(pairs: list,  # (text, labels): the labels a string as corpora
     report = PinyinReport([], [], Counter(), [])
     for text, labels in pairs:
         heard = [p.replace("6", "2") for p in labels.split() if re.fullmatch("[a-zê]+[1-6]", p)]
-        chinese = re.sub("[A-Za-zＡ-Ｚａ-ｚ]+( +[A-Za-z]+)*", "#3，", text)
+        chinese = re.sub("[A-Za-zＡ-Ｚａ-ｚ]+( +[A-Za-z]+)*", "\\n", text)
         sounds = [s for s in _analyse(chinese, **options)[0] if s.tone]
         said, wrong = [s.pinyin for s in sounds], 0
         for part in process_words(" ".join(heard), " ".join(said)).alignments[0]:

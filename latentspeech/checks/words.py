@@ -8,8 +8,9 @@ import re, unicodedata
 import torch
 from ..config import FRAME, SAMPLE_RATE
 from ..exercises import ask, exercise, function, number
-from ..normalization import read_number
+from ..normalization import TextError, read_number
 from ..phones import split_syllable
+from ..text import to_pinyin
 
 # %% auto #0
 __all__ = []
@@ -86,6 +87,103 @@ def _twins(answer, seed):
     if answer[0][-2] != answer[1][-2]:
         return "letters", f"{answer[0]} and {answer[1]} don't end in the same letter."
     return ("sound", f"both have the final {finals[0]}.") if finals[0] == finals[1] else None
+
+# %% ../../nbs/92_checks_words.ipynb #d4e9ad9b
+@exercise("22.1", "22_text.ipynb#Why-你好-is-said-*ní-hǎo*", "a voice whose labels say so learns to lift by itself.")
+def _tiger(answer, seed):
+    if not isinstance(answer, (list, tuple)) or len(answer) != 3:
+        return "shape", "three tones are wanted, one a syllable."
+    if list(answer) == [3, 3, 3]:
+        return "valleys", "so it is written; two valleys in a row are not spoken."
+    if answer[1] != 2:
+        return "inside", "the word 老虎 changes first: its 老 stands before a valley."
+    if answer[2] != 3:
+        return "end", "nothing follows the last valley, so it stays."
+    return None if answer[0] == 3 else ("reason", "小 stands before a rise now: what should lift it?")
+
+# %% ../../nbs/92_checks_words.ipynb #98c2e939
+@exercise("22.2", "22_text.ipynb#From-characters-to-readings", "names of people and brands are given in the same way.")
+def _chaoyang(answer, seed):
+    if not isinstance(answer, dict):
+        return "type", "a dictionary is wanted: a word, and its syllables as text."
+    try:
+        park, vigour = (to_pinyin(text, answer) for text in ("朝阳公园", "朝气"))
+    except (TextError, AttributeError, TypeError) as error:
+        return "syllables", f"to_pinyin refuses it: {str(error)[:90]}."
+    if park[:2] != ["chao2", "yang2"]:
+        return "nothing", f"朝阳公园 still begins with {park[0]} {park[1]}."
+    too_many = f"now 朝气 begins with {vigour[0]}: too many words were told."
+    return None if vigour[0] == "zhao1" else ("others", too_many)
+
+# %% ../../nbs/92_checks_words.ipynb #ae687357
+@exercise("22.3", "22_text.ipynb#Erhua:-儿-curls-the-tongue", "labels of what was said count curled syllables once.")
+def _curled(answer, seed):
+    rows = {("hua1", "er2"): ["huar1"], ("mo4", "shui3", "er2"): ["mo4", "shuir3"], ("er2", "zi5"): ["er2", "zi5"],
+            ("ni3", "hao3"): ["ni3", "hao3"]}
+    for row, want in rows.items():
+        said = list(ask(answer, list(row)))
+        if said == want:
+            continue
+        if row[0] == "er2":
+            return "start", f"{row} became {said}; at the start there is nothing to merge with."
+        if len(said) != len(want):
+            return "count", f"{row} became {said}: {len(said)} syllables, where {len(want)} are spoken."
+        if [p[:-1] for p in said] == [p[:-1] for p in want]:
+            return "tone", f"{row} became {said}: the tone is that of the first syllable."
+        return "spelling", f"{row} became {said}; the r stands before the digit."
+    return None
+
+# %% ../../nbs/92_checks_words.ipynb #4370b689
+number("23.1", "23_espeak.ipynb#Are-the-labels-true?", "durations of finals differ by tone: a model must learn it.",
+       1.0, {0.0: ("initial", "that is the x; initials are short."),
+             2.0: ("initial", "that is the m; initials are short."),
+             3.0: ("final", "that is ao; the other final rises, which takes its time.")}, 0.0001)
+function("23.2", "23_espeak.ipynb#A-voice-made-of-rules", "a model of durations is taught just these numbers.",
+         lambda starts, end: torch.diff(starts, append=starts.new_tensor([float(end)])),
+         lambda g: [(torch.rand(7, generator=g).cumsum(0), 9.5), (torch.tensor([0.0, 0.1, 0.35]), 0.5)],
+         {("last", "the last phone has no length: it lasts until the end."): lambda starts, end: torch.diff(starts),
+          ("first", "from silence to the first start is no phone; the end is missing."):
+          lambda starts, end: torch.diff(starts, prepend=starts.new_zeros(1))})
+number("23.3", "23_espeak.ipynb#A-voice-made-of-rules", "a label in seconds outlives every resampling.",
+       24_000.0, {11_025.0: ("rate", "that is the number at espeak's rate."),
+                  22_050.0: ("rate", "that is a second at espeak's rate."),
+                  48_000.0: ("second", "that is a whole second.")}, 0.0001)
+
+# %% ../../nbs/92_checks_words.ipynb #c213e3bf
+@exercise("24.1", "24_english.ipynb#The-naive-way:-letters-are-sounds", "songs are found by sound in the same way.")
+def _rhymes(answer, seed):
+    pairs = {("bough", "cow"): True, ("bough", "rough"): False, ("station", "nation"): True, ("love", "move"): False,
+             ("banana", "Montana"): True, ("table", "apple"): False}
+    wrong = [pair for pair, want in pairs.items() if bool(ask(answer, *pair)) != want]
+    if not wrong:
+        return None
+    first, second = wrong[0]
+    if wrong[0] == ("bough", "cow"):
+        return "letters", "bough and cow rhyme, though no letter of their ends is the same."
+    if pairs[wrong[0]]:
+        return "strict", f"{first} and {second} rhyme."
+    return "loose", f"{first} and {second} don't rhyme: compare all from the stressed vowel on."
+
+# %% ../../nbs/92_checks_words.ipynb #aaa8ff75
+@exercise("24.2", "24_english.ipynb#Where-it-fails", "stress decides how long a vowel is.")
+def _loud(answer, seed):
+    for tones, want in (([0, 5, 0, 1, 0, 5], 1), ([1, 0, 0, 5], 0), ([0, 2, 0, 5, 0, 0, 1, 0], 2)):
+        said = ask(answer, tones)
+        if said == want:
+            continue
+        if said == tones.index(1):
+            return "phones", f"{said} counts consonants, too; count vowels alone."
+        return "which", f"for {tones} it says {said}; the main stress is on vowel {want}, from 0."
+    return None
+
+@exercise("24.3", "24_english.ipynb#Where-it-fails", "a learner of English who murmurs sounds at home.")
+def _murmur(answer, seed):
+    if not isinstance(answer, (list, tuple)) or len(answer) != 3:
+        return "shape", "three vowels are wanted."
+    if len(set(answer)) == 1:
+        return "same", "the three are not all the same: one of them has the stress."
+    right = tuple(answer) == ("AH", "AE", "AH")
+    return None if right else ("vowels", "the stressed one is in the middle, and is no murmur.")
 
 # %% ../../nbs/92_checks_words.ipynb #fec7da96
 function("28.1", "28_encoder.ipynb#Where-in-the-phone-am-I?", "plots and aligners mark phones at their middles.",

@@ -57,5 +57,13 @@ WRONG = {
              ("def variance(people, sentences, taste, sentence, mood):\n"
               "    return taste ** 2 / sentences + sentence ** 2 / people + mood ** 2 / (people * sentences)", "which"),
              ("def variance(people, sentences, taste, sentence, mood):\n"
-              "    return taste / people + sentence / sentences + mood / (people * sentences)", "squares")]
+              "    return taste / people + sentence / sentences + mood / (people * sentences)", "squares")],
+    "56.1": [("def banker(text, places): return {place: 'hang2' for place in places}", "others"),
+             ("def banker(text, places): return {0: 'hang2'}", "unasked"),
+             ("def banker(text, places): return {place: 'xing2' for place in places if text[place] == '行'}",
+              "reading")],
+    "56.2": [("def choose(scores, mask): return scores.argmax(1)", "mask"),
+             ("def choose(scores, mask): return (scores * mask).argmax(1)", "zero"),
+             ("def choose(scores, mask): return scores.masked_fill(mask == 0, -99.0).max(1)[0]", "value")],
+    "56.3": [("answer = 32", "ends"), ("answer = 64", "pinyin"), ("answer = 33", "ends")],
 }
