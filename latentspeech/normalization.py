@@ -534,7 +534,7 @@ def explain_normalization(text: str,       # anything
     "Write numbers, dates, units and signs in words, and say how; raises `TextError` for other scripts."
     if not isinstance(text, str):
         raise TextError(f"text must be a string, not {type(text).__name__}")
-    changes, dropped = [], []
+    changes, dropped, home = [], [], re.search(r"\+86(?=[- ]?1[3-9]\d)", text)
     text, held = hold_overrides(_clean(text, dropped))
     text = _hide_words(text, keep)
     for name, pattern, say in _RULES:
@@ -546,8 +546,8 @@ def explain_normalization(text: str,       # anything
         text = pattern.sub(change, text)
     text = re.sub(r"[\U000f0000-\U000ffffd]", lambda m: f"({held[ord(m[0]) - 0xF0000]})", _finish(text, dropped))
     text = re.sub(r"[\U00100000-\U0010fffd]", lambda m: keep[ord(m[0]) - 0x100000], text)
-    return Normalized(text, changes, [f"not said: {name_character(c)}" + f", {n} times" * (n > 1) for c,
-                                      n in Counter(dropped).items()])
+    lines = [f"not said: {name_character(c)}" + f", {n} times" * (n > 1) for c, n in Counter(dropped).items()]
+    return Normalized(text, changes, lines + ["not said: +86, the code of the country"] * bool(home))
 
 # %% ../nbs/20_normalization.ipynb #e4a29575
 def normalize(text: str  # anything

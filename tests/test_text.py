@@ -49,6 +49,10 @@ def test_kinds_and_their_near_misses(kind):
             wrong[row["text"]] = bad
     assert len(held) >= 12 and not wrong
 
+def test_every_class_of_the_kinds_is_there():
+    held = [row["kind"] for row in rows(HERE / "data" / "kinds.tsv")]
+    assert len(set(held)) >= 68 and min(map(held.count, set(held))) >= 12 and len(held) > 3400
+
 ERHUA = [word for line in (HERE / "data" / "erhua.txt").read_text("utf8").splitlines()[1:] for word in line.split()]
 
 @pytest.mark.parametrize("before", ["", "看那", "有"])
@@ -240,6 +244,15 @@ def test_labelled_sentences(options, limit):
         row = T.pinyin_report([(text if marks else re.sub("#[1-4]", "", text), heard) for text, heard in pairs],
                               **options).row()
         assert row["n"] == 4769 and row["syllable_error"] <= limit, row
+
+@pytest.mark.skipif(not LABELS.exists(), reason=f"labelled sentences are absent: {LABELS}")
+def test_labelled_sentences_without_latin():
+    "The 113 sentences whose every sound has a label; most of what is left is the speaker's zhei4."
+    chinese = [(row["text"], row["pinyin"]) for row in rows(LABELS) if not re.search("[A-Za-zＡ-Ｚａ-ｚ]", row["text"])]
+    for pairs in (chinese, [(re.sub("#[1-4]", "", text), heard) for text, heard in chinese]):
+        report = T.pinyin_report(pairs)
+        assert report.row()["n"] == 2732 and report.row()["syllable_error"] <= 0.023, report.row()
+        assert report.causes["zhei, nei"] > 0.8 * sum(report.causes.values())
 
 def test_missing_extra_is_named(monkeypatch):
     import sys
