@@ -195,3 +195,33 @@ function("55.3", "55_listening.ipynb#How-many-answers-are-there?", "put people w
           lambda p, s, taste, sentence, mood: _variance(s, p, taste, sentence, mood),
           ("squares", "deviations don't add up; their squares do."):
           lambda p, s, taste, sentence, mood: taste / p + sentence / s + mood / (p * s)})
+
+# %% ../../nbs/95_checks_measuring.ipynb #62ed743f
+@exercise("56.1", "56_polyphones.ipynb#Behind-the-same-interface", "a shop can read its own products in the same way.")
+def _banker(answer, seed):
+    for text, places, want in (("我们行开门", [2], {2: "hang2"}), ("重行", [0, 1], {1: "hang2"}), ("重量", [0], {})):
+        said = ask(answer, text, places)
+        if not isinstance(said, dict):
+            return "type", "a dictionary from places to readings is wanted."
+        if set(said) - set(places):
+            return "unasked", f"it spoke about {sorted(set(said) - set(places))}, and was asked about {places}."
+        if set(want) - set(said):
+            return "silent", f"in {text} it says nothing about 行."
+        if set(said) - set(want):
+            return "others", f"in {text} it also reads a character that isn't 行."
+        if said != want:
+            return "reading", f"it reads 行 as {said[min(said)]}."
+    return None
+
+# %% ../../nbs/95_checks_measuring.ipynb #4c3e9ddf
+function("56.2", "56_polyphones.ipynb#What-it-is-given", "words from a list of allowed ones: the same trick.",
+         lambda scores, mask: scores.masked_fill(mask == 0, float("-inf")).argmax(1).float(),
+         lambda g: [(-torch.rand(9, 6, generator=g) - 1, (torch.arange(54).reshape(9, 6) % 4 > 1).float())],
+         {("mask", "without the mask, answers that a character can't have are given."):
+          lambda s, m: s.argmax(1).float(),
+          ("zero", "what is forbidden has become 0, and 0 is more than a negative score."):
+          lambda s, m: (s * m).argmax(1).float()})
+number("56.3", "56_polyphones.ipynb#What-it-is-given", "rows of one length make a batch.", 34.0,
+       {32.0: ("ends", "those are the characters; BERT wants a mark at both ends."),
+        33.0: ("ends", "BERT wants a mark at both ends."),
+        64.0: ("pinyin", "one number a character, not two.")}, 0.0001)
