@@ -37,10 +37,19 @@ def _conv_transpose(in_channels, out_channels, stride):
     return _drawn(nn.ConvTranspose1d(in_channels, out_channels, 2 * stride, stride, stride // 2), in_channels * 2, 1.0)
 
 # %% ../nbs/12_autoencoder.ipynb #b451e8fd
+@torch.no_grad()
+def _revive(weight):
+    "Give filters without length any direction and length 0: dividing by their own would make all gradients NaN."
+    length, direction = weight.original0, weight.original1
+    dead = ~(length > 1e-18)     # the squares of less are no float32
+    direction.masked_fill_(dead, 1.0)
+    length.masked_fill_(dead, 0.0)
+
 def _normalise(network):
     for m in list(network.modules()):
         if isinstance(m, (nn.Conv1d, nn.ConvTranspose1d)) and not parametrize.is_parametrized(m):
             weight_norm(m, dim=1 if isinstance(m, nn.ConvTranspose1d) else 0)
+            _revive(m.parametrizations.weight)
 
 # %% ../nbs/12_autoencoder.ipynb #9d4ff660
 class ResidualUnit(nn.Module):

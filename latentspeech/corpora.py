@@ -7,6 +7,7 @@ from __future__ import annotations
 import io, json, math, os, random, re, shutil, subprocess, sys, tempfile
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -16,7 +17,7 @@ from tqdm.auto import tqdm
 from .audio import AudioError, decode_file, load, resample, show_spectrogram, show_waveform
 from .config import CorpusConfig, FRAME, SAMPLE_RATE, SoundLimits
 from .espeak import UNSPEAKABLE, VOICES, EspeakError, speak_espeak
-from .files import sha256
+from .files import FolderInUse, folder_lock, sha256
 from .text import front_end, to_phones, to_pinyin
 
 # %% auto #0
@@ -580,15 +581,26 @@ def _open(folder, recipe):
     return corpus if corpus.recipe == recipe else None
 
 # %% ../nbs/25_corpora.ipynb #e743c9cb
+def _sweep(folder):
+    "Remove what killed makers of a corpus left beside it; a draft with a manifest is about to get its name."
+    for draft in folder.parent.glob(f".{folder.name}-*"):
+        with suppress(FolderInUse, OSError):
+            if not (draft / "manifest.json").exists():
+                with folder_lock(draft):
+                    shutil.rmtree(draft, ignore_errors=True)
+
 def _write(folder, plan, recipe, config, progress):
     "Make a corpus beside `folder`, then give it that name."
     folder.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(folder)
     draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        (draft / "audio").mkdir()
-        manifest = dict(kind="latentspeech-corpus", name="embedded", recipe=recipe, config=asdict(config),
-                        utterances=_make_all(plan, draft, progress))
-        (draft / "manifest.json").write_text(json.dumps(manifest, ensure_ascii=False, indent=0), "utf8")
+        with folder_lock(draft):
+            (draft / "audio").mkdir()
+            manifest = dict(kind="latentspeech-corpus", name="embedded", recipe=recipe, config=asdict(config),
+                            utterances=_make_all(plan, draft, progress))
+            (draft / "manifest.json").write_text(json.dumps(manifest, ensure_ascii=False, indent=0), "utf8")
+        (draft / ".lock").unlink()
         if _open(folder, recipe):
             return  # another process was faster
         if folder.exists():

@@ -13,7 +13,7 @@ import torch
 from fastcore.basics import patch
 from torch import Tensor, nn
 from .autoencoder import Autoencoder
-from .config import FRAME, Preset, TimedRunConfig, TrainConfig, preset as get_preset
+from .config import FRAME, SAMPLE_RATE, Preset, TimedRunConfig, TrainConfig, preset as get_preset
 from .corpora import Corpus
 from .files import folder_lock, sweep_drafts
 from .forward_diffusion import draw_where, sample_times
@@ -305,7 +305,7 @@ def held_out(task: VoiceTask, seed: int, device: str) -> dict:
 def voice_store(sound: Sound, twin: VoiceTask, speakers: list, latent_hash: str):
     "Make the function that keeps a voice."
     heard = sorted({s for u in sound.corpus.split("train") for s in u.symbols or ()})
-    facts = dict(speakers=speakers, symbols=SYMBOLS, heard=heard, latent_hash=latent_hash)
+    facts = dict(speakers=speakers, symbols=SYMBOLS, heard=heard, latent_hash=latent_hash, sample_rate=SAMPLE_RATE)
     def store(card):
         save_weights(sound.folder / f"{sound.preset.name}-voice", twin, sound.preset, card | facts)
     return store

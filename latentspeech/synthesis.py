@@ -139,6 +139,9 @@ def _belong_together(card, name, autoencoder):
     if card["latent_hash"] != weights_hash(autoencoder.encoder):
         raise PretrainedError(f"the voice {name!r} was trained on the latents of another autoencoder: "
                               "keep the two files that were made together")
+    if card.get("sample_rate", SAMPLE_RATE) != SAMPLE_RATE:   # older cards don't say
+        raise PretrainedError(f"the voice {name!r} speaks {card['sample_rate']} samples a second, not {SAMPLE_RATE}: "
+                              "train it again")
     if card["symbols"] != SYMBOLS:
         raise PretrainedError(f"the voice {name!r} knows other symbols: "
                               f"{sorted(set(card['symbols']) ^ set(SYMBOLS))}; train it again")

@@ -426,7 +426,8 @@ def keep_voice(run: Run, corpus: Corpus, before: dict | None,  # the card of the
     heard = sorted({s for u in corpus.split("train") for s in u.symbols or ()})
     task, name = run.task, run.task.preset.name
     task.load_state_dict(run.average.values)
-    card = run_card(run, corpus, before, speakers=speakers, symbols=SYMBOLS, heard=heard, latent_hash=latent_hash)
+    card = run_card(run, corpus, before, speakers=speakers, symbols=SYMBOLS, heard=heard, latent_hash=latent_hash,
+                    sample_rate=SAMPLE_RATE)
     if run.accelerator.is_main_process:
         save_weights(run.folder / f"{name}-voice", task, task.preset, card)
     run.accelerator.wait_for_everyone()

@@ -5,7 +5,7 @@
 # %% ../nbs/40_training.ipynb #85d2387a
 from __future__ import annotations
 import hashlib, io, json, math, os, pickle, platform, signal, threading, time, warnings
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 import numpy as np
 import torch
@@ -319,13 +319,16 @@ def _finish(run: Run, saved: dict | None):
 # %% ../nbs/40_training.ipynb #12759200
 @contextmanager
 def _hold(folder: Path):
-    "Hold a run's folder; raises `TrainingError` with the holder's process and host."
-    try:
-        with folder_lock(folder):
+    "Hold a run's folder; raises `TrainingError` where another process has it, or nothing can be written."
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(folder_lock(folder))
             sweep_drafts(folder)   # what killed runs left
-            yield
-    except FolderInUse as e:
-        raise TrainingError(str(e)) from e
+        except FolderInUse as e:
+            raise TrainingError(str(e)) from e
+        except OSError as e:
+            raise TrainingError(f"cannot write to {folder} ({e.strerror or e}); make room, or choose another") from e
+        yield
 
 # %% ../nbs/40_training.ipynb #3e4c812a
 class Stop:
@@ -435,10 +438,9 @@ def _tell(run: Run, loss: float, minutes: float | None):
         return
     run.shown, ends = time.monotonic(), run.seconds / run.step * run.config.steps
     left = min(ends, 60 * minutes if minutes else ends) - run.seconds
-    status = run.folder / "progress.json"
-    status.with_suffix(".tmp").write_text(json.dumps(dict(
-        what=run.name, step=run.step, steps=run.config.steps, seconds=run.seconds, left=left, loss=loss)))
-    os.replace(status.with_suffix(".tmp"), status)
+    status = dict(what=run.name, step=run.step, steps=run.config.steps, seconds=run.seconds, left=left, loss=loss)
+    with suppress(OSError):   # a full disk is the next checkpoint's affair
+        write_atomically(run.folder / "progress.json", json.dumps(status))
 
 # %% ../nbs/40_training.ipynb #0cb010ad
 def _record(run: Run, terms: dict, bar, minutes: float | None):

@@ -150,3 +150,13 @@ def test_a_failing_worker_says_why(tmp_path):
     with pytest.raises(CorpusError, match="espeak's process failed.*cannot say"):
         make_aside([dict(tokens=["hng5"], speaker="male", speed=200, pitch=50, silence=(0.1, 0.1), seed=0, id="a")],
                tmp_path, Bar())
+
+def test_what_a_killed_maker_left_is_swept(tmp_path):
+    "Killed makers left drafts of their own; the next one removes them, but for that of a maker who is alive."
+    from latentspeech.files import folder_lock
+    for name in ("dead1", "dead2", "alive"):
+        (tmp_path / f".c-{name}" / "audio").mkdir(parents=True)
+    with folder_lock(tmp_path / ".c-alive"):
+        make_embedded_corpus(tmp_path / "c", CorpusConfig(utterances=6, valid=1, test=1), progress=False)
+        assert sorted(f.name for f in tmp_path.iterdir()) == [".c-alive", "c"]
+    assert sorted(f.name for f in (tmp_path / "c").iterdir()) == ["audio", "manifest.json"]

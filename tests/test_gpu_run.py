@@ -12,6 +12,7 @@ from latentspeech.tasks import CropDataset
 from latentspeech.training import TrainingError
 from latentspeech.weights import load_weights
 
+FIRE = "FIRE" in os.environ    # `make test-fire` kills at more moments
 ROOT, TINY = Path(__file__).resolve().parents[1], preset("tiny")
 COMMAND = [sys.executable, "-m", "latentspeech.cli"]
 
@@ -55,7 +56,7 @@ def home(folder):
 
 @pytest.mark.skipif(not shutil.which("make"), reason="there is no make")
 def test_make_gpu_ends_with_weights_that_load(tmp_path):
-    words = ["make", "-n", "-o", ".venv/ready", "gpu", "MINUTES=0.5", "PRESET=tiny", "DEVICE=cpu", "CORPUS=embedded",
+    words = ["make", "-n", "-o", ".venv/ready", "gpu", "MINUTES=0.25", "PRESET=tiny", "DEVICE=cpu", "CORPUS=embedded",
              f"OUT={tmp_path}/run", f"SPEAKER={sys.executable}\" -m \"latentspeech.cli"]
     # a make within `make test` would take its flags, and say where it is
     alone = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
@@ -66,14 +67,15 @@ def test_make_gpu_ends_with_weights_that_load(tmp_path):
                                                     for kind in ("json", "safetensors"))]
 
 
-def test_killed_at_five_random_moments_what_is_there_loads(corpus, tmp_path):
+def test_killed_at_random_moments_what_is_there_loads(corpus, tmp_path):
     """Each run goes on where the one before was killed; half of the moments are right after a file appeared."""
     dice, folder, seen, steps = random.Random(0), tmp_path / "run", [], []
-    for k in range(5):
-        process = start(corpus, folder, "--minutes", "0.6")
+    moments, minutes, latest = (5, "0.6", 9) if FIRE else (2, "0.25", 4)
+    for k in range(moments):
+        process = start(corpus, folder, "--minutes", minutes)
         while not list(folder.glob("*.safetensors")) and process.poll() is None:
             time.sleep(0.01)
-        time.sleep(dice.uniform(0, 9 if k else 0.2))
+        time.sleep(dice.uniform(0, latest if k else 0.2))
         process.kill()
         process.communicate()
         seen.append(loaded(folder))
@@ -82,7 +84,7 @@ def test_killed_at_five_random_moments_what_is_there_loads(corpus, tmp_path):
             steps.append(sum(part["steps"] for part in json.loads((folder / "log.json").read_text())["parts"].values()))
     assert all(seen) and steps == sorted(steps)
     (folder / ".gone.json.draft").write_text("half of a file that nobody will write again")
-    finished = start(corpus, folder, "--minutes", "0.6")
+    finished = start(corpus, folder, "--minutes", minutes)
     assert finished.wait(120) == 0, finished.stderr.read()
     assert loaded(folder) == ["autoencoder", "voice"] and len(home(folder)) == 5
 

@@ -70,14 +70,15 @@ def test_interrupted_runs_end_bit_identical(tmp_path):
 
 
 def test_killed_process_loses_nothing_announced(tmp_path):
-    """Kill a real process 12 times at random, mid-save included: the newest announced checkpoint always loads."""
+    """Kill a real process at random, mid-save included: the newest announced checkpoint always loads."""
     body = f'''
 from pathlib import Path
 config = TrainConfig(steps=100_000, batch=4, warmup=5, save_every=1, ema=0.9)
 fit(Task(), config, Path({str(tmp_path / "killed")!r}), device="cpu", progress=False)
 '''
     command, rng, last = script(tmp_path, body), random.Random(0), 0
-    for _ in range(12):
+    kills = 25 if os.environ.get("FIRE") else 4
+    for _ in range(kills):
         process = subprocess.Popen(command, env=environment(), cwd=tmp_path, stdout=subprocess.DEVNULL,
                                    stderr=subprocess.PIPE)
         before = time.time()
@@ -98,6 +99,7 @@ fit(Task(), config, Path({str(tmp_path / "killed")!r}), device="cpu", progress=F
         newest = max(int(p.stem.split("-")[1]) for p in (tmp_path / "killed").glob("step-*.json"))
         assert state["step"] == newest > last, "a checkpoint was lost, or the run went back"
         last = newest
+    print(f"counted: small network: {kills} kills, 0 checkpoints lost")
 
 
 def test_sigterm_saves_and_exits_143(tmp_path):
@@ -258,6 +260,29 @@ def test_out_of_memory_halves_the_slices_and_keeps_the_batch(tmp_path):
         small = fit(task, CONFIG, tmp_path / "small", device="cpu", progress=False)
     for a, b in zip(whole.task.state_dict().values(), small.task.state_dict().values()):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
+
+
+def test_slices_are_part_of_the_state(tmp_path):
+    "Out of memory at step 0, stopped at step 1, gone on with where there is room: bit for bit the run not stopped."
+    def limited():
+        task = make_task(0.2)
+        forward, size = type(task).forward, len
+        def once(b):
+            if size(b["x"]) > 4 and task.tight:
+                task.tight = False
+                raise torch.OutOfMemoryError("injected")
+            return forward(task, b)
+        task.forward, task.tight = once, True
+        return task
+    quiet = dict(device="cpu", progress=False)
+    with pytest.warns(UserWarning, match="2 slices"):
+        whole = fit(limited(), CONFIG, tmp_path / "whole", **quiet)
+    with pytest.warns(UserWarning, match="2 slices"):
+        fit(limited(), replace(CONFIG, steps=1), tmp_path / "parts", **quiet)
+    again = limited()
+    again.tight = False   # the other process has room, and goes on in slices all the same
+    parts = fit(again, CONFIG, tmp_path / "parts", **quiet)
+    assert parts.parts == whole.parts == 2 and digest(parts) == digest(whole)
 
 
 def test_other_configuration_is_refused_with_the_differences(tmp_path):

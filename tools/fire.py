@@ -1,5 +1,5 @@
 """Inject every fault that is known, as `make test-fire` does: a line for each kind, then `N passed, M failed`."""
-import os, subprocess, sys, tempfile
+import os, subprocess, sys, tempfile, time
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from tools.run_all import pytest_command
@@ -37,7 +37,7 @@ def shown(tests: list[str], found: dict[str, str]) -> tuple[int, int]:
 
 def main() -> int:
     "Run the tests of the table; print a line for each kind, the counts, and the tally."
-    table = rows()
+    table, began = rows(), time.monotonic()
     tests = sorted({f"tests/{t.partition('[')[0]}" for tests in table.values() for t in tests} | {"tests/fire"})
     whole = [t for t in tests if "::" not in t]
     tests = [t for t in tests if "::" not in t or not any(t.startswith(w) for w in whole)]
@@ -60,6 +60,8 @@ def main() -> int:
     if failed or bad:
         print(done.stdout[-6000:])
     bad = max(bad, len(failed))
+    worked, wall = sum(os.times()[2:4]), time.monotonic() - began
+    print(f"{len(table)} kinds of fault; {worked / 60:.1f} minutes of processor time, {wall / 60:.1f} by the clock")
     print(f"{sum(k == 'passed' for k in found.values())} passed, {bad} failed")
     return int(bad > 0)
 
