@@ -1,4 +1,4 @@
-"""Train every task for some steps, as one of several processes or alone: `accelerate launch ... rank_tasks.py FOLDER`."""
+"""Train every task for some steps, alone or as one of several: `accelerate launch ... rank_tasks.py FOLDER`."""
 import sys
 from dataclasses import replace
 from pathlib import Path

@@ -1,5 +1,6 @@
 """What is handed out: the wheel's commands in an empty folder without a network, and what wheel and sdist hold."""
-import copy, importlib.metadata, io, json, os, re, shutil, subprocess, sys, tarfile, time, tomllib, urllib.request, zipfile
+import copy, importlib.metadata, io, json, os, re, shutil, subprocess, sys, tarfile, time, tomllib, urllib.request
+import zipfile
 from pathlib import Path
 import numpy as np, pytest, soundfile
 from tools.readme import long_description
@@ -150,7 +151,8 @@ def test_a_text_from_a_pipe_becomes_a_wav_in_a_pipe(shell):
 @pytest.mark.parametrize("words", [["speak", "你好"], ["speak", "你好", "-o", "a.flac", "--json"],
                                    ["speak", "你好", "--judge", "--speaker", "male"], ["voices"], ["--help"],
                                    ["doctor", "--json"], ["completion", "bash"], ["experiment", "--help"],
-                                   ["prepare", "--preset", "tiny", "--json"], ["bench", "--help"]], ids=lambda w: " ".join(w[:3]))
+                                   ["prepare", "--preset", "tiny", "--json"], ["bench", "--help"]],
+                         ids=lambda w: " ".join(w[:3]))
 def test_every_command_answers_with_the_core_alone(shell, words):
     found = shell(*words)
     assert found.returncode == 0 and found.stdout, (found.stdout + found.stderr).decode()
@@ -328,7 +330,8 @@ def test_every_promised_python_has_wheels_of_all_that_is_needed():
 
 
 @pytest.mark.parametrize("python, name, change, problem", [
-    ("3.14", "numpy", dict(version="1.0"), "wants numpy"), ("3.12", "numpy", dict(version="9.9"), "constraints.txt pins"),
+    ("3.14", "numpy", dict(version="1.0"), "wants numpy"),
+    ("3.12", "numpy", dict(version="9.9"), "constraints.txt pins"),
     ("3.13", "torch", dict(wheel="torch-2.13.0-cp312-cp312-manylinux_2_28_x86_64.whl"), "can't be installed"),
     ("3.13", "tqdm", dict(wheel="tqdm-4.70.1.tar.gz"), "can't be installed"),
     ("3.11", "jiwer", dict(requires_python=">=3.12"), "wants Python"),
@@ -368,7 +371,8 @@ def test_the_containers_install_what_they_say():
     pins = (ROOT / "constraints.txt").read_text("utf8")
     torch = re.findall(r"--index-url https://download.pytorch.org/whl/cpu torch==(\S+)", text)
     container = json.loads((ROOT / ".devcontainer/devcontainer.json").read_text("utf8"))
-    torch += re.findall(r"--index-url https://download.pytorch.org/whl/cpu torch==(\S+)", container["postCreateCommand"])
+    torch += re.findall(r"--index-url https://download.pytorch.org/whl/cpu torch==(\S+)",
+                        container["postCreateCommand"])
     assert len(torch) == 2 and all(f"torch=={version}\n" in pins for version in torch)
     for line in (line for line in lines if line.startswith(("ENTRYPOINT", "CMD"))):
         assert json.loads(line.partition(" ")[2])

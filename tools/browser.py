@@ -31,8 +31,8 @@ PLAYS = """async (root) => { const player = (root ? document.querySelector(root)
   if (!player) return 'no player'; player.muted = true;
   try { await player.play(); await new Promise(r => setTimeout(r, 300)); const at = player.currentTime;
         player.pause(); return at > 0 ? '' : 'the time stands still'; } catch (error) { return String(error); } }"""
-STATE = """() => { const cells = window.jupyterapp.shell.currentWidget.content.widgets.filter(c => c.model.type === 'code'
-    && c.model.sharedModel.getSource().trim());
+STATE = """() => { const cells = window.jupyterapp.shell.currentWidget.content.widgets.filter(
+    c => c.model.type === 'code' && c.model.sharedModel.getSource().trim());
   return {waiting: cells.filter(c => c.model.executionCount === null).length, errors: cells.flatMap(c =>
     c.model.outputs.toJSON().filter(o => o.output_type === 'error').map(o => `${o.ename}: ${o.evalue}`))}; }"""
 # Marks each output that holds a widget; a picture or another widget in the same output is a frozen twin.
@@ -333,7 +333,8 @@ def attempt(name: str, browser, trial) -> bool:
 def lab_command(port: int, folder: Path) -> list[str]:
     "Write the command that serves lessons to a browser that a program moves: this machine alone, no news, no token."
     return [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}",
-            "--ServerApp.ip=127.0.0.1", f"--notebook-dir={folder}", "--IdentityProvider.token=", "--ServerApp.password=", "--LabApp.news_url=None",
+            "--ServerApp.ip=127.0.0.1", f"--notebook-dir={folder}", "--IdentityProvider.token=",
+            "--ServerApp.password=", "--LabApp.news_url=None",
             "--LabApp.expose_app_in_browser=True", "--ServerApp.disable_check_xsrf=True"]
 
 

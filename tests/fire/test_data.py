@@ -123,7 +123,8 @@ def bomb(kind: str, file: Path):
         silence(file, BOMB)
 
 
-BOMBS = {"2^36 samples": "promises 274,878 MB", "1 Hz": "claims 1 samples a second", "10 MHz": "claims 10,000,000 samples",
+BOMBS = {"2^36 samples": "promises 274,878 MB", "1 Hz": "claims 1 samples a second",
+         "10 MHz": "claims 10,000,000 samples",
          "silence": "promises"}
 
 
