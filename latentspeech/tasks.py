@@ -144,8 +144,8 @@ class AdversarialTask(AutoencoderTask):
         "Return both sides' losses as one sum, and their terms."
         decoded, bands, true_bands, _ = self.autoencoder.reconstruct(batch["audio"])
         distance, terms = self.distance(batch["audio"], decoded, bands, true_bands)
+        seen = self.verdicts(decoded, learn=False)   # first: what is held still at the end learns nothing
         real, fake = self.verdicts(batch["audio"], learn=True), self.verdicts(decoded.detach(), learn=True)
-        seen = self.verdicts(decoded, learn=False)
         parts = dict(discriminators=discriminator_loss(real, fake), verdict=adversarial_loss(seen),
                      matching=feature_matching_loss(real, seen))
         loss = (parts["discriminators"] + parts["verdict"] + self.config.matching * parts["matching"]
