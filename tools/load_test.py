@@ -1,5 +1,9 @@
-"""Let several clients ask a server for speech, and record how long they wait: `python -m tools.load_test`."""
-import argparse, itertools, json, platform, re, signal, statistics, subprocess, sys, threading, time, urllib.request
+"""Let several clients ask a server for speech, and record how long they wait: `python -m tools.load_test`.
+
+The clock of a busy machine says little, so each row has the load and the processor's time; a row that was `replayed`
+is the server's order of work on cores that do nothing else, each piece as long as it took the processor.
+"""
+import argparse, heapq, itertools, json, platform, re, signal, statistics, subprocess, sys, threading, time, urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 import psutil
@@ -44,6 +48,7 @@ def run_once(url: str, process: psutil.Process, texts: list, clients: int) -> di
                 first_ms_9_of_10=round(1000 * statistics.quantiles(first, n=10)[-1]),
                 whole_ms=round(1000 * statistics.median(whole)), requests_per_second=round(len(texts) / took, 2),
                 speech_seconds=round(statistics.mean(spoken), 2), cpu_ms_a_request=round(1000 * used / len(texts)),
+                cores=round(used / took, 2),
                 resident_mb=round(process.memory_info().rss / 1e6), load_average=round(psutil.getloadavg()[0], 1))
 
 
@@ -64,6 +69,55 @@ def load_test(preset: str, threads: int, clients: list, requests: int, repeats: 
     return rows
 
 
+def work_of(preset: str, texts: list) -> list:
+    "Time each piece of each text by the processor: lists of (seconds of work, seconds of speech)."
+    import torch
+    from latentspeech.cli import load_voice, samples_of
+    torch.set_num_threads(1)
+    voice, made = load_voice(preset), []
+    list(voice.stream(texts[0]))
+    for text in texts:
+        stream, pieces = voice.stream(text), []
+        while True:
+            began = time.thread_time()
+            piece = next(stream, None)
+            if piece is None:
+                break
+            samples_of(piece.audio)
+            pieces.append((time.thread_time() - began, piece.seconds))
+        made.append(pieces)
+    return made
+
+
+def replay(work: list, clients: int, cores: int) -> dict:
+    "Say how long clients would wait on cores that do nothing else: the server's rule, the measured work."
+    todo, now, waited = iter(range(len(work))), 0.0, []
+    ready, busy = [], []   # heaps: (urgency, client, request, piece), (ends, client, request, piece)
+    came, sent = {}, {}
+    def ask(client, at):
+        if (k := next(todo, None)) is not None:
+            came[k], sent[k] = at, 0.0
+            heapq.heappush(ready, ((False, at), client, k, 0))
+    for client in range(clients):
+        ask(client, 0.0)
+    while ready or busy:
+        while ready and len(busy) < cores:
+            _, client, k, piece = heapq.heappop(ready)
+            heapq.heappush(busy, (now + work[k][piece][0], client, k, piece))
+        now, client, k, piece = heapq.heappop(busy)
+        waited += [now - came[k]] if piece == 0 else []
+        sent[k] += work[k][piece][1]
+        if piece + 1 < len(work[k]):
+            heapq.heappush(ready, ((True, came[k] + sent[k]), client, k, piece + 1))
+        else:
+            ask(client, now)
+    total = sum(seconds for pieces in work for seconds, _ in pieces)
+    return dict(run="replayed", clients=clients, requests=len(work), cores=cores,
+                first_ms=round(1000 * statistics.median(waited)),
+                first_ms_9_of_10=round(1000 * statistics.quantiles(waited, n=10)[-1]),
+                requests_per_second=round(len(work) / now, 2), cpu_ms_a_request=round(1000 * total / len(work)))
+
+
 def main():
     "Measure, and write the record."
     parser = argparse.ArgumentParser(description=__doc__)
@@ -74,8 +128,11 @@ def main():
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--out", default=str(RECORD))
     given = parser.parse_args()
-    rows = load_test(given.preset, given.threads, [int(n) for n in given.clients.split(",")], given.requests,
-                     given.repeats)
+    clients = [int(n) for n in given.clients.split(",")]
+    work = work_of(given.preset, list(make_sentences(given.requests, 17)))
+    rows = [replay(work, n, given.threads) for n in clients]
+    print(*rows, sep="\n", flush=True)
+    rows += load_test(given.preset, given.threads, clients, given.requests, given.repeats)
     words = " ".join(f"--{name} {value}" for name, value in vars(given).items()
                      if value != parser.get_default(name) and name != "out")
     record = dict(command=f"python -m tools.load_test {words}".strip(), date=time.strftime("%Y-%m-%d"),
