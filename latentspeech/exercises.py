@@ -131,7 +131,7 @@ def ask(function,   # the learner's
 EXERCISES = {}
 # the judges of each part of the course, by the first digit of its lessons, or by both
 JUDGES = {"0": "sound", "1": "sound", "2": "words", "3": "diffusion", "4": "training", "5": "measuring",
-          "6": "speaking", "69": "experiments", "7": "experiments"}
+          "6": "speaking", "69": "experiments", "7": "experiments", "8": "studio", "00": "studio"}
 
 @dataclass
 class Exercise:

@@ -27,12 +27,17 @@ DECODE = """async (root) => {
       mark = (mark * 31 + Math.round(samples[i] * 32767)) | 0; loudest = Math.max(loudest, Math.abs(samples[i])); }
     said.push([samples.length, mark, loudest]); }
   return said; }"""
-PLAYS = """async (root) => { const player = (root ? document.querySelector(root) : document).querySelector('audio');
-  if (!player) return 'no player'; player.muted = true;
-  try { await player.play(); await new Promise(r => setTimeout(r, 300)); const at = player.currentTime;
-        player.pause(); return at > 0 ? '' : 'the time stands still'; } catch (error) { return String(error); } }"""
-STATE = """() => { const cells = window.jupyterapp.shell.currentWidget.content.widgets.filter(
-    c => c.model.type === 'code' && c.model.sharedModel.getSource().trim());
+PLAYS = """async (root) => {
+  const player = (root ? document.querySelector(root) : document).querySelector('audio');
+  if (!player) return 'no player';
+  player.muted = true;
+  try {
+    await player.play();
+    for (let k = 0; k < 100 && !player.currentTime; k++) await new Promise(r => setTimeout(r, 100));
+    const at = player.currentTime; player.pause();
+    return at > 0 ? '' : 'the time stands still'; } catch (error) { return String(error); } }"""
+STATE = """() => { const cells = window.jupyterapp.shell.currentWidget.content.widgets.filter(c =>
+    c.model.type === 'code' && c.model.sharedModel.getSource().trim());
   return {waiting: cells.filter(c => c.model.executionCount === null).length, errors: cells.flatMap(c =>
     c.model.outputs.toJSON().filter(o => o.output_type === 'error').map(o => `${o.ename}: ${o.evalue}`))}; }"""
 # Marks each output that holds a widget; a picture or another widget in the same output is a frozen twin.
@@ -105,6 +110,19 @@ def environment(data: Path) -> dict:
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     return {**os.environ, "PYTHONPATH": path, "LATENTSPEECH_DATA": str(data),
             "JUPYTER_CONFIG_DIR": str(data / "config"), "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+
+
+# What JupyterLab is told: every cell stays in the page, not only those in sight; no news.
+SETTINGS = {"notebook-extension/tracker": {"windowingMode": "none"},
+            "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False}}
+
+
+def settle(config: Path):
+    "Write the settings of JupyterLab into a folder of their own."
+    for plugin, said in SETTINGS.items():
+        file = config / "lab/user-settings/@jupyterlab" / f"{plugin}.jupyterlab-settings"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(said), "utf8")
 
 
 # --- a lesson
@@ -189,8 +207,10 @@ def answer_quiz(page) -> list[str]:
     quiz, said = quizzes.last, []
     buttons = quiz.locator("button.jupyter-button")
     for k in range(buttons.count()):
+        before, until = quiz.inner_text(), time.time() + 30
         buttons.nth(k).click()
-        time.sleep(0.7)
+        while quiz.inner_text() == before and time.time() < until:
+            time.sleep(0.2)
         said.append(quiz.inner_text())
     right = sum("Right:" in text for text in said)
     explained = all(re.search("Right:|Not quite:", text) for text in said)
@@ -361,7 +381,8 @@ def run(words: list) -> list[bool]:
     chosen, done, port = named(words), [], free_port()
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
         browser = playwright.chromium.launch(executable_path=find_browser(), args=["--no-sandbox"])
-        env = environment(Path(folder) / "data")
+        env = environment(Path(folder) / "own")   # beside the link to the data of the repository
+        settle(Path(env["JUPYTER_CONFIG_DIR"]))
         if lessons := [name for name in chosen if name[0].isdigit()]:
             with served(lab_command(port, copy_lessons(Path(folder))), port, env, "/api") as address:
                 for name in lessons:
