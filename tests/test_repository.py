@@ -277,7 +277,8 @@ def imported_packages(node) -> set:
         names = [node.module]
     else:
         names = []
-    return {n.split(".")[0] for n in names} - set(sys.stdlib_module_names) - {"latentspeech"}
+    imported = {n.split(".")[0] for n in names} - set(sys.stdlib_module_names) - {"latentspeech"}
+    return {"pillow" if n == "PIL" else n for n in imported}   # the one whose package has another name
 
 
 def test_what_is_imported_is_required():
