@@ -3,7 +3,8 @@
 The clock of a busy machine says little, so each row has the load and the processor's time; a row that was `replayed`
 is the server's order of work on cores that do nothing else, each piece as long as it took the processor.
 """
-import argparse, heapq, itertools, json, platform, re, signal, statistics, subprocess, sys, threading, time, urllib.request
+import argparse, heapq, itertools, json, platform, re, signal, statistics, subprocess, sys, threading, time
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 import psutil
