@@ -1,5 +1,5 @@
 """Small rows of the table that had no test of their own, and the table itself."""
-import ast, json, os, re, socket, subprocess, sys
+import ast, json, os, socket, subprocess, sys
 from pathlib import Path
 import pytest
 from test_shards import write_folder
@@ -57,14 +57,12 @@ def test_no_bar_reaches_a_redirected_stream(tmp_path, capsys):
     assert json.loads(out)["utterances"] == 14 and "%|" not in err and "\r" not in err
 
 
-@pytest.mark.parametrize("words", [["train", "voice"], ["train", "judge"], ["evaluate"]])
+@pytest.mark.parametrize("words", [["train", "voice"], ["evaluate"]])
 def test_a_corpus_that_lacks_something_is_refused_in_one_line(words, tmp_path, capsys, monkeypatch):
     "A corpus without starts, or without a sentence to test, says what would give it, before any work."
     monkeypatch.chdir(tmp_path)
     folder = write_folder(tmp_path / "c")
     table = (folder / "metadata.tsv").read_text("utf8").replace("\ttest", "\ttrain")
-    if words[-1] == "judge":
-        table = re.sub("第.*句\tdi4 yi1 ju4", "a\t", table)
     (folder / "metadata.tsv").write_text(table, "utf8")
     preset = "mini" if words == ["evaluate"] else "tiny"
     assert cli.main([*words, "--preset", preset, "--corpus", str(folder)]) == 2
