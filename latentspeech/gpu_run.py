@@ -305,7 +305,8 @@ def held_out(task: VoiceTask, seed: int, device: str) -> dict:
 def voice_store(sound: Sound, twin: VoiceTask, speakers: list, latent_hash: str):
     "Make the function that keeps a voice."
     heard = sorted({s for u in sound.corpus.split("train") for s in u.symbols or ()})
-    facts = dict(speakers=speakers, symbols=SYMBOLS, heard=heard, latent_hash=latent_hash, sample_rate=SAMPLE_RATE)
+    facts = dict(speakers=speakers, symbols=SYMBOLS, heard=heard, latent_hash=latent_hash,
+                 sample_rate=SAMPLE_RATE)
     def store(card):
         save_weights(sound.folder / f"{sound.preset.name}-voice", twin, sound.preset, card | facts)
     return store
