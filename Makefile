@@ -49,8 +49,8 @@ test: $(READY)  ## every notebook on a fresh kernel and every test
 test-fire: $(READY)  ## every fault that is known, injected: kills, full disks, damage, ranks (some ten minutes)
 	@"$(RUN)" -m tools.fire
 
-lab: $(READY)  ## open the notebooks in JupyterLab
-	"$(RUN)" -m jupyter lab --notebook-dir=nbs --port=$(PORT)
+lab: $(READY)  ## open JupyterLab at the first lesson
+	"$(RUN)" -m jupyter lab --notebook-dir=nbs --port=$(PORT) --LabApp.default_url=/lab/tree/00_hear_it_first.ipynb
 
 studio: $(READY)  ## the studio of lesson 80 as a page for this machine alone (installs the studio extra; STUDIO_PORT=8866)
 	@"$(RUN)" -m tools.studio --port $(STUDIO_PORT)

@@ -86,12 +86,14 @@ def install_kernel(python: Path, folder: Path):
 
 
 def fold_long_lines(folder: Path) -> Path:
-    "Let JupyterLab fold long lines of code, unless it has settings of its own; return the file that says so."
+    "Let JupyterLab fold long lines and ask for no news, unless it has settings of its own; return what says so."
     file = folder / "share/jupyter/lab/settings/overrides.json"    # defaults: what a user sets in the menu goes before
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
         cells = {"codeCellConfig": {"lineNumbers": False, "lineWrap": True}}
-        file.write_text(json.dumps({"@jupyterlab/notebook-extension:tracker": cells}, indent=1) + "\n")
+        file.write_text(json.dumps({"@jupyterlab/notebook-extension:tracker": cells,
+                                    "@jupyterlab/apputils-extension:notification": {"fetchNews": "false"}},
+                                   indent=1) + "\n")
     return file
 
 
