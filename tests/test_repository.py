@@ -344,17 +344,20 @@ def test_a_wheel_holds_the_code_and_its_data(tmp_path):
     assert wanted <= names, wanted - names
 
 
-def test_jupyterlab_folds_long_lines_unless_told_otherwise(tmp_path):
+def test_jupyterlab_folds_long_lines_and_asks_no_news_unless_told_otherwise(tmp_path):
     import json
     from tools import set_up
     file = set_up.fold_long_lines(tmp_path)
-    (plugin, kept), = json.loads(file.read_text("utf8")).items()
-    extension, name = plugin.split(":")
-    schema = json.loads(
-        (Path(sys.prefix) / "share/jupyter/lab/schemas" / extension / f"{name}.json").read_text("utf8")
-    )["properties"]
-    assert kept["codeCellConfig"]["lineWrap"]
-    assert set(kept["codeCellConfig"]) == set(schema["codeCellConfig"]["default"])
+    settings, known = json.loads(file.read_text("utf8")), {}
+    for plugin in settings:
+        extension, name = plugin.split(":")
+        schema = Path(sys.prefix) / "share/jupyter/lab/schemas" / extension / f"{name}.json"
+        known[plugin] = json.loads(schema.read_text("utf8"))["properties"]
+    cells = settings["@jupyterlab/notebook-extension:tracker"]["codeCellConfig"]
+    assert cells["lineWrap"]
+    assert set(cells) == set(known["@jupyterlab/notebook-extension:tracker"]["codeCellConfig"]["default"])
+    news = "@jupyterlab/apputils-extension:notification"
+    assert settings[news] == {"fetchNews": "false"} and "fetchNews" in known[news]
     file.write_text("{}")
     assert set_up.fold_long_lines(tmp_path) == file and file.read_text() == "{}"       # settings of one's own stay
 
