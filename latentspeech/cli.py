@@ -261,7 +261,8 @@ def train(part: Literal["all", "judge", "autoencoder", "decoder", "voice"] = "al
     if clock:
         return train_by_clock(part, preset, corpus, out, minutes, device, starts, seed)
     speech, done, folder = open_corpora(corpus, preset), {}, Path(out or f"out/weights/{preset}")
-    [speech.require(name) for name in starts]
+    for name in starts:   # what any part lacks is said before the first one is trained
+        speech.require(name)
     for name, start in starts.items():
         done[name] = train_part(name, preset, speech, folder, resume, seed, warm_start=start,
                                 steps=steps or None, minutes=minutes or None, device=device,

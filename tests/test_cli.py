@@ -90,7 +90,8 @@ def test_bad_values_are_one_line(capsys):
 def test_each_part_starts_where_it_was_told_to(monkeypatch, tmp_path, capsys):
     asked = {}
     monkeypatch.setattr(cli, "train_part", lambda part, *_, warm_start, **__: asked.update({part: warm_start}))
-    monkeypatch.setattr(cli, "open_corpora", lambda *_: None)
+    whole = type("Speech", (), dict(require=lambda self, part: None))()
+    monkeypatch.setattr(cli, "open_corpora", lambda *_: whole)
     for part in ("judge", "autoencoder", "decoder", "voice"):
         cli.train(part, preset="tiny", from_="mini")
         assert asked.pop(part) == "mini" and not asked

@@ -314,7 +314,8 @@ def test_the_core_is_light(wheel):
 
 def test_extras_are_those_that_are_promised(wheel):
     extras = {m for r in requirements(wheel) for m in re.findall(r"extra == .(\w+).", r)}
-    assert extras == {"notebook", "train", "eval", "zh", "g2pw", "onnx", "hub", "datasets", "docs", "dev"}
+    assert extras == {"notebook", "train", "eval", "zh", "g2pw", "onnx", "hub", "datasets", "studio", "browser",
+                      "docs", "dev"}
     assert all(r.startswith(("latentspeech[", "setuptools")) or ">=" in r or "==" in r or "<" in r
                for r in requirements(wheel))
 
