@@ -119,8 +119,8 @@ def replay(work: list, clients: int, cores: int) -> dict:
                 requests_per_second=round(len(work) / now, 2), cpu_ms_a_request=round(1000 * total / len(work)))
 
 
-def main():
-    "Measure, and write the record."
+def build_parser() -> argparse.ArgumentParser:
+    "Build the parser of the command."
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--preset", default="mini")
     parser.add_argument("--threads", type=int, default=2)
@@ -128,6 +128,12 @@ def main():
     parser.add_argument("--requests", type=int, default=200)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--out", default=str(RECORD))
+    return parser
+
+
+def main():
+    "Measure, and write the record."
+    parser = build_parser()
     given = parser.parse_args()
     clients = [int(n) for n in given.clients.split(",")]
     work = work_of(given.preset, list(make_sentences(given.requests, 17)))
