@@ -13,14 +13,13 @@ import torch
 from fastcore.basics import patch
 from torch import Tensor, nn
 from .autoencoder import Autoencoder
-from .config import FRAME, SAMPLE_RATE, Preset, TimedRunConfig, TrainConfig, preset as get_preset
+from .config import FRAME, Preset, TimedRunConfig, TrainConfig, preset as get_preset
 from .corpora import Corpus
 from .files import folder_lock, sweep_drafts
 from .forward_diffusion import draw_where, sample_times
 from .tasks import (AdversarialTask, AutoencoderTask, CropDataset, VoiceTask, load_voice_state,
-                                pad_examples,
-                                run_card, speakers_by_duration, training_config, voice_example)
-from .text import SYMBOLS
+                                pad_examples, run_card, speakers_by_duration, training_config, voice_example,
+                                voice_facts)
 from .training import (Average, Stop, TrainingError, describe_machine, learning_rate, save_bytes,
                                    step_generator)
 from .weights import fitting, load_weights, save_weights, weights_hash
@@ -304,9 +303,7 @@ def held_out(task: VoiceTask, seed: int, device: str) -> dict:
 
 def voice_store(sound: Sound, twin: VoiceTask, speakers: list, latent_hash: str):
     "Make the function that keeps a voice."
-    heard = sorted({s for u in sound.corpus.split("train") for s in u.symbols or ()})
-    facts = dict(speakers=speakers, symbols=SYMBOLS, heard=heard, latent_hash=latent_hash,
-                 sample_rate=SAMPLE_RATE)
+    facts = voice_facts(sound.corpus, speakers, latent_hash)
     def store(card):
         save_weights(sound.folder / f"{sound.preset.name}-voice", twin, sound.preset, card | facts)
     return store

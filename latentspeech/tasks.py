@@ -32,7 +32,8 @@ from .weights import fitting, load_weights, save_weights, weights_hash
 __all__ = ['LICENCES', 'CropDataset', 'AutoencoderTask', 'fit_latent_statistics', 'AdversarialTask', 'voice_example', 'VoiceTask',
            'length_bucket', 'pad_examples', 'training_config', 'shorten_history', 'licence_of', 'run_card',
            'set_up_training', 'data_facts', 'train_autoencoder', 'keep_autoencoder', 'train_decoder',
-           'speakers_by_duration', 'load_voice_state', 'speakable_utterances', 'train_voice', 'keep_voice', 'Tracker']
+           'speakers_by_duration', 'load_voice_state', 'speakable_utterances', 'train_voice', 'voice_facts',
+           'keep_voice', 'Tracker']
 
 # %% ../nbs/41_tasks.ipynb #c8f97d13
 class CropDataset:
@@ -419,15 +420,18 @@ def train_voice(preset: Preset | str = "mini",
     return keep_voice(run, corpus, before, speakers, weights_hash(network.encoder))
 
 # %% ../nbs/41_tasks.ipynb #09299fd8
+def voice_facts(corpus: Corpus, speakers: list, latent_hash: str) -> dict:
+    "Say what the card of a voice holds besides the run: who speaks, in which symbols, on whose latents."
+    heard = sorted({s for u in corpus.split("train") for s in u.symbols or ()})
+    return dict(speakers=speakers, symbols=SYMBOLS, heard=heard, latent_hash=latent_hash, sample_rate=SAMPLE_RATE)
+
 def keep_voice(run: Run, corpus: Corpus, before: dict | None,  # the card of the weights it went on from
                speakers: list, latent_hash: str                # of the encoder that made the latents
                ) -> Run:
     "Store the averaged weights of a finished run."
-    heard = sorted({s for u in corpus.split("train") for s in u.symbols or ()})
     task, name = run.task, run.task.preset.name
     task.load_state_dict(run.average.values)
-    card = run_card(run, corpus, before, speakers=speakers, symbols=SYMBOLS, heard=heard, latent_hash=latent_hash,
-                    sample_rate=SAMPLE_RATE)
+    card = run_card(run, corpus, before, **voice_facts(corpus, speakers, latent_hash))
     if run.accelerator.is_main_process:
         save_weights(run.folder / f"{name}-voice", task, task.preset, card)
     run.accelerator.wait_for_everyone()

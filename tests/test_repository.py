@@ -369,3 +369,19 @@ def test_makefile_lists_its_targets():
     assert listed.returncode == 0
     assert {"setup", "demo", "test", "lab", "docs", "bench", "weights", "speak",
             "help"} <= set(re.findall(r"^  make (\w+)", listed.stdout, re.M))
+
+
+def test_an_extra_is_installed_once_and_a_torch_that_is_there_stays(monkeypatch, tmp_path):
+    import subprocess
+    from tools import set_up
+    ran = []
+    def run(*command, **how):
+        ran.append([str(word) for word in command])
+        return subprocess.CompletedProcess(command, int(ran[-1][1] == "-c" and "absent" in command))
+    monkeypatch.setattr(set_up, "run", run)
+    monkeypatch.setattr(set_up, "version_of", lambda python, package: "2.12.1+cu130" if package == "torch" else "")
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    assert set_up.install_extra("docs", "json") and len(ran) == 1
+    assert set_up.install_extra("docs", "absent") and ran[-1][-1] == ".[docs]"
+    pins = Path(ran[-1][ran[-1].index("-c") + 1]).read_text("utf8").splitlines()
+    assert "torch==2.12.1+cu130" in pins and not [p for p in pins if p.startswith("torch==2.13")]

@@ -9,13 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 import nbformat
 from tools import course, studio
+from tools.set_up import install_extra
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT, SITE = ROOT / "out" / "browser", ROOT / "_docs"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 PATIENCE = 600     # seconds that a lesson may take; a busy machine takes its time
-SET_UP = [sys.executable, "-m", "pip", "install", "-q", "--no-build-isolation", "-c", "constraints.txt", "-e",
-          ".[browser]"]
 # What a page holds: a hash of the decoded samples of each player, in order, and how many could be decoded.
 DECODE = """async (root) => {
   const place = root ? document.querySelector(root) : document, said = [];
@@ -61,14 +60,6 @@ def find_browser() -> str:
     if not found:
         raise BrowserError("no chromium is installed; Debian and Ubuntu: apt-get install chromium fonts-noto-cjk")
     return found
-
-
-def install():
-    "Install the browser extra unless it is there."
-    if subprocess.run([sys.executable, "-c", "import playwright, voila"], stderr=subprocess.DEVNULL).returncode:
-        print("browser: installing playwright and Voilà (once)", flush=True)
-        if subprocess.run(SET_UP, cwd=ROOT).returncode:
-            raise BrowserError("playwright could not be installed: is there a network?")
 
 
 def free_port() -> int:
@@ -412,7 +403,8 @@ def main(words: list) -> int:
     "Try what is named and print the tally."
     try:
         find_browser()
-        install()
+        if not install_extra("browser", "playwright", "voila"):
+            raise BrowserError("playwright could not be installed: is there a network?")
         done = run(words)
     except BrowserError as error:
         print(f"browser: {error}")

@@ -8,6 +8,7 @@ from pathlib import Path
 import nbformat
 from tools.diagram import PARTS
 from tools.links import follow_links
+from tools.set_up import install_extra
 
 ROOT = Path(__file__).resolve().parent.parent
 WORK, SITE = ROOT / "_proc", ROOT / "_docs"
@@ -44,17 +45,6 @@ STYLE = """div.highlight pre{white-space:pre-wrap;overflow-wrap:anywhere}
 a.term{color:inherit;text-decoration:underline dotted}.badges img{height:1.3em}
 """
 MATHJAX = "sphinx-mathjax-offline"     # the package that brings MathJax; its folder has the same name
-
-
-def install():
-    "Install the docs extra unless it is there."
-    ready = [sys.executable, "-c", f"import sphinx, myst_nb, sphinx_book_theme, importlib; "
-             f"importlib.import_module({MATHJAX!r})"]
-    if subprocess.run(ready, stderr=subprocess.DEVNULL).returncode:
-        print("docs: installing Sphinx and its theme (once)", flush=True)
-        command = [sys.executable, "-m", "pip", "install", "-q", "--no-build-isolation", "-c", "constraints.txt", "-e",
-                   ".[docs]"]
-        subprocess.run(command, cwd=ROOT, check=True)
 
 
 def place_of(heading: str) -> str:
@@ -225,7 +215,8 @@ def prepare(source: Path):
 
 def main() -> int:
     "Build the site and follow its links."
-    install()
+    if not install_extra("docs", "sphinx", "myst_nb", "sphinx_book_theme", MATHJAX):
+        sys.exit("docs: Sphinx and its theme could not be installed: is there a network?")
     source, built = WORK / "source", WORK / "html"
     prepare(source)
     # myst-nb writes pictures beside the folder of the pages, so that folder lies in _proc until it is done.

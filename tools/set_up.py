@@ -11,6 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 EXTRAS = "dev"   # which brings notebook, train, hub and zh
 ASK_VERSION = "import importlib.metadata as m, sys; print(m.version(sys.argv[1]))"
+ASK_MODULES = "import importlib, sys; [importlib.import_module(name) for name in sys.argv[1:]]"
 
 
 def say(*words):
@@ -77,6 +78,16 @@ def install(python: Path, folder: Path):
             say("to mend it: install a C compiler (Debian and Ubuntu: `apt-get install gcc python3-dev`), then "
                 "`make setup` after removing", folder / "ready")
             break
+
+
+def install_extra(extra: str, *modules: str) -> bool:
+    "Install an extra into this very environment unless its modules are there; say whether they are now."
+    python, folder = Path(sys.executable), Path(sys.prefix)
+    if run(python, "-c", ASK_MODULES, *modules, quiet=True, check=False).returncode == 0:
+        return True
+    print(f"{extra}: installing what it needs (once)", flush=True)
+    return run(python, "-m", "pip", "install", "-q", "--no-build-isolation", "-c", constraints(python, folder), "-e",
+               f".[{extra}]", check=False).returncode == 0
 
 
 def install_kernel(python: Path, folder: Path):

@@ -2,9 +2,10 @@
 
 The page is a notebook of one cell in out/studio, which Voilà runs on a kernel of its own for everybody who opens it.
 """
-import argparse, os, subprocess, sys
+import argparse, os, sys
 from pathlib import Path
 import nbformat
+from tools.set_up import install_extra
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "out" / "studio"
@@ -12,17 +13,6 @@ TITLE = "# Studio\n\nType a Chinese text, turn what you like, listen. Every chan
 CELL = "from latentspeech.studio import Studio\nStudio()"
 # The page asks nobody but its own server: Voilà's template would fetch icons from elsewhere.
 POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob: ws: wss:; frame-ancestors 'self'"
-SET_UP = [sys.executable, "-m", "pip", "install", "-q", "--no-build-isolation", "-c", "constraints.txt", "-e",
-          ".[studio]"]
-
-
-def install():
-    "Install the studio extra unless it is there."
-    if subprocess.run([sys.executable, "-c", "import voila"], stderr=subprocess.DEVNULL).returncode:
-        print("studio: installing Voilà (once)", flush=True)
-        if subprocess.run(SET_UP, cwd=ROOT).returncode:
-            sys.exit("studio: Voilà could not be installed: is there a network? Without it, `make lab` and lesson 80 "
-                     "show the same page.")
 
 
 def write_page(folder: Path = FOLDER) -> Path:
@@ -50,7 +40,9 @@ def main():
     parser.add_argument("--port", type=int, default=8866)
     parser.add_argument("--no-browser", action="store_true", help="only serve")
     options = parser.parse_args()
-    install()
+    if not install_extra("studio", "voila"):
+        sys.exit("studio: Voilà could not be installed: is there a network? Without it, `make lab` and lesson 80 "
+                 "show the same page.")
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
     print(f"studio: http://127.0.0.1:{options.port} (the first page takes a few seconds; end with Ctrl-C)", flush=True)
     words = command(write_page(), options.port, not options.no_browser)
