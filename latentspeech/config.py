@@ -141,6 +141,13 @@ class LossConfig:
     mel: float = 1.0                     # weight of the log-mel distance
     convergence: float = 1.0             # weight of the spectral convergence
     band: float = 1.0                    # weight of the relative band error
+    phase: float = 0.0                   # weight of the differences of phase; 0 = without
+    bands: int = 16                      # how many of the lowest bands the band error compares
+    filter_samples: int = 16             # a window has one mel filter for so many of its samples, 5 to 160 in all
+    phase_windows: tuple = (1024, 512)   # samples
+    phase_top: float = 4000.0            # hertz: above, phase is noise
+    phase_quiet: float = 2e-4            # magnitude below which a phase doesn't count
+    phase_soft: float = 1e-5             # magnitude around which a direction fades
     paper_windows: tuple = (512, 256, 128, 64, 32)  # samples of one band: the authors' loss
 
 # %% ../nbs/01_notation.ipynb #534221f7
@@ -221,6 +228,7 @@ class Preset:
     "Hold every number of one system."
     name: str
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
+    loss: LossConfig = field(default_factory=LossConfig)  # of the autoencoder
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     denoiser: DenoiserConfig = field(default_factory=DenoiserConfig)
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
@@ -257,6 +265,7 @@ _mini = Preset("mini",
 # %% ../nbs/01_notation.ipynb #4aeca518
 _base = Preset("base", parts=("judge", "autoencoder", "decoder", "voice"),
     autoencoder=AutoencoderConfig(channels=(64, 128, 256, 512), residual_units=2, latent_noise=0.05),
+    loss=LossConfig(mel=1.5, band=0.3, phase=0.25, bands=2, filter_samples=8),
     encoder=EncoderConfig(width=160, phone_blocks=3, style_blocks=1, frame_blocks=2),
     denoiser=DenoiserConfig(layers=8, width=160, dilation_cycle=4),
     diffusion=DiffusionConfig(n_steps=4, guidance=2.5),

@@ -4,6 +4,7 @@
 
 # %% ../nbs/13_losses.ipynb #7470259b
 from __future__ import annotations
+from dataclasses import replace
 from functools import lru_cache
 import torch, torch.nn.functional as F
 from torch import nn, Tensor
@@ -13,8 +14,8 @@ from .config import SAMPLE_RATE, DiscriminatorConfig, LossConfig
 
 # %% auto #0
 __all__ = ['WINDOWS', 'FLOOR', 'LossError', 'magnitude', 'mel_distance', 'spectral_convergence', 'stft_distance', 'band_distance',
-           'paper_loss', 'ReconstructionLoss', 'MultiPeriodDiscriminator', 'MultiResolutionDiscriminator',
-           'discriminator_loss', 'adversarial_loss', 'feature_matching_loss']
+           'phase_distance', 'paper_loss', 'ReconstructionLoss', 'MultiPeriodDiscriminator',
+           'MultiResolutionDiscriminator', 'discriminator_loss', 'adversarial_loss', 'feature_matching_loss']
 
 # %% ../nbs/13_losses.ipynb #14bdf2cb
 class LossError(ValueError):
@@ -33,29 +34,36 @@ def _window(n, device):
     with torch.inference_mode(False):
         return torch.hann_window(n, device=device)  # else no backward pass could ever use it
 
+def _spectrum(audio, n):
+    "Compute the complex short-time spectrum in float32, with a hop of a quarter window."
+    with torch.autocast(audio.device.type, enabled=False):
+        spectrum = torch.stft(audio.float().reshape(-1, audio.shape[-1]), n, n // 4, window=_window(n, audio.device),
+                              pad_mode="constant", return_complex=True)
+        return spectrum.reshape(*audio.shape[:-1], *spectrum.shape[-2:])
+
+def _size(spectrum, n):
+    "Measure a spectrum's magnitude, without the infinite slope of a square root at 0."
+    power = spectrum.real ** 2 + spectrum.imag ** 2
+    return power.clamp(min=1e-14).sqrt() / _window(n, spectrum.device).sum()
+
 # %% ../nbs/13_losses.ipynb #2fb56d89
 def magnitude(audio: Tensor,  # [..., T]
               n: int          # window, samples; the hop is a quarter of it
               ) -> Tensor:    # [..., n/2+1, frames]; a sine of amplitude 1 shows as 0.5
     "Measure the short-time spectrum in float32, without the infinite slope of a square root at 0."
-    window = _window(n, audio.device)
-    with torch.autocast(audio.device.type, enabled=False):
-        spectrum = torch.stft(audio.float().reshape(-1, audio.shape[-1]), n, n // 4, window=window,
-                              pad_mode="constant", return_complex=True)
-        power = spectrum.real ** 2 + spectrum.imag ** 2
-        return (power.clamp(min=1e-14).sqrt() / window.sum()).reshape(*audio.shape[:-1], *power.shape[-2:])
+    return _size(_spectrum(audio, n), n)
 
 # %% ../nbs/13_losses.ipynb #bc940679
 @lru_cache(64)
-def _filterbank(n, sample_rate, device):
+def _filterbank(n, sample_rate, samples, device):
     with torch.inference_mode(False):
-        bank = mel_filters(n, sample_rate, min(160, max(5, n // 16)), 0.0, sample_rate / 2)
+        bank = mel_filters(n, sample_rate, min(160, max(5, n // samples)), 0.0, sample_rate / 2)
         return bank[bank.sum(1) > 0].contiguous().to(device)   # narrow filters between two bins are empty: dropped
 
 # %% ../nbs/13_losses.ipynb #4e5262d2
-def _log_mel(spectrum, n, sample_rate):
+def _log_mel(spectrum, n, sample_rate, samples=LossConfig.filter_samples):
     with torch.autocast(spectrum.device.type, enabled=False):
-        return (_filterbank(n, sample_rate, spectrum.device) @ spectrum).clamp(min=FLOOR).log()
+        return (_filterbank(n, sample_rate, samples, spectrum.device) @ spectrum).clamp(min=FLOOR).log()
 
 # %% ../nbs/13_losses.ipynb #2df74319
 def mel_distance(prediction: Tensor, target: Tensor,  # [..., T]
@@ -93,9 +101,37 @@ def stft_distance(prediction: Tensor, target: Tensor,  # [..., T]
 # %% ../nbs/13_losses.ipynb #f71327d7
 def band_distance(prediction: Tensor, target: Tensor  # [B, n_bands, frames]
                   ) -> Tensor:
-    "Measure the L1 distance of PQMF bands relative to their size: the only term that hears phase."
+    "Measure the L1 distance of PQMF bands relative to their size: it hears phase, and wants this very wave."
     prediction, target = _pair(prediction, target)
     return (prediction - target).abs().mean() / target.abs().mean().clamp(min=1e-4)
+
+# %% ../nbs/13_losses.ipynb #f5555fad
+def _turn(spectrum, n, axis):
+    "Turn of the phase from each point to the next along an axis, as complex numbers of size 1 or a little less."
+    # near silence the phase is anything: there the direction shrinks
+    direction = spectrum / _window(n, spectrum.device).sum() / (_size(spectrum, n) + LossConfig.phase_soft)
+    length = spectrum.shape[axis] - 1
+    return direction.narrow(axis, 1, length) * direction.narrow(axis, 0, length).conj()
+
+def _phase_error(mine, true, n, axis, top, sample_rate):
+    mine, true = (x[..., 1:int(top * n / sample_rate), :] for x in (mine, true))
+    size, length = _size(true, n), true.shape[axis] - 1
+    weight = size.sqrt() * (size > LossConfig.phase_quiet)
+    weight = torch.minimum(weight.narrow(axis, 0, length), weight.narrow(axis, 1, length))
+    error = 1 - (_turn(mine, n, axis) * _turn(true, n, axis).conj()).real
+    return (error * weight).sum() / weight.sum().clamp(min=1e-3)
+
+# %% ../nbs/13_losses.ipynb #2458c896
+def phase_distance(prediction: Tensor, target: Tensor,             # [..., T]
+                   windows: tuple = LossConfig.phase_windows,      # samples
+                   top: float = LossConfig.phase_top,              # hertz
+                   sample_rate: int = SAMPLE_RATE                  # Hz
+                   ) -> Tensor:                                    # 0 = alike; 0.65 = two noises, 2 = opposite turns
+    "Average over windows, time and frequency how differently the phase turns from point to point (APNet2, FreeV)."
+    prediction, target = _pair(prediction, target)
+    spectra = [(n, _spectrum(prediction, n), _spectrum(target, n)) for n in windows]
+    return torch.stack([_phase_error(mine, true, n, axis, top, sample_rate)
+                        for n, mine, true in spectra for axis in (-2, -1)]).mean()
 
 # %% ../nbs/13_losses.ipynb #6e1b5359
 def paper_loss(bands: Tensor, true_bands: Tensor,      # [B, n_bands, frames]
@@ -104,32 +140,42 @@ def paper_loss(bands: Tensor, true_bands: Tensor,      # [B, n_bands, frames]
     "Compute the authors' loss: a multi-scale mel distance of every band on its own, plus the bands' squared error."
     return mel_distance(bands, true_bands, windows, SAMPLE_RATE // bands.shape[-2]) + F.mse_loss(bands, true_bands)
 
+# %% ../nbs/13_losses.ipynb #f4e4cdbd
+def _spectral_terms(prediction, target, n, config):
+    "Compute the terms of one window, each spectrum once."
+    mine, true = _spectrum(prediction, n), _spectrum(target, n)
+    size, true_size = _size(mine, n), _size(true, n)
+    terms = dict(mel=F.l1_loss(_log_mel(size, n, SAMPLE_RATE, config.filter_samples),
+                               _log_mel(true_size, n, SAMPLE_RATE, config.filter_samples)),
+                 convergence=_convergence(size, true_size))
+    if config.phase and n in config.phase_windows:
+        terms["phase"] = torch.stack([_phase_error(mine, true, n, axis, config.phase_top, SAMPLE_RATE)
+                                      for axis in (-2, -1)]).mean()
+    return terms
+
 # %% ../nbs/13_losses.ipynb #b92d6f2f
 class ReconstructionLoss(nn.Module):
-    "Add up what `base` is trained with; each spectrum is computed once for both spectral terms."
+    "Add up what the autoencoder is trained with; each spectrum is computed once for all its terms."
     def __init__(self,
-                 windows: tuple = WINDOWS,  # samples
-                 mel: float = LossConfig.mel,  # weight of the log-mel distance
-                 convergence: float = LossConfig.convergence,  # weight of the spectral convergence
-                 band: float = LossConfig.band  # weight of the relative band error
+                 windows: tuple | None = None,     # samples; none = the configuration's
+                 config: LossConfig = LossConfig(),
+                 **changes                         # of its fields: `mel=0` leaves the log-mels out
                  ):
         super().__init__()
-        self.windows, self.weights = windows, dict(mel=mel, convergence=convergence, band=band)
+        self.config = replace(config, windows=windows or config.windows, **changes)
 
     def forward(self,
                 prediction: Tensor, target: Tensor,          # [B, 1, T]
                 bands: Tensor = None, true_bands: Tensor = None  # [B, n_bands, frames]; none = without that term
                 ) -> tuple:                                  # loss, dict of its terms, detached
-        prediction, target = _pair(prediction, target)
-        mel, convergence = [], []
-        for n in self.windows:
-            mine, true = magnitude(prediction, n), magnitude(target, n)
-            mel.append(F.l1_loss(_log_mel(mine, n, SAMPLE_RATE), _log_mel(true, n, SAMPLE_RATE)))
-            convergence.append(_convergence(mine, true))
-        terms = dict(mel=torch.stack(mel).mean(), convergence=torch.stack(convergence).mean())
+        config, (prediction, target) = self.config, _pair(prediction, target)
+        found = [_spectral_terms(prediction, target, n, config) for n in config.windows]
+        terms = {k: torch.stack([f[k] for f in found if k in f]).mean() for k in ("mel", "convergence")}
+        if turns := [f["phase"] for f in found if "phase" in f]:
+            terms["phase"] = torch.stack(turns).mean()
         if bands is not None:
-            terms["band"] = band_distance(bands, true_bands)
-        loss = sum(self.weights[k] * v for k, v in terms.items())
+            terms["band"] = band_distance(bands[..., :config.bands, :], true_bands[..., :config.bands, :])
+        loss = sum(getattr(config, k) * v for k, v in terms.items())
         return loss, {k: v.detach() for k, v in terms.items()}
 
 # %% ../nbs/13_losses.ipynb #54f7f782

@@ -85,7 +85,7 @@ class AutoencoderTask(nn.Module):
     def __init__(self, preset: Preset, clips: CropDataset):
         super().__init__()
         self.autoencoder, self.clips = Autoencoder(preset.autoencoder), clips
-        self.loss, self.paper = ReconstructionLoss(), preset.autoencoder.kind == "paper"
+        self.loss, self.paper = ReconstructionLoss(config=preset.loss), preset.autoencoder.kind == "paper"
         self.frozen = False          # True: only the decoder learns, and the latents stay what they are
         self.autoencoder.bfloat16 = preset.train_autoencoder.bfloat16
         self.n_samples = max(1, round(preset.train_autoencoder.seconds * SAMPLE_RATE / FRAME)) * FRAME

@@ -1,12 +1,13 @@
 """The losses against other libraries and closed forms, on odd input, and their gradients."""
-import math
+import itertools, math
 import pytest, torch
 from latentspeech.audio import load_torchaudio
+from latentspeech.config import preset
 from latentspeech.losses import (FLOOR, WINDOWS, LossError, MultiPeriodDiscriminator, MultiResolutionDiscriminator,
                                  ReconstructionLoss,
                                  adversarial_loss, band_distance, discriminator_loss, feature_matching_loss,
                                  magnitude, mel_distance,
-                                 paper_loss, spectral_convergence, stft_distance)
+                                 paper_loss, phase_distance, spectral_convergence, stft_distance)
 
 torchaudio = load_torchaudio()
 
@@ -62,6 +63,36 @@ def test_zero_when_equal_and_more_noise_more_distance(distance):
     assert 0 < far[0] < far[1] < far[2]
 
 
+def test_phase_turns_by_their_formula():
+    "The angle between neighbours, in time and in frequency, weighted by the root of the fainter of the two."
+    a, b = noise(2, 1, 9000), noise(2, 1, 9000, seed=1)
+    spectrum = torchaudio.transforms.Spectrogram(512, hop_length=128, power=None, pad_mode="constant")
+    mine, true = (spectrum(x)[:, 0, 1:int(4000 * 512 / 48_000)] / 256 for x in (a, b))
+    errors = []
+    for axis in (-2, -1):
+        angles = [torch.diff(x.angle(), dim=axis) for x in (mine, true)]
+        size = true.abs().sqrt() * (true.abs() > 2e-4)
+        weight = torch.minimum(size.narrow(axis, 0, size.shape[axis] - 1), size.narrow(axis, 1, size.shape[axis] - 1))
+        errors.append(((1 - torch.cos(angles[0] - angles[1])) * weight).sum() / weight.sum())
+    torch.testing.assert_close(phase_distance(a, b, (512,)), sum(errors) / 2, atol=5e-3, rtol=5e-3)
+
+
+def test_phase_turns_forgive_sign_and_delay_but_not_another_sound():
+    audio = noise(2, 1, 24_000)
+    assert phase_distance(-audio, audio) < 0.02 and phase_distance(audio.roll(4, -1), audio) < 0.1
+    assert 0.6 < phase_distance(noise(2, 1, 24_000, seed=1), audio) < 0.7
+
+
+def test_loss_of_base_leaves_the_upper_bands_free():
+    "Its band error hears the two lowest of sixteen, and its mel filters are finer than by default."
+    loss, (a, b) = ReconstructionLoss(config=preset("base").loss), (noise(1, 1, 9000), noise(1, 1, 9000, seed=1))
+    bands = noise(1, 16, 600)
+    other = torch.cat([bands[:, :2], noise(1, 14, 600, seed=1)], 1)
+    value, terms = loss(a, b, other, bands)
+    assert terms["band"] == 0 and terms["mel"] > mel_distance(a, b)
+    torch.testing.assert_close(value, 1.5 * terms["mel"] + terms["convergence"] + 0.25 * terms["phase"])
+
+
 def test_only_the_band_term_hears_phase():
     audio = torch.sin(torch.arange(24_000) * 2 * math.pi * 1000 / 48_000)[None, None]
     loss, terms = ReconstructionLoss()(-audio, audio, -audio, audio)
@@ -76,11 +107,12 @@ def test_finite_with_finite_gradients(length, target):
         true[..., length // 2] = 1
     if target == "full scale":
         true += 1
-    for start in (torch.zeros(2, 1, length), noise(2, 1, length)):
+    for start, phase in itertools.product((torch.zeros(2, 1, length), noise(2, 1, length)), (0, 1)):
         prediction = start.clone().requires_grad_()
-        loss, terms = ReconstructionLoss()(prediction, true, prediction, true)
+        loss, terms = ReconstructionLoss(phase=phase)(prediction, true, prediction, true)
         loss.backward()
-        assert loss.isfinite() and prediction.grad.isfinite().all() and set(terms) == {"mel", "convergence", "band"}
+        assert loss.isfinite() and prediction.grad.isfinite().all()
+        assert set(terms) == {"mel", "convergence", "band"} | ({"phase"} if phase else set())
 
 
 def test_sum_of_terms_and_shared_spectra():
