@@ -12,7 +12,7 @@ from .audio import Player, compare, figure_png, resample
 from .config import SAMPLE_RATE
 
 # %% auto #0
-__all__ = ['ControlError', 'control', 'pitch_contour', 'page', 'Listen', 'listen']
+__all__ = ['ControlError', 'control', 'pitch_contour', 'figure_html', 'page', 'Listen', 'listen']
 
 # %% ../nbs/15_interactive.ipynb #41a35cc3
 class ControlError(ValueError):
@@ -82,11 +82,16 @@ def _sounds(result, title: str) -> dict:
     "Name what a function returned."
     return dict(result) if isinstance(result, dict) else {title: result}
 
-def _picture(figure, width: str = "100%") -> str:
-    "Write a figure as an image of a page."
+# %% ../nbs/15_interactive.ipynb #809756dd
+def figure_html(figure,               # it is closed
+                width: str = "100%"   # of the page
+                ) -> str:             # HTML
+    "Write a figure as an image of a page, in few colours: a small file."
+    import matplotlib.pyplot as plt
     if width != "100%":
         figure.set_dpi(figure.dpi / 2)   # one of three in a row
     data = base64.b64encode(figure_png(figure, 32)).decode()
+    plt.close(figure)
     return f'<img style="max-width:{width}" src="data:image/png;base64,{data}">'
 
 # %% ../nbs/15_interactive.ipynb #f0fd5f42
@@ -105,8 +110,7 @@ def page(sounds: dict,                    # title -> sound [T]
         seconds, hertz = pitch_contour(sound, sample_rate)
         ax.plot(seconds, hertz / 1000, color="cyan", linewidth=2.5)
     plt.gcf().set_size_inches(8, 2.6)   # as wide as a page
-    picture = _picture(plt.gcf())
-    plt.close()
+    picture = figure_html(plt.gcf())
     return picture + players._repr_html_()
 
 # %% ../nbs/15_interactive.ipynb #0f4ab9a1
@@ -143,8 +147,7 @@ def draw(self: Listen, width: str = "100%", **settings) -> str:  # HTML
     if self.picture is None:
         return ""
     self.picture(**settings)
-    shown = _picture(plt.gcf(), width)
-    plt.close()
+    shown = figure_html(plt.gcf(), width)
     return shown
 
 # %% ../nbs/15_interactive.ipynb #f6b6b525

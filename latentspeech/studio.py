@@ -4,7 +4,7 @@
 
 # %% ../nbs/80_studio.ipynb #6ffe7a6a
 from __future__ import annotations
-import base64, html, io, json
+import html, json
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import lru_cache
 from pathlib import Path
@@ -15,7 +15,7 @@ from .config import FRAME_RATE, SAMPLE_RATE
 from .corpora import data_folder
 from .files import sha256, write_atomically
 from .first_sounds import kept, voice
-from .interactive import page, pitch_contour
+from .interactive import figure_html, page, pitch_contour
 from .judge import Judge
 from .metrics import align
 from .synthesis import Plan, Speech, VoiceError
@@ -247,14 +247,6 @@ class Studio:
         return self.comparison()
 
 # %% ../nbs/80_studio.ipynb #db7fe2b5
-def _image(figure) -> str:
-    "Write a figure as an image of a page, and close it."
-    import matplotlib.pyplot as plt
-    file = io.BytesIO()
-    figure.savefig(file, format="jpeg", dpi=90, pil_kwargs=dict(quality=85))
-    plt.close(figure)
-    return f'<img style="max-width:100%" src="data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}">'
-
 def complaint(error: Exception) -> str:  # HTML
     "Show an error as one sentence."
     return f'<p class="complaint" style="color:#c2410c"><b>{html.escape(str(error))}</b></p>'
@@ -264,7 +256,7 @@ def _shown(recipe: Recipe) -> str:
     speech, named = recipe.speak(), " ".join(map(marked, recipe.speak().pinyin))
     notes = "".join(f"<p>{html.escape(w)}</p>" for w in speech.warnings)
     return (Player({f"{recipe.text} {named}": speech.audio})._repr_html_() + notes + reading(heard(recipe))
-            + _image(draw(speech)[0].figure))
+            + figure_html(draw(speech)[0].figure))
 
 @patch
 def shown(self: Studio) -> str:  # HTML
