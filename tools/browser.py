@@ -2,10 +2,12 @@
 
 Each lesson runs in JupyterLab from a cold kernel. Every widget is moved; what players hold is decoded before and after,
 so a sound that stays the same is found, and so are errors, pictures left under a widget, and a quiz or an exercise that
-says nothing. Screenshots lie in out/browser. The last line is `N passed, M failed`.
+says nothing. Two browsers work at a time, one with `--jobs 1`. Screenshots and times.json lie in out/browser. The last
+line is `N passed, M failed`.
 """
-import json, os, re, shutil, socket, subprocess, sys, tempfile, time, urllib.error, urllib.request
-from contextlib import contextmanager
+import argparse, json, os, queue, re, shutil, socket, subprocess, sys, tempfile, threading, time, urllib.error
+import urllib.request
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 import nbformat
 from tools import course, studio
@@ -35,10 +37,17 @@ PLAYS = """async (root) => {
     for (let k = 0; k < 100 && !player.currentTime; k++) await new Promise(r => setTimeout(r, 100));
     const at = player.currentTime; player.pause();
     return at > 0 ? '' : 'the time stands still'; } catch (error) { return String(error); } }"""
-STATE = """() => { const cells = window.jupyterapp.shell.currentWidget.content.widgets.filter(c =>
-    c.model.type === 'code' && c.model.sharedModel.getSource().trim());
-  return {waiting: cells.filter(c => c.model.executionCount === null).length, errors: cells.flatMap(c =>
-    c.model.outputs.toJSON().filter(o => o.output_type === 'error').map(o => `${o.ename}: ${o.evalue}`))}; }"""
+# Errors are looked for without copying outputs: a lesson holds megabytes of sounds.
+STATE = """() => { const panel = window.jupyterapp.shell.currentWidget, errors = []; let waiting = 0, drawn = 0;
+  for (const cell of panel.content.widgets) {
+    if (cell.model.type !== 'code' || !cell.model.sharedModel.getSource().trim()) continue;
+    waiting += cell.model.executionCount === null;
+    drawn += cell.model.outputs.length;
+    for (let i = 0; i < cell.model.outputs.length; i++) {
+      const output = cell.model.outputs.get(i);
+      if (output.type === 'error') { const said = output.toJSON(); errors.push(`${said.ename}: ${said.evalue}`); } } }
+  drawn += panel.node.querySelectorAll('*').length;
+  return {waiting, errors, drawn, busy: panel.sessionContext.session?.kernel?.status !== 'idle'}; }"""
 # Marks each output that holds a widget; a picture or another widget in the same output is a frozen twin.
 FIND = """() => { const found = []; document.querySelectorAll('.jp-OutputArea').forEach((area, i) => {
     if (!area.querySelector('.jupyter-widgets') || area.parentElement.closest('.jp-OutputArea')) return;
@@ -70,10 +79,10 @@ def free_port() -> int:
 
 
 @contextmanager
-def served(command: list, port: int, env: dict, path: str = "/"):
+def served(command: list, port: int, env: dict, path: str = "/", said: Path = OUT / "server.log"):
     "Start a server, wait until it answers, and end it afterwards; raises `BrowserError` where it never does."
     OUT.mkdir(parents=True, exist_ok=True)
-    with open(OUT / "server.log", "w") as log:
+    with open(said, "w") as log:
         server = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=subprocess.STDOUT)
         address, until = f"http://127.0.0.1:{port}", time.time() + PATIENCE
         try:
@@ -85,8 +94,8 @@ def served(command: list, port: int, env: dict, path: str = "/"):
                     break
                 except OSError:
                     if server.poll() is not None or time.time() > until:
-                        raise BrowserError(f"the server doesn't answer; see {OUT / 'server.log'}") from None
-                    time.sleep(1)
+                        raise BrowserError(f"the server doesn't answer; see {said}") from None
+                    time.sleep(0.2)
             yield address
         finally:
             server.terminate()
@@ -124,12 +133,23 @@ def wait_for(page, what: str, seconds: float = PATIENCE):
     while not page.evaluate(what):
         if time.time() > until:
             raise BrowserError(f"it never came true: {what[:80]}")
-        time.sleep(0.5)
+        time.sleep(0.1)
+
+
+def at_rest(page, moments: int = 3) -> dict:
+    "Wait until the kernel is idle and nothing more is drawn, a few looks in a row; return what the page holds."
+    same, last, until = 0, None, time.time() + PATIENCE
+    while same < moments and time.time() < until:
+        state = page.evaluate(STATE)
+        same = same + 1 if state == last and not state["busy"] else 0
+        last = state
+        time.sleep(0.1)
+    return last
 
 
 def run_whole(page, address: str, name: str):
     "Open a lesson with a fresh kernel and run it whole; raises `BrowserError` with the first error."
-    page.goto(f"{address}/lab/tree/{name}.ipynb?reset", timeout=1000 * PATIENCE)
+    page.goto(address.format(f"tree/{name}.ipynb?reset"), timeout=1000 * PATIENCE)
     page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=1000 * PATIENCE)
     wait_for(page, "() => !!window.jupyterapp?.shell?.currentWidget?.context?.isReady")
     page.evaluate("() => window.jupyterapp.shell.currentWidget.context.ready")
@@ -140,10 +160,10 @@ def run_whole(page, address: str, name: str):
     while (state := page.evaluate(STATE))["waiting"] and not state["errors"]:
         if time.time() > until:
             raise BrowserError(f"{state['waiting']} cells never ran")
-        time.sleep(1)
+        time.sleep(0.3)
     if state["errors"]:
         raise BrowserError(state["errors"][0][:300])
-    time.sleep(2)     # the last pictures
+    at_rest(page)
 
 
 def move(page, control) -> bool:
@@ -166,28 +186,38 @@ def move(page, control) -> bool:
     return True
 
 
-def move_all(page) -> tuple[int, list[str]]:   # widgets whose sound changed, problems
-    "Move every control of every widget that has a player, and listen for a difference."
-    problems, changed = [], 0
+def sounds_other(page, root: str, before: list, seconds: float = 30) -> bool:
+    "Wait until a widget holds another sound than before; say no once the kernel rests and it doesn't."
+    until, resting = time.time() + seconds, 0
+    while time.time() < until and resting < 8:
+        if page.evaluate(DECODE, root) != before:
+            return True
+        resting = 0 if page.evaluate(STATE)["busy"] else resting + 1
+        time.sleep(0.1)
+    return False
+
+
+def move_all(page) -> tuple[int, int, list[str]]:   # widgets that were moved, whose sound changed, problems
+    "Move every control of every widget, and listen for a difference where there is a player."
+    problems, moved, changed = [], 0, 0
     for place, twins in page.evaluate(FIND):
         root = f'[data-live="{place}"]'
         problems += [f"widget {place} has {twins} frozen twin(s) beside it"] if twins else []
         before = page.evaluate(DECODE, root)
         controls = page.locator(f"{root} {SLIDERS.replace(', ', f', {root} ')}")
-        if not before or not controls.count():
+        if not controls.count():
             continue
-        if silent := page.evaluate(PLAYS, root):
+        moved += 1
+        if before and (silent := page.evaluate(PLAYS, root)):
             problems.append(f"widget {place} doesn't play: {silent}")
         different = False
         for k in range(controls.count()):
-            if move(page, controls.nth(k)):
-                until = time.time() + 30
-                while not different and time.time() < until:
-                    time.sleep(0.3)
-                    different = page.evaluate(DECODE, root) != before
+            if move(page, controls.nth(k)) and before and not different:
+                different = sounds_other(page, root, before)
+        at_rest(page, 2)
         changed += different
-        problems += [] if different else [f"widget {place} moves, and its sound stays the same"]
-    return changed, problems
+        problems += [f"widget {place} moves, and its sound stays the same"] if before and not different else []
+    return moved, changed, problems
 
 
 def answer_quiz(page) -> list[str]:
@@ -201,7 +231,7 @@ def answer_quiz(page) -> list[str]:
         before, until = quiz.inner_text(), time.time() + 30
         buttons.nth(k).click()
         while quiz.inner_text() == before and time.time() < until:
-            time.sleep(0.2)
+            time.sleep(0.1)
         said.append(quiz.inner_text())
     right = sum("Right:" in text for text in said)
     explained = all(re.search("Right:|Not quite:", text) for text in said)
@@ -235,29 +265,36 @@ def answer_exercise(page, notebook) -> list[str]:
     return problems
 
 
-def screenshots(page, name: str, most: int = 12):
+PAINTED = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+
+
+def screenshots(page, name: str, most: int = 30):
     "Leave pictures of a lesson from top to bottom."
-    wide = page.evaluate("() => document.querySelector('.jp-WindowedPanel-outer')?.scrollHeight || 0")
-    for k in range(min(most, -(-wide // 1250))):
+    long = page.evaluate("() => document.querySelector('.jp-WindowedPanel-outer')?.scrollHeight || 0")
+    for k in range(min(most, -(-long // 1250))):
         page.evaluate(f"() => document.querySelector('.jp-WindowedPanel-outer').scrollTo(0, {1250 * k})")
-        time.sleep(0.3)
-        page.screenshot(path=OUT / f"{name}-{k}.png")
+        page.evaluate(PAINTED)
+        page.screenshot(path=OUT / f"{name}-{k:02}.jpg", type="jpeg", quality=70, animations="allow")
 
 
 def try_lesson(page, address: str, name: str) -> tuple[str, list[str]]:   # what was seen, problems
     "Read a lesson as a person would."
-    notebook = course.read(ROOT / "nbs" / f"{name}.ipynb")
+    notebook, began = course.read(ROOT / "nbs" / f"{name}.ipynb"), time.time()
     run_whole(page, address, name)
+    ran = time.time() - began
     page.evaluate("() => window.jupyterapp.commands.execute('application:toggle-left-area')")
     players = page.evaluate(DECODE, "")
     silent = sum(loudest == 0 for *_, loudest in players)
-    changed, problems = move_all(page)
+    moved, changed, problems = move_all(page)
     problems += [f"{silent} of {len(players)} players hold silence"] if silent == len(players) and players else []
     if course.exercises_of(notebook):
         problems += answer_quiz(page) + answer_exercise(page, notebook)
     problems += [f"an error is left: {e[:200]}" for e in page.evaluate(STATE)["errors"]]
+    tried = time.time() - began - ran
     screenshots(page, name)
-    return f"{len(players)} players, {changed} widgets change their sound", problems
+    seen = (f"{len(players)} players, {moved} widgets, {changed} change their sound; opened and run {ran:.0f} s, tried "
+            f"{tried:.0f} s, pictures {time.time() - began - ran - tried:.0f} s")
+    return seen, problems
 
 
 # --- the studio and the site
@@ -322,9 +359,9 @@ def try_site(page, address: str) -> tuple[str, list[str]]:
 
 # --- all of it
 
-def attempt(name: str, browser, trial) -> bool:
+def attempt(name: str, pages, trial) -> dict:   # pages: a context of a browser
     "Try one thing on a page of its own, and say how it went; a failure leaves a picture."
-    page, began = browser.new_page(viewport=dict(width=1150, height=1400)), time.time()
+    page, began = pages.new_page(), time.time()
     try:
         seen, problems = trial(page)
     except Exception as error:
@@ -335,10 +372,10 @@ def attempt(name: str, browser, trial) -> bool:
         except Exception as error:
             problems.append(f"no picture of it: {type(error).__name__}")
     page.close()
-    print(f"{'FAILED' if problems else 'passed'}  {name:24} {time.time() - began:6.1f} s  {seen}", flush=True)
-    for problem in problems:
-        print(f"        {problem}", flush=True)
-    return not problems
+    took = round(time.time() - began, 1)
+    lines = [f"{'FAILED' if problems else 'passed'}  {name:24} {took:6.1f} s  {seen}"]
+    print("\n".join(lines + [f"        {problem}" for problem in problems]), flush=True)
+    return dict(name=name, seconds=took, problems=problems)
 
 
 def lab_command(port: int, folder: Path) -> list[str]:
@@ -346,7 +383,8 @@ def lab_command(port: int, folder: Path) -> list[str]:
     return [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}",
             "--ServerApp.ip=127.0.0.1", f"--notebook-dir={folder}", "--IdentityProvider.token=",
             "--ServerApp.password=", "--LabApp.news_url=None",
-            "--LabApp.expose_app_in_browser=True", "--ServerApp.disable_check_xsrf=True"]
+            "--LabApp.expose_app_in_browser=True", "--ServerApp.disable_check_xsrf=True",
+            "--LabApp.extension_manager=readonly"]   # or it starts node to look for extensions
 
 
 def named(words: list) -> list[str]:
@@ -358,6 +396,11 @@ def named(words: list) -> list[str]:
     return chosen
 
 
+def longest_first(names: list, kept: dict) -> list[str]:   # kept: name of a lesson -> seconds that it ran
+    "Order what is to be tried so that no long lesson begins when the others are done; studio and site go first."
+    return sorted(names, key=lambda name: -kept.get(name, 60))
+
+
 def copy_lessons(folder: Path) -> Path:
     "Copy the lessons, and link what they read, so that what a test writes into them is thrown away."
     shutil.copytree(ROOT / "nbs", folder / "nbs", ignore=shutil.ignore_patterns(".ipynb_checkpoints", "__pycache__"))
@@ -366,51 +409,94 @@ def copy_lessons(folder: Path) -> Path:
     return folder / "nbs"
 
 
-def run(words: list) -> list[bool]:
-    "Try everything that is named, each server once."
+def servers(stack: ExitStack, chosen: list, folder: Path) -> dict:   # lesson, studio, site -> address
+    "Start every server that is wanted; `stack` ends them."
+    env = environment(folder / "own")   # beside the link to the data of the repository
+    settle(Path(env["JUPYTER_CONFIG_DIR"]))
+    wanted, addresses = [], {}
+    if any(name[0].isdigit() for name in chosen):
+        wanted.append(("lesson", lab_command(port := free_port(), copy_lessons(folder)), port, "/api"))
+    if "studio" in chosen:
+        wanted.append(("studio", studio.command(studio.write_page(), port := free_port(), browser=False), port,
+                       "/static/none"))
+    if "site" in chosen:
+        if not (SITE / "index.html").exists():
+            raise BrowserError("there is no site yet; run: make docs")
+        wanted.append(("site", [sys.executable, "-m", "http.server", str(port := free_port()), "--bind", "127.0.0.1",
+                                "-d", str(SITE)], port, "/"))
+    for kind, command, port, path in wanted:
+        addresses[kind] = stack.enter_context(served(command, port, env, path, OUT / f"server-{kind}.log"))
+    return addresses
+
+
+def work(number: int, waiting: queue.Queue, addresses: dict, done: list):
+    "Try one thing after another in a browser of one's own, until none is left."
     from playwright.sync_api import sync_playwright
-    chosen, done, port = named(words), [], free_port()
-    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
+    lab = f"{addresses.get('lesson')}/lab/workspaces/reader{number}/{{}}"   # two readers don't share open tabs
+    with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=find_browser(), args=["--no-sandbox"])
-        env = environment(Path(folder) / "own")   # beside the link to the data of the repository
-        settle(Path(env["JUPYTER_CONFIG_DIR"]))
-        if lessons := [name for name in chosen if name[0].isdigit()]:
-            with served(lab_command(port, copy_lessons(Path(folder))), port, env, "/api") as address:
-                for name in lessons:
-                    done.append(attempt(name, browser, lambda page, name=name: try_lesson(page, address, name)))
-                    end_kernels(address)
-        if "studio" in chosen:
-            command = studio.command(studio.write_page(), port + 1, browser=False)
-            with served(command, port + 1, env, "/static/none") as address:
-                done.append(attempt("studio", browser, lambda page: try_studio(page, address)))
-        if "site" in chosen:
-            if not (SITE / "index.html").exists():
-                raise BrowserError("there is no site yet; run: make docs")
-            command = [sys.executable, "-m", "http.server", str(port + 2), "--bind", "127.0.0.1", "-d", str(SITE)]
-            with served(command, port + 2, env) as address:
-                done.append(attempt("site", browser, lambda page: try_site(page, address)))
-    return done
+        pages = browser.new_context(viewport=dict(width=1150, height=1400))   # JupyterLab is fetched once
+        while True:
+            try:
+                name = waiting.get_nowait()
+            except queue.Empty:
+                break
+            if name == "studio":
+                done.append(attempt(name, pages, lambda page: try_studio(page, addresses["studio"])))
+            elif name == "site":
+                done.append(attempt(name, pages, lambda page: try_site(page, addresses["site"])))
+            else:
+                done.append(attempt(name, pages, lambda page: try_lesson(page, lab, name)))
+                end_kernel(addresses["lesson"], name)
+        browser.close()
 
 
-def end_kernels(address: str):
-    "End the kernels of a server, so that the next lesson begins cold and memory is free."
-    for kernel in json.load(urllib.request.urlopen(f"{address}/api/kernels")):
-        request = urllib.request.Request(f"{address}/api/kernels/{kernel['id']}", method="DELETE")
-        urllib.request.urlopen(request).close()
+def run(words: list, jobs: int) -> list[dict]:
+    "Try everything that is named, some at a time; return how each went."
+    chosen, done, waiting = named(words), [], queue.Queue()
+    kept = json.loads((course.TEACHING / "times.json").read_text("utf8"))["lessons"]
+    for name in longest_first(chosen, {name: entry["seconds"] for name, entry in kept.items()}):
+        waiting.put(name)
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        addresses = servers(stack, chosen, Path(folder))
+        readers = [threading.Thread(target=work, args=(number, waiting, addresses, done), daemon=True)
+                   for number in range(min(jobs, len(chosen)))]
+        for reader in readers:
+            reader.start()
+        for reader in readers:
+            reader.join()
+    tried = {entry["name"] for entry in done}
+    return done + [dict(name=name, seconds=0, problems=["never tried"]) for name in chosen if name not in tried]
+
+
+def end_kernel(address: str, name: str):
+    "End the kernel of a lesson, so that memory is free for the next."
+    for session in json.load(urllib.request.urlopen(f"{address}/api/sessions")):
+        if session["path"].endswith(f"{name}.ipynb"):
+            request = urllib.request.Request(f"{address}/api/sessions/{session['id']}", method="DELETE")
+            urllib.request.urlopen(request).close()
 
 
 def main(words: list) -> int:
-    "Try what is named and print the tally."
+    "Try what is named, keep the times and print the tally."
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", help="numbers of lessons, studio, site; default: all")
+    parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="browsers at a time")
+    options, began = parser.parse_args(words), time.time()
     try:
         find_browser()
         if not install_extra("browser", "playwright", "voila"):
             raise BrowserError("playwright could not be installed: is there a network?")
-        done = run(words)
+        done = run(options.names, max(1, options.jobs))
     except BrowserError as error:
         print(f"browser: {error}")
         return 2
-    print(f"{sum(done)} passed, {len(done) - sum(done)} failed")
-    return int(not all(done) or not done)
+    failed = [entry["name"] for entry in done if entry["problems"]]
+    (OUT / "times.json").write_text(json.dumps(done, indent=1, ensure_ascii=False) + "\n", "utf8")
+    print(f"after {time.time() - began:.0f} s" + (f"; again: make test-browser LESSON=\"{' '.join(failed)}\"" if failed
+                                                 else ""))
+    print(f"{len(done) - len(failed)} passed, {len(failed)} failed")
+    return int(bool(failed) or not done)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ the format of nbgrader, and slides that need no network. `python -m tools.course
 An exercise is five cells in a row, tagged task, blank, check, solution, why.
 """
 from __future__ import annotations
-import copy, html, json, os, re, shutil, sys, tempfile
+import concurrent.futures, configparser, copy, html, json, os, re, shutil, sys, tempfile, time
 from dataclasses import dataclass
 from pathlib import Path
 import nbformat
@@ -19,10 +19,22 @@ ROLES = ("task", "blank", "check", "solution", "why")
 CHECK = re.compile(r'check\("([\d.]+)", (\w+)\)')
 SOLVED = re.compile(r"<details>\s*<summary>[^<]*[Ss]olution[^<]*</summary>.*?</details>\s*", re.S)
 FOLD = re.compile(r"</?details>|<summary>.*?</summary>")
-HEADER = re.compile(r"\n+\*About \d+ minutes.*?\*\s*$", re.S)
+HEADER = re.compile(r"\n+\*About \d+ minutes[^\n]*\*(\n+\*Open in [^\n]*\*)?\s*$")
 GUIDES = ("config", "files", "weights", "interactive", "exercises")   # that every lesson uses
 WORDS, LINES, AN_EXERCISE = 150, 12, 4     # words and code lines read in a minute; minutes for an exercise
 SEEDS = (1, 2, 3)                          # of the hidden checks
+# The first code cell of a lesson, folded. Away from home it needs the whole course: lessons read its records.
+INSTALL = """#| hide
+# Only on Colab and Kaggle: fetch the course, install it, work beside its data. Elsewhere this does nothing.
+import os
+from importlib.util import find_spec
+if {{"COLAB_RELEASE_TAG", "KAGGLE_KERNEL_RUN_TYPE"}} & set(os.environ):
+    if not find_spec("latentspeech"):
+        fetch = "git clone -q --depth 1 -b {branch} {url} course"
+        get_ipython().system(fetch + " && pip install -q './course[notebook,train,zh]'")
+    if os.path.isdir("course/nbs"):
+        os.chdir("course/nbs")"""
+FETCHES = "# Only on Colab and Kaggle:"
 
 
 @dataclass
@@ -222,9 +234,12 @@ def slides(notebook, title: str) -> str:
 # --- figures
 
 def words_and_lines(notebook) -> tuple[int, int]:
-    "Count the words of the prose and the lines of the code."
-    prose = " ".join(SOLVED.sub("", c.source) for c in notebook.cells if c.cell_type == "markdown")
-    code = [l for c in notebook.cells if c.cell_type == "code" for l in c.source.splitlines()]
+    "Count the words of the prose and the lines of the code; nobody reads the header or the cell that installs."
+    first = HEADER.sub("", notebook.cells[0].source)
+    rest = [SOLVED.sub("", c.source) for c in notebook.cells[1:] if c.cell_type == "markdown"]
+    prose = " ".join([first, *rest])
+    code = [l for c in notebook.cells if c.cell_type == "code" and FETCHES not in c.source
+            for l in c.source.splitlines()]
     return len(prose.split()), sum(bool(l.strip()) and not l.startswith("#|") for l in code)
 
 
@@ -242,18 +257,61 @@ def needs_of(notebook, made_by: dict) -> list[str]:   # made_by: module -> stem 
     return sorted(made_by[name] for name in used if name in made_by)
 
 
+def title_of(stem: str) -> str:
+    "Return number and name of a lesson as its file says them."
+    return stem.replace("_", " ")
+
+
 def header(notebook, made_by: dict) -> str:
     "Return the line under a lesson's title: minutes, what it needs, where to go when lost."
     needs = needs_of(notebook, made_by)
-    link = "[{0}]({1}.ipynb)".format
-    said = ", ".join(link(stem[:2], stem) for stem in needs) or "nothing but curiosity"
+    def link(stem):
+        return f"[{title_of(stem)}]({stem}.ipynb)"
+    said = ", ".join(map(link, needs)) or "nothing but curiosity"
     lost = needs[-1] if needs else "00_hear_it_first"
-    return f"*About {minutes(notebook)} minutes · needs {said} · lost? go to {link(lost[:2], lost)}*"
+    return f"*About {minutes(notebook)} minutes · needs {said} · lost? go to {link(lost)}*"
 
 
-def with_header(notebook, made_by: dict) -> str:
+def home() -> tuple[str, str]:   # address of the source, branch
+    "Read from settings.ini where the source is published."
+    settings = configparser.ConfigParser(interpolation=None)
+    settings.read(ROOT / "settings.ini", encoding="utf8")
+    return settings["DEFAULT"]["git_url"].rstrip("/"), settings["DEFAULT"]["branch"]
+
+
+def clouds(stem: str, git_url: str, branch: str) -> dict:   # Colab, Kaggle -> address
+    "Return where a lesson opens in a browser elsewhere; nowhere unless the source is on GitHub, which both want."
+    place = re.fullmatch(r"https://github\.com/([\w.-]+/[\w.-]+?)(\.git)?", git_url)
+    if not place:
+        return {}
+    file = f"{place[1]}/blob/{branch}/nbs/{stem}.ipynb"
+    return dict(Colab=f"https://colab.research.google.com/github/{file}",
+                Kaggle=f"https://kaggle.com/kernels/welcome?src=https://github.com/{file}")
+
+
+def with_header(notebook, made_by: dict, opens: dict) -> str:   # opens: what `clouds` returns
     "Return the first cell of a lesson with its header."
-    return HEADER.sub("", notebook.cells[0].source.rstrip()) + "\n\n" + header(notebook, made_by)
+    said = [header(notebook, made_by)]
+    if opens:
+        said.append("*Open in " + " or ".join(f"[{name}]({url})" for name, url in opens.items()) + "*")
+    return "\n\n".join([HEADER.sub("", notebook.cells[0].source.rstrip()), *said])
+
+
+def install_cell(git_url: str, branch: str, module: str = "") -> str:   # module: that the lesson makes
+    "Return the first code cell of a lesson, which does nothing unless Colab or Kaggle runs it."
+    directive = f"#| default_exp {module}\n" if module else ""
+    return directive + INSTALL.format(url=git_url, branch=branch)
+
+
+def set_install(notebook, git_url: str, branch: str):
+    "Let a lesson begin with the cell that fetches the course; the cell that names its module becomes it."
+    module = module_of(notebook).removeprefix("latentspeech.")
+    code = [c for c in notebook.cells if c.cell_type == "code"]
+    if not (FETCHES in code[0].source or code[0].source.startswith("#| default_exp")):
+        code.insert(0, nbformat.v4.new_code_cell(id="f37c4e5d"))
+        notebook.cells.insert(1, code[0])
+    code[0].source = install_cell(git_url, branch, module)
+    code[0].metadata["jupyter"] = dict(source_hidden=True)
 
 
 def measured(notebook) -> dict:
@@ -321,15 +379,16 @@ def keep_times(report: Path) -> dict:
 
 
 def made_files(notebooks: dict) -> dict:   # path -> text
-    "Return every file that `write` makes; headers only where a lesson has exercises."
+    "Return every file that `write` makes: lessons with headers and their first cell, tables, syllabi."
     made_by = {module_of(n).removeprefix("latentspeech."): stem for stem, n in notebooks.items() if module_of(n)}
-    texts = {}
+    texts, source = {}, home()
     for stem, notebook in notebooks.items():
+        changed = copy.deepcopy(notebook)
         if exercises_of(notebook):
-            changed = copy.deepcopy(notebook)
-            changed.cells[0].source = with_header(notebook, made_by)
-            texts[LESSONS / f"{stem}.ipynb"] = _dump(changed)
-            notebooks[stem] = changed
+            changed.cells[0].source = with_header(notebook, made_by, clouds(stem, *source))
+        set_install(changed, *source)
+        texts[LESSONS / f"{stem}.ipynb"] = _dump(changed)
+        notebooks[stem] = changed
     kept = TEACHING / "times.json"
     if kept.exists():
         texts[TEACHING / "times.md"] = times_table(json.loads(kept.read_text("utf8")), notebooks)

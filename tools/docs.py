@@ -3,9 +3,10 @@
 `python -m tools.docs` works in _proc (pages prepared, and what Sphinx leaves), moves the finished site to _docs, and
 follows every internal link of it. It fails where a link is dead.
 """
-import configparser, html, importlib.util, re, shutil, subprocess, sys
+import html, importlib.util, re, shutil, subprocess, sys
 from pathlib import Path
 import nbformat
+from tools.course import clouds, home
 from tools.diagram import PARTS
 from tools.links import follow_links
 from tools.set_up import install_extra
@@ -98,22 +99,10 @@ def with_places(text: str) -> str:
                     ".ipynb" in m[3] else m[0], text)
 
 
-def home() -> tuple:   # address of the source, branch
-    "Read from settings.ini where the source is published."
-    settings = configparser.ConfigParser(interpolation=None)
-    settings.read(ROOT / "settings.ini", encoding="utf8")
-    return settings["DEFAULT"]["git_url"].rstrip("/"), settings["DEFAULT"]["branch"]
-
-
 def badges(name: str, git_url: str, branch: str) -> str:
-    "Return the buttons that open a lesson in Colab and Kaggle; none where the source isn't on GitHub, which both want."
-    place = re.fullmatch(r"https://github\.com/([\w.-]+/[\w.-]+?)(\.git)?", git_url)
-    if not place:
-        return ""
-    file = f"{place[1]}/blob/{branch}/nbs/{name}.ipynb"
-    colab = f"https://colab.research.google.com/github/{file}"
-    kaggle = f"https://kaggle.com/kernels/welcome?src=https://github.com/{file}"
-    return f'<p class="badges"><a href="{colab}">Open in Colab</a> · <a href="{kaggle}">Open in Kaggle</a></p>'
+    "Return the buttons that open a lesson in Colab and Kaggle; none where the source isn't on GitHub."
+    links = [f'<a href="{url}">Open in {place}</a>' for place, url in clouds(name, git_url, branch).items()]
+    return f'<p class="badges">{" · ".join(links)}</p>' if links else ""
 
 
 def title_of(notebook) -> str:
