@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np, torch
 from fastcore.basics import patch
 from .files import write_atomically
-from .audio import Player, match_level
+from .audio import Player, load, match_level, save
 from .table import ResultsTable, Row
 
 # %% auto #0
 __all__ = ['bad_control', 'ListeningError', 'Trial', 'plan_test', 'plan_hash', 'Sheet', 'choices', 'record_answer',
            'ListeningPage', 'synthetic_answers', 'expected_preference', 'attention', 'answer_table', 'crossed_interval',
-           'ListeningResult', 'binomial_p', 'analyse']
+           'ListeningResult', 'binomial_p', 'analyse', 'ClassTest', 'save_class_test', 'open_class_test']
 
 # %% ../nbs/55_listening.ipynb #168d8bda
 def bad_control(audio: torch.Tensor,  # [T]
@@ -294,10 +294,14 @@ def _left_out(k, attention):
     "Say why a listener was left out."
     return f"listener {k} ({'no control answered' if math.isnan(attention) else f'{attention:.0%} of controls right'})"
 
+def _told(excluded):
+    "Name all who were left out, or nobody."
+    return ", ".join(_left_out(k, a) for k, a in excluded.items()) or "nobody"
+
 def _about(kept, excluded, p_values, synthetic):
     "Say aloud who was asked, who was left out, and what p is worth."
     return {"listeners": f"{kept}{' synthetic ones: no person was asked' if synthetic else ''}",
-            "left out for inattention": ", ".join(_left_out(k, a) for k, a in excluded.items()) or "nobody",
+            "left out for inattention": _told(excluded),
             "interval": "95 %, listeners and sentences redrawn",
             **{f"exact binomial p, {k}": f"{p:.2g} (answers taken as independent)" for k, p in p_values.items()}}
 
@@ -325,3 +329,73 @@ def analyse(sheets: Sequence[Sheet],   # one a listener, of tests of one kind
     rows = [_row(name, table, seed) for name, table in tables.items() if not np.isnan(table).all()]
     p_values = {r.row: binomial_p(int(np.nansum(tables[r.row])), r.n) for r in rows if r.unit == "%"}
     return ListeningResult(rows, p_values, excluded, _about(len(kept), excluded, p_values, synthetic))
+
+# %% ../nbs/55_listening.ipynb #7493a402
+@dataclass
+class ClassTest:
+    "Hold a test that several machines take: its sounds, and what is compared."
+    folder: Path
+    sounds: dict     # row -> sounds [T], one a sentence; natural speech and the bad control among them
+    systems: tuple   # the rows that are compared
+    seed: int = 0    # of the orders of listeners
+
+# %% ../nbs/55_listening.ipynb #9bac4f1e
+def _neutral_name(row: str, item: int, seed: int) -> str:
+    "Name a sound so that its name says nothing."
+    return hashlib.sha256(f"{seed} {row} {item}".encode()).hexdigest()[:10] + ".flac"
+
+def save_class_test(folder: str | Path,
+                    sounds: dict,             # row -> sounds [T], one a sentence
+                    systems: Sequence[str],   # the rows to compare
+                    seed: int = 0,
+                    decibels: float = -26.0   # level of every sound, dB against full scale
+                    ) -> ClassTest:
+    "Write a test into a folder that can be copied to every laptop."
+    folder, key = Path(folder), dict(systems=list(systems), seed=seed, sounds={})
+    for row, some in sounds.items():
+        key["sounds"][row] = [_neutral_name(row, item, seed) for item in range(len(some))]
+        for name, audio in zip(key["sounds"][row], some):
+            save(folder / name, match_level(torch.as_tensor(audio), decibels))
+    write_atomically(folder / "key.json", json.dumps(key, indent=1))
+    return open_class_test(folder)
+
+# %% ../nbs/55_listening.ipynb #3fca6fc5
+def open_class_test(folder: str | Path) -> ClassTest:
+    "Open a test that `save_class_test` wrote; raises `ListeningError`."
+    folder = Path(folder)
+    try:
+        key = json.loads((folder / "key.json").read_text("utf8"))
+        sounds = {row: [load(folder / name) for name in names] for row, names in key["sounds"].items()}
+        return ClassTest(folder, sounds, tuple(key["systems"]), int(key["seed"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ListeningError(f"{folder} holds no listening test ({error}); copy the whole folder again") from None
+
+# %% ../nbs/55_listening.ipynb #5db056ce
+@patch
+def take(self: ClassTest, listener: int, kind: str = "pairs") -> ListeningPage:
+    "Open one listener's page; the answers go to a file of their own in `votes`."
+    n_items = len(self.sounds[self.systems[0]])
+    plan = plan_test(self.systems, n_items, listener, self.seed, kind)
+    return ListeningPage(Sheet(plan, self.folder / "votes" / f"{kind}-{listener}.json"), self.sounds)
+
+# %% ../nbs/55_listening.ipynb #9dc4c71b
+def _listener_of(file: Path) -> int:
+    "Read a listener's number from the name of their file; raises `ListeningError`."
+    number = file.stem.rpartition("-")[2]
+    if not number.isdecimal():
+        raise ListeningError(f"{file.name} should end in a listener's number, like pairs-3.json; rename it")
+    return int(number)
+
+@patch
+def pool(self: ClassTest, kind: str = "pairs", **how) -> ListeningResult:   # how: options of `analyse`
+    "Analyse the votes of all who finished; raises `ListeningError` where nobody did."
+    numbers = sorted(_listener_of(file) for file in (self.folder / "votes").glob(f"{kind}-*.json"))
+    sheets = {number: self.take(number, kind).sheet for number in numbers}
+    finished = {number: sheet for number, sheet in sheets.items() if sheet.next is None}
+    if not finished:
+        raise ListeningError(f"no finished {kind} in {self.folder / 'votes'}; gather the files of all laptops there")
+    result = analyse(list(finished.values()), **how)
+    result.excluded = {list(finished)[place]: share for place, share in result.excluded.items()}
+    result.about |= {"left out for inattention": _told(result.excluded),
+                     "not finished": ", ".join(f"listener {k}" for k in sheets if k not in finished) or "nobody"}
+    return result

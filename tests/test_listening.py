@@ -1,5 +1,5 @@
 "Oracles for latentspeech.listening: balanced, blind plans, files that survive, intervals of known coverage."
-import itertools, math, os, sys
+import itertools, math, os, shutil, sys
 import numpy as np, pytest, torch
 from latentspeech import listening as l
 from latentspeech.audio import level
@@ -232,3 +232,87 @@ def test_the_exact_test_equals_scipys():
     from latentspeech.listening import binomial_p
     assert all(binomial_p(k, n) == pytest.approx(binomtest(k, n).pvalue, abs=1e-12)
                for n in (1, 7, 40, 301) for k in range(n + 1))
+
+
+# ---- a class
+
+def a_class(folder, listeners=3, kinds=("pairs", "scores")):
+    "Let every listener take a test on a laptop of their own, and gather their votes."
+    test = l.save_class_test(folder / "class", SOUNDS, SYSTEMS, seed=5)
+    for number in range(1, listeners + 1):
+        laptop = shutil.copytree(test.folder, folder / f"laptop-{number}")
+        for kind in kinds:
+            l.synthetic_answers([l.open_class_test(laptop).take(number, kind).sheet], WORTH, mood=0.2, seed=number)
+        shutil.copytree(laptop / "votes", test.folder / "votes", dirs_exist_ok=True)
+    return test
+
+
+def test_votes_of_several_laptops_are_pooled_into_preference_and_opinion(tmp_path):
+    test = a_class(tmp_path)
+    pairs, scores = test.pool(), test.pool("scores")
+    assert [(r.row, r.metric, r.n) for r in pairs.rows] == [("baseline over voice", "preferred", 12)]
+    assert {r.row: r.n for r in scores.rows} == dict.fromkeys(WORTH, 12)
+    assert all(r.low <= r.value <= r.high for r in pairs.rows + scores.rows)
+    best = sorted(scores.rows, key=lambda r: r.value)
+    assert (best[0].row, best[-1].row) == ("bad", "natural")
+    direct = l.analyse([test.take(number).sheet for number in (1, 2, 3)])
+    assert direct.rows == pairs.rows and pairs.about["not finished"] == "nobody"
+
+
+def test_files_of_a_class_are_blind_and_equally_loud(tmp_path):
+    test = a_class(tmp_path, 1)
+    names = [p.name for p in test.folder.rglob("*") if p.is_file()]
+    assert not [n for n in names for system in WORTH if system in n] and len(names) == 16 + 1 + 2
+    assert not [p for p in (test.folder / "votes").iterdir() for system in WORTH if system in p.read_text()]
+    assert {round(level(s)) for some in test.sounds.values() for s in some} == {-26}
+
+
+def test_who_stops_goes_on_and_is_not_counted(tmp_path):
+    test = a_class(tmp_path, 2, ("pairs",))
+    test.take(3).answer(0)
+    assert test.take(3).sheet.next == 1
+    said = test.pool()
+    assert said.rows[0].n == 8 and said.about["not finished"] == "listener 3"
+
+
+@pytest.mark.parametrize("harm, said", [
+    (lambda test: (test.folder / "votes" / "pairs-2 (1).json").write_text("{}"), "should end in a listener's number"),
+    (lambda test: shutil.copy(test.folder / "votes/pairs-1.json", test.folder / "votes/pairs-9.json"), "another test"),
+    (lambda test: (test.folder / "votes" / "pairs-1.json").write_text("[]"), "holds no answers"),
+    (lambda test: shutil.rmtree(test.folder / "votes"), "gather the files of all laptops")])
+def test_votes_that_cannot_be_read_are_named(tmp_path, harm, said):
+    test = a_class(tmp_path, 2, ("pairs",))
+    harm(test)
+    with pytest.raises(l.ListeningError, match=said):
+        test.pool()
+
+
+@pytest.mark.parametrize("harm", [lambda folder: (folder / "key.json").unlink(),
+                                  lambda folder: (folder / "key.json").write_text("[1]"),
+                                  lambda folder: next(folder.glob("*.flac")).unlink(),
+                                  lambda folder: next(folder.glob("*.flac")).write_bytes(b"fLaC")])
+def test_a_folder_that_lost_something_is_refused(tmp_path, harm):
+    folder = l.save_class_test(tmp_path, SOUNDS, SYSTEMS).folder
+    harm(folder)
+    with pytest.raises(l.ListeningError, match="copy the whole folder again"):
+        l.open_class_test(folder)
+
+
+@pytest.mark.slow
+def test_a_class_hears_a_voice_that_ships(tmp_path, capsys):
+    from tools import listening as tool
+    test = tool.make(tmp_path / "test", sentences=2, preset="tiny")
+    for number in (1, 2, 3):
+        laptop = shutil.copytree(tmp_path / "test", tmp_path / f"laptop-{number}")
+        code = [c.source for c in tool.notebook().cells if c.cell_type == "code"]
+        names = {}
+        for line in code:   # what a listener runs, in the folder that was copied
+            exec(line.replace('"."', repr(str(laptop))).replace("NUMBER = 1", f"NUMBER = {number}"), names)
+        worth = dict(natural=4.8, reconstruction=4.0, TTS=2.5, bad=1.0)
+        for kind in tool.KINDS:
+            l.synthetic_answers([names["test"].take(number, kind).sheet], worth, mood=0.1, seed=number)
+        shutil.copytree(laptop / "votes", tmp_path / "test/votes", dirs_exist_ok=True)
+    assert tool.main(["pool", str(tmp_path / "test")]) == 0
+    said = capsys.readouterr().out
+    assert "## Preference" in said and "## Mean opinion" in said and "TTS over reconstruction" in said
+    assert tool.main(["pool", str(tmp_path)]) == 2 and "copy the whole folder" in capsys.readouterr().out
