@@ -245,9 +245,70 @@ def test_headers_and_tables_are_up_to_date():
 @pytest.mark.parametrize("stem", sorted({stem for stem, _ in FOUND.values()}))
 def test_a_header_says_minutes_needs_and_where_to_go(stem):
     first = LESSONS[stem].cells[0].source
-    found = re.search(r"\*About (\d+) minutes · needs (.+) · lost\? go to \[\d\d\]\((.+)\)\*$", first)
-    assert found and int(found[1]) % 5 == 0 and (course.LESSONS / found[3]).exists()
-    assert all((course.LESSONS / link).exists() and link < stem for link in re.findall(r"\((\S+?)\)", found[2]))
+    found = re.search(r"\*About (\d+) minutes · needs (.+) · lost\? go to \[(\d\d [\w ]+)\]\((.+)\.ipynb\)\*$", first)
+    assert found and int(found[1]) % 5 == 0 and found[3] == course.title_of(found[4])
+    links = re.findall(r"\[(\d\d [\w ]+)\]\((\S+?)\.ipynb\)", found[2])
+    assert (links or "curiosity" in found[2]) and (course.LESSONS / f"{found[4]}.ipynb").exists()
+    assert all(name == course.title_of(to) and (course.LESSONS / f"{to}.ipynb").exists() and to < stem
+               for name, to in links)
+
+
+# --- on Colab and Kaggle
+
+class Shell:
+    "Stand in for IPython: note what a cell runs, and let `git clone` leave a course behind."
+    def __init__(self, folder: Path):
+        self.ran, self.folder = [], folder
+
+    def system(self, command: str):
+        self.ran.append(command)
+        (self.folder / "course/nbs").mkdir(parents=True)
+
+
+def run_first_cell(lesson, folder: Path, monkeypatch, installed: bool) -> tuple[list, Path]:
+    "Run the first code cell of a lesson in a folder; return what its shell ran, and where it ends."
+    monkeypatch.chdir(folder)
+    shell = Shell(folder)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object() if installed else None)
+    cell = next(c for c in lesson.cells if c.cell_type == "code")
+    exec(cell.source, dict(get_ipython=lambda: shell))
+    return shell.ran, Path.cwd()
+
+
+@pytest.mark.parametrize("stem", sorted(LESSONS))
+def test_a_lesson_begins_with_a_folded_cell_that_does_nothing_at_home(stem, tmp_path, monkeypatch):
+    for name in ("COLAB_RELEASE_TAG", "KAGGLE_KERNEL_RUN_TYPE"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "course/nbs").mkdir(parents=True)
+    for installed in (True, False):
+        assert run_first_cell(LESSONS[stem], tmp_path, monkeypatch, installed) == ([], tmp_path)
+    first = next(c for c in LESSONS[stem].cells if c.cell_type == "code")
+    assert first.metadata.jupyter.source_hidden
+
+
+@pytest.mark.parametrize("name", ["COLAB_RELEASE_TAG", "KAGGLE_KERNEL_RUN_TYPE"])
+@pytest.mark.parametrize("stem", ["00_hear_it_first", "12_autoencoder"])
+def test_colab_and_kaggle_fetch_the_course_once(name, stem, tmp_path, monkeypatch):
+    monkeypatch.setenv(name, "release-colab-1")
+    ran, place = run_first_cell(LESSONS[stem], tmp_path, monkeypatch, installed=False)
+    url, branch = course.home()
+    assert ran == [f"git clone -q --depth 1 -b {branch} {url} course"
+                   " && pip install -q './course[notebook,train,zh]'"]
+    assert place == tmp_path / "course/nbs"
+    assert run_first_cell(LESSONS[stem], tmp_path, monkeypatch, installed=True) == ([], tmp_path / "course/nbs")
+    assert run_first_cell(LESSONS[stem], place, monkeypatch, installed=True) == ([], place)     # once more
+
+
+def test_badges_stand_under_the_title_where_the_source_is_on_github():
+    lesson = copy.deepcopy(LESSONS["12_autoencoder"])
+    opens = course.clouds("12_autoencoder", "https://github.com/a/b.git", "main")
+    said = course.with_header(lesson, {}, opens)
+    assert "[Colab](https://colab.research.google.com/github/a/b/blob/main/nbs/12_autoencoder.ipynb)" in said
+    assert "[Kaggle](https://kaggle.com/kernels/welcome?src=https://github.com/a/b/blob/main/nbs/" in said
+    lesson.cells[0].source = said
+    assert course.with_header(lesson, {}, opens) == said                        # written twice is written once
+    assert "Colab" not in course.with_header(lesson, {}, course.clouds("12", "https://a.example.org/b", "main"))
+    assert course.words_and_lines(lesson) == course.words_and_lines(LESSONS["12_autoencoder"])
 
 
 def links_of(path: Path) -> list:
