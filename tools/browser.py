@@ -5,7 +5,7 @@ so a sound that stays the same is found, and so are errors, pictures left under 
 says nothing. Two browsers work at a time, one with `--jobs 1`. Screenshots and times.json lie in out/browser. The last
 line is `N passed, M failed`.
 """
-import argparse, json, os, queue, re, shutil, socket, subprocess, sys, tempfile, threading, time, urllib.error
+import argparse, json, math, os, queue, re, shutil, socket, subprocess, sys, tempfile, threading, time, urllib.error
 import urllib.request
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -265,16 +265,18 @@ def answer_exercise(page, notebook) -> list[str]:
     return problems
 
 
+LENGTH = """() => { const cells = window.jupyterapp.shell.currentWidget.content.widgets, last = cells[cells.length - 1];
+  return last.node.getBoundingClientRect().bottom - cells[0].node.getBoundingClientRect().top; }"""
 PAINTED = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
 
 
 def screenshots(page, name: str, most: int = 30):
     "Leave pictures of a lesson from top to bottom."
-    long = page.evaluate("() => document.querySelector('.jp-WindowedPanel-outer')?.scrollHeight || 0")
-    for k in range(min(most, -(-long // 1250))):
+    long = page.evaluate(LENGTH)
+    for k in range(min(most, math.ceil(long / 1250))):
         page.evaluate(f"() => document.querySelector('.jp-WindowedPanel-outer').scrollTo(0, {1250 * k})")
         page.evaluate(PAINTED)
-        page.screenshot(path=OUT / f"{name}-{k:02}.jpg", type="jpeg", quality=70, animations="allow")
+        page.screenshot(path=OUT / f"{name}-{k:02}.png", animations="allow")
 
 
 def try_lesson(page, address: str, name: str) -> tuple[str, list[str]]:   # what was seen, problems

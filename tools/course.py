@@ -268,7 +268,7 @@ def header(notebook, made_by: dict) -> str:
     def link(stem):
         return f"[{title_of(stem)}]({stem}.ipynb)"
     said = ", ".join(map(link, needs)) or "nothing but curiosity"
-    lost = needs[-1] if needs else "00_hear_it_first"
+    lost = needs[-1] if needs else "00_hear_it_first" if module_of(notebook) else "01_notation"
     return f"*About {minutes(notebook)} minutes · needs {said} · lost? go to {link(lost)}*"
 
 
