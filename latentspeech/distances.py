@@ -6,6 +6,7 @@
 from __future__ import annotations
 import math, warnings
 from dataclasses import dataclass
+from functools import lru_cache
 import numpy as np, torch
 from .audio import level, load_torchaudio, match_level, resample
 from .config import SAMPLE_RATE
@@ -28,6 +29,7 @@ MCD_CAPTION = ("16 kHz, WORLD (Harvest, CheapTrick, 5 ms), 24 mel-cepstra at war
                "frames above −20 dB of the mean, exact DTW, 10·√2/ln 10")
 _RATE, _STEP, _ORDER, _WARP = 16_000, 5.0, 24, 0.42  # hertz, milliseconds
 
+@lru_cache(4)
 def _warp_matrix(n):
     "Return the matrix [25, n] that re-expands a cepstrum of n numbers on the warped axis."
     matrix = np.zeros((_ORDER + 1, n))
@@ -130,6 +132,13 @@ def author_script_mfcc_distance(reference, hypothesis,          # [T], [T']
     return float(10 / math.log(10) * (a[:, :n] - b[:, :n]).norm(dim=0).mean())
 
 # %% ../nbs/50_distances.ipynb #9d321bac
+@lru_cache(1)   # a copy and its flattened twin follow each other
+def _taken_apart(samples, sample_rate):
+    "Return pitch, spectral envelope and aperiodicity of float64 samples, given as bytes."
+    pyworld, samples = _extra("pyworld"), np.frombuffer(samples).copy()
+    f0, times = pyworld.harvest(samples, sample_rate, frame_period=_STEP)
+    return f0, pyworld.cheaptrick(samples, f0, times, sample_rate), pyworld.d4c(samples, f0, times, sample_rate)
+
 def world_copy(audio,                           # [T]
                sample_rate: int = SAMPLE_RATE,  # of `audio` and the copy, hertz
                flatten: bool = False            # speak every voiced frame at the median pitch: a control without tones
@@ -138,12 +147,10 @@ def world_copy(audio,                           # [T]
     n, audio = len(audio), _usable(audio)
     if audio is None:
         return torch.zeros(n)
-    pyworld, samples = _extra("pyworld"), audio.double().numpy()
-    f0, times = pyworld.harvest(samples, sample_rate, frame_period=_STEP)
-    parts = pyworld.cheaptrick(samples, f0, times, sample_rate), pyworld.d4c(samples, f0, times, sample_rate)
+    f0, *parts = _taken_apart(audio.double().numpy().tobytes(), sample_rate)
     if flatten and (f0 > 0).any():
         f0 = np.where(f0 > 0, np.median(f0[f0 > 0]), 0.0)
-    copy = torch.from_numpy(pyworld.synthesize(f0, *parts, sample_rate, _STEP)).float()
+    copy = torch.from_numpy(_extra("pyworld").synthesize(f0, *parts, sample_rate, _STEP)).float()
     return torch.nn.functional.pad(copy, (0, max(0, n - len(copy))))[:n]
 
 # %% ../nbs/50_distances.ipynb #678c6f9c

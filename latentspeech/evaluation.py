@@ -145,11 +145,12 @@ def bounds(natural: list,   # sounds [T] at 48 kHz
     rows = {"natural, resampled once": [resampled(a) for a in natural],
             "control: 0 dB noise": noise_control(natural, seed)}
     try:
-        return rows | {"WORLD copy-synthesis": [world_copy(a) for a in natural],
-                       "control: tones flattened": flattened_tones(natural)}
+        pairs = [(world_copy(a), *flattened_tones([a])) for a in natural]   # one analysis serves both
     except MissingExtra as e:
         print(e)
         return rows
+    return rows | {"WORLD copy-synthesis": [copy for copy, _ in pairs],
+                   "control: tones flattened": [flat for _, flat in pairs]}
 
 # %% ../nbs/62_evaluation.ipynb #0a558cdd
 def matching_judge(tts: LatentSpeech) -> Judge:
@@ -173,12 +174,23 @@ def _heard(tts, ear, corpus, utterances, seeds, n_distance, progress):
         sounds = now | sounds
     return sounds, heard
 
+# %% ../nbs/62_evaluation.ipynb #c33c8930
+def _held_out(corpus, split, limit):
+    "List what can be measured of a split."
+    utterances = [u for u in corpus.split(split) if u.pinyin][:limit]
+    if not utterances:
+        raise ValueError(f"corpus {corpus.name!r} has no {split!r} sentences with pinyin: nothing can be measured")
+    return utterances
+
+def _error_rows(heard, spelt, seed):
+    "Count the errors of every row, in the table's order."
+    return [row for name in _ORDER if name in heard for row in errors(name, spelt, heard[name], seed)]
+
 # %% ../nbs/62_evaluation.ipynb #49f99bec
 def evaluate(preset: str = "mini",          # voice and autoencoder: a name, a folder, or a voice itself
              corpus: Corpus | None = None,  # default: the embedded corpus of the voice's preset
              limit: int | None = None,      # so many test sentences; None = all
-             device: str = "cpu",
-             seed: int = 0,
+             device: str = "cpu", seed: int = 0,
              n_seeds: int = 3,              # synthesis seeds, from `seed` on
              judge: str | None = None,      # whose weights; None = those of `matching_judge`
              n_distance: int = 24,          # sentences with bounds and distances; 0 = none of either
@@ -190,13 +202,10 @@ def evaluate(preset: str = "mini",          # voice and autoencoder: a name, a f
     tts = preset if isinstance(preset, Voice) else LatentSpeech.from_pretrained(preset, device)
     ear = Judge.from_pretrained(judge) if judge else matching_judge(tts)
     corpus = corpus or make_embedded_corpus(config=tts.preset.corpus, progress=progress)
-    utterances = [u for u in corpus.split(split) if u.pinyin][:limit]
-    if not utterances:
-        raise ValueError(f"corpus {corpus.name!r} has no {split!r} sentences with pinyin: nothing can be measured")
+    utterances = _held_out(corpus, split, limit)
     seeds = list(range(seed, seed + n_seeds))
     sounds, heard = _heard(tts, ear, corpus, utterances, seeds, n_distance, progress)
-    spelt = [u.pinyin for u in utterances]
-    rows = [row for name in _ORDER if name in heard for row in errors(name, spelt, heard[name], seed)]
+    rows = _error_rows(heard, [u.pinyin for u in utterances], seed)
     about = _about(tts, ear, corpus, split, len(utterances), seeds)
     if on_rows:
         on_rows(ResultsTable(rows, about))

@@ -148,6 +148,7 @@ def record(self: WholeStep, *shape):
     self.pool = self.pool or graph.pool()
     self.graphs[shape] = graph, terms
 
+# %% ../nbs/45_gpu_run.ipynb #a722798f
 @patch
 def __call__(self: WholeStep, rate: float, *shape) -> dict:
     "Take one step at this learning rate; what it returns is only read now and then."

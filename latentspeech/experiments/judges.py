@@ -177,6 +177,15 @@ def show(row: dict):
     print(f"{row['corpus']:12}{row['row']:26}{row['judge']:16}{row['metric']:18}{row['value']:.3f} "
           f"[{row['low']:.3f}, {row['high']:.3f}]  n = {row['n']}", flush=True)
 
+def _rows_of(exam: Exam, corpora: dict, split: str, speakers: str, limit: int, seed: int, voiced: bool):
+    "Yield the rows of corpus after corpus, and show each."
+    for name, one in corpora.items():
+        utterances, sha = drawn(one, split, speakers, limit, seed, voiced), one.split_sha256(split)[:8]
+        key = f"{name}-{sha}-{speakers.replace(',', '+')}-{limit or None}-{seed}"
+        for row in _exam_rows(exam, name, one, utterances, key, seed):
+            show(row)
+            yield row
+
 # %% ../../nbs/78_judges.ipynb #d62e4ae9
 def open_one(folder: str, preset: str) -> Corpus:
     "Open a corpus without what is damaged in it, or make the embedded one."
@@ -217,13 +226,8 @@ def judges(*, judge: str = "mini",           # name, file or folder
     corpora = {Path(f).name: open_one(f, preset) for f in corpus}
     if train_second:
         _train_second_judge(second, list(corpora.values()), preset, seed, train_second, train_steps, train_batch)
-    exam, rows = Exam(judge, second, voice, work), []
-    for name, one in corpora.items():
-        utterances, sha = drawn(one, split, speakers, limit, seed, bool(voice)), one.split_sha256(split)[:8]
-        key = f"{name}-{sha}-{speakers.replace(',', '+')}-{limit or None}-{seed}"
-        for row in _exam_rows(exam, name, one, utterances, key, seed):
-            rows.append(row)
-            show(row)
+    exam = Exam(judge, second, voice, work)
+    rows = list(_rows_of(exam, corpora, split, speakers, limit, seed, bool(voice)))
     return finish(exam, rows, said, results("53_judge", out), corpora, split, seed)
 
 # %% ../../nbs/78_judges.ipynb #b0844dfc

@@ -20,8 +20,8 @@ __all__ = ['LANGUAGES', 'SPEAKERS', 'SIZES', 'SHORTEST', 'LONGEST', 'RATE', 'PAU
            'filled', 'cantonese_sentence', 'candidates', 'read_events', 'speak', 'n_syllables', 'plan', 'make_corpus',
            'symbol_table', 'tokens', 'facts', 'withheld', 'swapped', 'example', 'train_voice', 'say_language',
            'PhoneJudge', 'train_judge', 'phone_error_rate', 'style_error_rate', 'guess', 'budget', 'flattened',
-           'distances', 'melody', 'contours', 'LanguageBench', 'measure', 'languages', 'other_tones', 'said_otherwise',
-           'tone_control', 'told', 'show_melodies', 'side_by_side', 'show_errors']
+           'analysed', 'distances', 'melody', 'contours', 'LanguageBench', 'measure', 'languages', 'other_tones',
+           'said_otherwise', 'tone_control', 'told', 'show_melodies', 'side_by_side', 'show_errors']
 
 # %% ../../nbs/75_languages.ipynb #0adadb27
 from ..config import SAMPLE_RATE, AugmentConfig, DenoiserConfig, EncoderConfig, JudgeConfig, Preset
@@ -434,7 +434,15 @@ def _score_row(name: str, references: list,
     return found
 
 # %% ../../nbs/75_languages.ipynb #ed3f0451
-def distances(sounds: dict, n: int) -> list:  # row -> sounds; rows of the table
+def analysed(sounds: dict, n: int) -> dict:  # row -> WORLD's views of the first `n`; of controls, of the first alone
+    "Analyse sounds once for all that ask: a `World` is taken where a sound is; without pyworld they stay sounds."
+    try:
+        return {name: [world(a) for a in some[:1 if name.startswith("control") else n]]
+                for name, some in sounds.items() if name != "control: another text"}
+    except MissingExtra:
+        return sounds
+
+def distances(sounds: dict, n: int) -> list:  # row -> sounds or `World`s; rows of the table
     "Measure melody and spectrum of the first `n` sentences against natural speech."
     try:
         references, rows = [world(a) for a in sounds["natural"][:n]], []
@@ -535,7 +543,7 @@ def measure(bench: LanguageBench) -> dict:
     first = bench.natural_rows()
     spoken = {name: bench.readings(name, bench.test) for name in bench.voices}
     found = bench.scored({name: [some] for name, some in first.items()} | spoken)
-    sounds = first | {name: some[0] for name, some in spoken.items()}
+    sounds = analysed(first | {name: some[0] for name, some in spoken.items()}, bench.n_distance)
     alone = measured("guess from the phones around, no sound", f"{bench.style} error",
                      guess(bench.corpus.split("train"), bench.test))
     rows = [row for row, _ in found.values()] + [alone] + distances(sounds, bench.n_distance)

@@ -37,12 +37,13 @@ DECODERS = ("autoencoder", "mel_vocoder")         # trained first: a voice may s
 PARTS = (*DECODERS, "latentspeech", "latentspeech_own", "fastspeech", "mel_diffusion", "stylespeech", "band_diffusion")
 
 def short_budget(preset: Preset,
-                 batch: int   # sentences a step; decoders keep the preset's crops
+                 batch: int,  # sentences a step; decoders keep the preset's crops
+                 **voice      # what else the training of a voice gets: steps, seed
                  ) -> Preset:
     "Give a preset a warm-up that a short run can finish."
     def short(config, **more):
         return replace(config, warmup=min(config.warmup, 50), save_every=100, **more)
-    return replace(preset, train_voice=short(preset.train_voice, batch=batch),
+    return replace(preset, train_voice=short(preset.train_voice, batch=batch, **voice),
                    train_autoencoder=short(preset.train_autoencoder))
 
 # %% ../../nbs/72_paper_table.ipynb #6b3678fa
@@ -154,6 +155,15 @@ def _card_in(folder: Path) -> dict:
     "Read the card of the weights in a folder."
     return json.loads(next(p.with_suffix(".json") for p in folder.glob("*.safetensors")).read_text())
 
+# %% ../../nbs/72_paper_table.ipynb #26d696f5
+def _say_and_score(speech: Corpus, split: str, limit: int, n_distance: int, folder: Path, weights: str
+                   ) -> tuple:   # rows, facts
+    "Let every system say the same sentences, and score them."
+    utterances, judge = spread(speech.split(split), limit), Judge.from_pretrained(weights)
+    rows = score_systems(systems(speech, utterances, folder, weights), judge, utterances,
+                         references_of(speech, utterances[:n_distance]), folder)
+    return rows, dict(sentences=len(utterances), speakers=speech.speakers) | _facts_of(speech, split, judge)
+
 # %% ../../nbs/72_paper_table.ipynb #eb19511f
 def paper_table(*, preset: str = "mini",       # sizes of what is trained
                 corpus: str = "embedded",      # corpus folders, with commas between; embedded = the one made here
@@ -176,13 +186,10 @@ def paper_table(*, preset: str = "mini",       # sizes of what is trained
     steps = _train_parts(parts, p, speech, place, weights, seconds, decoder_seconds or seconds)
     if not limit:
         return dict(steps=steps)
-    utterances, judge = spread(speech.split(split), limit), Judge.from_pretrained(weights)
-    rows = score_systems(systems(speech, utterances, place, weights), judge, utterances,
-                         references_of(speech, utterances[:n_distance]), place)
-    about = _facts_of(speech, split, judge) | _training_of(parts, place, preset, weights) | dict(
+    rows, about = _say_and_score(speech, split, limit, n_distance, place, weights)
+    about |= _training_of(parts, place, preset, weights) | dict(
         training_seconds=seconds, decoder_seconds=decoder_seconds or seconds, steps=steps, preset=preset)
-    return dict(record=str(record(out or place / "table.json", rows, said, 0, sentences=len(utterances),
-                                  speakers=speech.speakers, **about)))
+    return dict(record=str(record(out or place / "table.json", rows, said, 0, **about)))
 
 # %% ../../nbs/72_paper_table.ipynb #77faa673
 def _training_of(parts: tuple, folder: Path, preset: str, weights: str) -> dict:
@@ -276,8 +283,7 @@ def scaling(*, preset: str = "mini",   # sizes of what is trained
     "Train the same voice from nothing on more and more of the sentences, equally long, and score what each says."
     said, speech = command(scaling, locals()), said_corpus(corpus, preset, speakers)
     torch.set_num_threads(1)
-    p = short_budget(get_preset(preset), batch)
-    p = replace(p, train_voice=replace(p.train_voice, steps=steps, seed=seed))
+    p = short_budget(get_preset(preset), batch, steps=steps, seed=seed)
     key, some = f"{steps}-{seed}-{limit}-{n_distance}", spread(speech.split(split), limit)
     curve = _Curve(speech, Path(work), weights, some, n_distance, key)
     rows, cards = _measure_curve(curve, p, shares, seed)

@@ -49,6 +49,12 @@ def _evaluate_sets(voices: dict, corpus: Corpus, sets, split: str, **how):
             print(speaker, *which.values(), table.to_markdown(), sep="\n", flush=True)
             yield speaker, which, table
 
+# %% ../../nbs/71_train_latentspeech.ipynb #cd890b8a
+def _about_set(table) -> dict:
+    "Say how many sentences a table's set has, of which split, and whether its rows are in order."
+    about = {key: table.about[key] for key in ("sentences", "split_sha256")}
+    return about | dict(ordering=check_ordering(table.rows) or "holds")
+
 # %% ../../nbs/71_train_latentspeech.ipynb #d1afb013
 def evaluate_voice(*, corpus: str = "embedded", # folders, with commas between; embedded = the one made here
                    voice: tuple = ("base",),    # names, folders, or name=folder
@@ -65,18 +71,16 @@ def evaluate_voice(*, corpus: str = "embedded", # folders, with commas between; 
     "Measure voices on held-out recordings, beside natural speech and controls, one table a speaker."
     said, began = command(evaluate_voice, locals()), time.time()
     speech, voices, rows, sets = open_corpora(corpus, "base"), load_voices(voice), [], {}
-    some = by_set(speech, split, speakers)
-    for speaker, which, table in _evaluate_sets(voices, speech, some, split, seed=seed, limit=limit or None,
-                                               n_seeds=seeds, judge=judge or None, n_distance=distances):
+    for speaker, which, table in _evaluate_sets(voices, speech, by_set(speech, split, speakers), split, seed=seed,
+                                                limit=limit or None, n_seeds=seeds, judge=judge or None,
+                                                n_distance=distances):
         rows += [dict(set=speaker, **which, **asdict(row)) for row in table.rows]
-        about = {key: table.about[key] for key in ("sentences", "split_sha256")}
-        sets[", ".join([speaker, *which.values()])] = about | dict(ordering=check_ordering(table.rows) or "holds")
-    sha = hashes_of_all(voices) | dict(judge=table.about["judge_sha256"])
-    training = {name: training_facts(tts.card) for name, tts in voices.items()}
-    record(results("71_train_latentspeech", out), rows, said, seed, speech.split_sha256(split), sha, split=split,
-           sets=sets, seeds=list(range(seed, seed + seeds)), note=note, training=training,
-           minutes=round((time.time() - began) / 60, 1))
-    return dict(record=str(results("71_train_latentspeech", out)))
+        sets[", ".join([speaker, *which.values()])] = _about_set(table)
+    path = record(results("71_train_latentspeech", out), rows, said, seed, speech.split_sha256(split),
+                  hashes_of_all(voices) | dict(judge=table.about["judge_sha256"]), split=split, sets=sets,
+                  training={name: training_facts(tts.card) for name, tts in voices.items()}, note=note,
+                  seeds=list(range(seed, seed + seeds)), minutes=round((time.time() - began) / 60, 1))
+    return dict(record=str(path))
 
 # %% ../../nbs/71_train_latentspeech.ipynb #ccaaec90
 STEPS = (1, 2, 4, 8, 16, 50)
@@ -254,6 +258,16 @@ def _train_or_load_student(corpus, preset: str, folder: str, voice: str, n_steps
                       sys.stderr.isatty())
     return LatentSpeech.from_pretrained(folder, device)
 
+# %% ../../nbs/71_train_latentspeech.ipynb #1b64be3b
+def _add_walks(rows, exam: Exam, student: LatentSpeech, own):
+    "Add the rows of teacher and student, against where the teacher's own walk ends."
+    goal = torch.cat(sample_batches(exam.tts, exam.batches, own, exam.seed)[0], 1)
+    wanted = [("teacher", exam.tts, n) for n in (own.n_steps, 4, 2, 1)] + [("student", student, n) for n in (1, 2, 4)]
+    for who, tts, n in wanted:
+        if rows.missing(f"{who}, {n}"):
+            diffusion = replace(tts.preset.diffusion, sampler="ddim", n_steps=n)
+            rows.add(_sampler_row(exam, tts, diffusion, goal, f"{who}, {n}"))
+
 # %% ../../nbs/71_train_latentspeech.ipynb #2d35f5d3
 def distillation(*, voice: str = "mini",            # the teacher: a name or a folder
                  judge: str = "",                   # who listens: a name or a folder; none = the voice's own
@@ -278,12 +292,7 @@ def distillation(*, voice: str = "mini",            # the teacher: a name or a f
     about |= dict(seconds=card["training_seconds"], **card["distilled"])
     rows = Rows(results("43_distillation", out), said, exam.about | dict(student=about))
     _add_controls(rows, exam)
-    goal = torch.cat(sample_batches(exam.tts, exam.batches, own, seed)[0], 1)
-    wanted = [("teacher", exam.tts, n) for n in (own.n_steps, 4, 2, 1)] + [("student", student, n) for n in (1, 2, 4)]
-    for who, tts, n in wanted:
-        if rows.missing(f"{who}, {n}"):
-            diffusion = replace(tts.preset.diffusion, sampler="ddim", n_steps=n)
-            rows.add(_sampler_row(exam, tts, diffusion, goal, f"{who}, {n}"))
+    _add_walks(rows, exam, student, own)
     return dict(record=str(rows.path))
 
 # %% ../../nbs/71_train_latentspeech.ipynb #d6b70282
