@@ -18,11 +18,11 @@ from .doctor import doctor, extra_with
 # %% auto #0
 __all__ = ['SHORT', 'EXIT_CODES', 'SPIN', 'PARTS', 'PLAYERS', 'COMMANDS', 'BASH', 'choices_of', 'add_option', 'add_shared',
            'build_parser', 'brief', 'as_text', 'as_json', 'one_line', 'set_threads', 'show', 'call', 'run_command',
-           'open_corpora', 'prepare', 'pack_corpus', 'check_device', 'train', 'train_by_clock', 'warm_starts',
-           'check_starts', 'set_aside', 'train_part', 'copy_weights', 'decode', 'text_from', 'wav_head', 'samples_of',
-           'speak_out', 'find_player', 'load_voice', 'describe_speech', 'speak', 'listen', 'describe_voice', 'voices',
-           'export', 'evaluate', 'push', 'say_all', 'experiment', 'commands', 'options_of', 'completion',
-           'polite_streams', 'silence', 'main']
+           'open_corpora', 'prepare', 'pack_corpus', 'check_device', 'train', 'train_parts', 'train_by_clock',
+           'warm_starts', 'check_starts', 'set_aside', 'trainer', 'from_autoencoder', 'train_part', 'copy_weights',
+           'decode', 'text_from', 'wav_head', 'samples_of', 'speak_out', 'find_player', 'load_voice', 'describe_speech',
+           'speak', 'listen', 'describe_voice', 'voices', 'export', 'evaluate', 'push', 'say_all', 'experiment',
+           'commands', 'options_of', 'completion', 'polite_streams', 'silence', 'main']
 
 # %% ../nbs/65_cli.ipynb #15a197ac
 SHORT = dict(out="-o", file="-f", quiet="-q")   # options with a letter of their own
@@ -233,6 +233,14 @@ def check_device(device: str  # cpu, cuda, cuda:1, ...
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(f"no {device} here: leave --device out, or ask latentspeech doctor what is missing")
 
+# %% ../nbs/65_cli.ipynb #818b7e80
+def _check_wishes(steps, minutes, clock, track):
+    "Raise `ValueError` for options that make no sense, alone or together."
+    if min(steps, minutes) < 0:
+        raise ValueError(f"--steps and --minutes are 0 or more, not {steps} and {minutes}")
+    if clock and track:
+        raise ValueError("--track doesn't go with --clock, whose parts write a log of their own")
+
 # %% ../nbs/65_cli.ipynb #471a0670
 PARTS = ("judge", "autoencoder", "decoder", "voice")
 
@@ -250,25 +258,29 @@ def train(part: Literal["all", "judge", "autoencoder", "decoder", "voice"] = "al
           track: bool = False        # losses, sounds and pictures for TensorBoard, in out/train/<preset>
           ) -> dict:
     "Train the networks of a preset."
-    if min(steps, minutes) < 0:
-        raise ValueError(f"--steps and --minutes are 0 or more, not {steps} and {minutes}")
+    _check_wishes(steps, minutes, clock, track)
     check_device(device)
     starts = warm_starts(part, preset, from_)
     importlib.import_module("latentspeech.training")   # what is missing is said before a corpus is made
-    tracker = importlib.import_module("latentspeech.tasks").Tracker if track else None
-    if clock and track:
-        raise ValueError("--track doesn't go with --clock, whose parts write a log of their own")
     if clock:
         return train_by_clock(part, preset, corpus, out, minutes, device, starts, seed)
-    speech, done, folder = open_corpora(corpus, preset), {}, Path(out or f"out/weights/{preset}")
-    for name in starts:   # what any part lacks is said before the first one is trained
+    how = dict(steps=steps or None, minutes=minutes or None, device=device)
+    return train_parts(starts, preset, corpus, Path(out or f"out/weights/{preset}"), resume, seed, track, how)
+
+# %% ../nbs/65_cli.ipynb #2f9f45b4
+def train_parts(starts: dict,   # part -> weights to start from, or None
+                preset: str, corpus: str, folder: Path, resume: bool, seed: int,
+                track: bool,    # for TensorBoard
+                how: dict       # steps, minutes, device
+                ) -> dict:      # part -> what became of it
+    "Train one part after the other; what any of them lacks is said before the first one is trained."
+    tracker = importlib.import_module("latentspeech.tasks").Tracker if track else None
+    speech = open_corpora(corpus, preset)
+    for name in starts:
         speech.require(name)
-    for name, start in starts.items():
-        done[name] = train_part(name, preset, speech, folder, resume, seed, warm_start=start,
-                                steps=steps or None, minutes=minutes or None, device=device,
-                                callback=tracker and tracker(),
-                                progress=sys.stderr.isatty())
-    return done
+    return {name: train_part(name, preset, speech, folder, resume, seed, warm_start=start,
+                             callback=tracker and tracker(), progress=sys.stderr.isatty(), **how)
+            for name, start in starts.items()}
 
 # %% ../nbs/65_cli.ipynb #449c5d56
 def train_by_clock(part: str, preset: str, corpus: str, out: str, minutes: float, device: str, starts: dict, seed: int
@@ -321,26 +333,33 @@ def set_aside(folder: Path  # of checkpoints
     kept = folder.rename(folder.with_name(f"{folder.name}-before-{free}"))
     print(f"the earlier run is kept as {kept}", file=sys.stderr)
 
+# %% ../nbs/65_cli.ipynb #f4d42460
+def trainer(part: str):  # one of `PARTS`
+    "Find the function that trains a part; torch is imported here, and not before."
+    module = importlib.import_module("latentspeech.judge" if part == "judge" else "latentspeech.tasks")
+    return getattr(module, f"train_{part}")
+
+def from_autoencoder(part: str, trained,  # name or folder of an autoencoder
+                     options: dict        # of `train_part`
+                     ) -> dict:           # what is added to them
+    "Say what a part needs of the autoencoder: a voice learns its latents, a decoder begins as its decoder."
+    if part == "voice":
+        return dict(autoencoder=str(trained))
+    return dict(warm_start=options["warm_start"] or str(trained)) if part == "decoder" else {}
+
 # %% ../nbs/65_cli.ipynb #f2102a7d
 def train_part(part: str,     # one of `PARTS`
                name: str,     # of the preset
                corpus, out: Path, resume: bool, seed: int, **options) -> dict:
     "Train one part in its own folder of checkpoints, and copy the finished weights to `out`."
     from accelerate import PartialState
-    from latentspeech.judge import train_judge
-    from latentspeech.tasks import train_autoencoder, train_decoder, train_voice
-    preset, folder = get_preset(name), Path("out/train") / name / part
+    preset, folder, function = get_preset(name), Path("out/train") / name / part, trainer(part)
     config = {f"train_{part}": replace(getattr(preset, f"train_{part}"), seed=seed)}
     state = PartialState(cpu=options["device"] == "cpu")   # of several processes the first one moves and copies
     if not resume and state.is_main_process:
         set_aside(folder)
     state.wait_for_everyone()
-    trained = str(out if (out / f"{name}-autoencoder.json").exists() else name)
-    if part == "voice":
-        options["autoencoder"] = trained
-    if part == "decoder":
-        options["warm_start"] = options["warm_start"] or trained
-    function = dict(judge=train_judge, autoencoder=train_autoencoder, decoder=train_decoder, voice=train_voice)[part]
+    options |= from_autoencoder(part, out if (out / f"{name}-autoencoder.json").exists() else name, options)
     run = function(replace(preset, **config), corpus, folder, **options)
     if run.interrupted:   # what is finished is shipped, nothing else
         raise KeyboardInterrupt
@@ -509,9 +528,9 @@ def export(*, onnx: str = "",       # folder that gets prepare.onnx, denoise.onn
            preset: str = "mini"     # whose weights: a preset, or a folder
            ) -> dict:
     "Write the networks of a voice for other programs; wants the extra onnx."
-    from latentspeech.gpu_sampling import export_onnx
     if not onnx:
         raise ValueError("say where to: --onnx FOLDER")
+    from latentspeech.gpu_sampling import export_onnx
     voice = load_voice(preset)
     paths = export_onnx(voice.denoiser, voice.autoencoder, Path(onnx).expanduser())
     return dict(rows=[dict(network=name, file=str(path), megabytes=round(path.stat().st_size / 1e6, 1))
@@ -528,11 +547,11 @@ def evaluate(*, preset: str = "mini",  # whose weights: a preset, or a folder
              out: str = ""          # also write the table as JSON here
              ) -> dict:
     "Measure a voice on held-out sentences."
-    from latentspeech.evaluation import evaluate as measure
     if seeds < 1 or min(limit, distances) < 0:
         raise ValueError(f"--seeds is 1 or more, --limit and --distances 0 or more; not {seeds}, {limit} and "
                          f"{distances}")
     check_device(device)
+    from latentspeech.evaluation import evaluate as measure
     table = measure(preset, corpus=open_corpora(corpus, preset), limit=limit or None, device=device, seed=seed,
                     n_seeds=seeds, n_distance=distances, progress=sys.stderr.isatty())
     chosen = dict(corpus=corpus, limit=limit, seeds=seeds, distances=distances)

@@ -100,8 +100,7 @@ class Corpus:
     layout = ""                         # which reader read it
     def __init__(self,
                  folder: str | Path,    # where it lies
-                 name: str,
-                 utterances: list,      # of `Utterance`
+                 name: str, utterances: list,   # of `Utterance`
                  recipe: str = "",      # a hash of what it was made from
                  report: list = (),     # what was left out, and why
                  lost: int = 0,         # utterances that should be here and couldn't be used

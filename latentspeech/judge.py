@@ -193,10 +193,11 @@ class JudgeNetwork(nn.Module):
             x = norm(x + self.drop(_both_ways(layer, x, lengths)))
         return F.log_softmax(self.head(self.drop(x)), -1), lengths
 
-    @property
-    def n_parameters(self) -> int:
-        "Count the trained numbers."
-        return sum(weight.numel() for weight in self.parameters())
+# %% ../nbs/53_judge.ipynb #ee7ad80f
+@patch(as_prop=True)
+def n_parameters(self: JudgeNetwork) -> int:
+    "Count the trained numbers."
+    return sum(weight.numel() for weight in self.parameters())
 
 # %% ../nbs/53_judge.ipynb #edeb12ad
 def vote(takes: Sequence[Tensor]  # log-probabilities of one sound heard several times, each [frames, tokens]

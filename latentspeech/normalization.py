@@ -131,7 +131,10 @@ _RULES += [
      lambda m: "杠".join(read_digits(part) for part in m.groups() if part)),
     ("code", rf"({_any(_DATA['codes'])})(?![A-Za-z])([是为：:=“\"' ]{{0,3}})"
      rf"(\d{{2,}})(?![\d年%]|\.\d|[-~至到]\d)(?![号座栋层]){_COUNTED}",
-     lambda m: m[1] + m[2] + read_digits(m[3], "幺")),
+     lambda m: m[1] + m[2] + read_digits(m[3], "幺"))]
+
+# %% ../nbs/20_normalization.ipynb #0e741467
+_RULES += [
     ("size", r"(?<![\d.])(\d{3,5}) ?[×xX*] ?(\d{3,5})(?![\d.])",
      lambda m: f"{read_number(m[1])}乘{read_number(m[2])}"),
     ("code", r"(?<=波音|空客)(\d{3})-(\d{1,4})(?!\d)", lambda m: "杠".join(read_digits(d, "幺") for d in m.groups())),
@@ -170,7 +173,10 @@ _RULES += [
     ("name", r"(?<![\d.第前过满到达超])([05-9][05]|1[05])"
      r"(?=(?:[、/和与跟]?(?:[05-9][05]|1[05]))*后(?![面来退天续期背边年悔])(?!.?位))",
      lambda m: read_digits(m[1])),
-    ("name", r"(?<![\d.])([1-9][1-9])(?=折(?![叠合算页扇线痕旧腾磨断]))", lambda m: read_digits(m[1])),
+    ("name", r"(?<![\d.])([1-9][1-9])(?=折(?![叠合算页扇线痕旧腾磨断]))", lambda m: read_digits(m[1]))]
+
+# %% ../nbs/20_normalization.ipynb #55a5dc18
+_RULES += [
     ("decade", r"'([2-9]0)'?s(?![A-Za-z])(?:年代)?", lambda m: read_number(m[1]) + "年代"),
     ("decade", r"(?<![\d.])((?:1[5-9]|20)\d0)[']?s(?![A-Za-z])(?:年代)?", lambda m: read_digits(m[1]) + "年代"),
     ("decade", r"(?<![\d.A-Za-z])([2-9]0)[']?s(?=[的]?(?:风|复古|怀旧|音乐|老?歌|电影|年代|时代))",
@@ -233,7 +239,10 @@ _RULES += [
      lambda m: "到"),
     ("dates", r"(?<=[初高大][一二三四五六七八九十]) ?[-~] ?(?=[初高大][一二三四五六七八九十])", lambda m: "到"),
     ("range", rf"(?<=[{HAN}])~(?=\d)", lambda m: "到"),
-    ("range", r"(?:(?<=[月年][底初末中])|(?<=[上中下]旬)|(?<=周末)) ?[-~] ?(?=\d)", lambda m: "到"),
+    ("range", r"(?:(?<=[月年][底初末中])|(?<=[上中下]旬)|(?<=周末)) ?[-~] ?(?=\d)", lambda m: "到")]
+
+# %% ../nbs/20_normalization.ipynb #fd62696e
+_RULES += [
     ("code", r"(?<=[A-Za-z]-\d{4})-(\d{2,4})(?![\d-])", lambda m: "杠" + read_digits(m[1], "幺")),
     ("year", r"(?<![\d'])'(\d\d)(?=年)", lambda m: read_digits(m[1])),
     ("minutes", r"(?<!\d)(\d+)°(\d+)[′'’](?:([\d.]+)(?:′′|''|\"))?",
@@ -337,7 +346,10 @@ _RULES += [
      lambda m: _short(m[1]) + m[2]),
     ("house", r"(?<=[住在到去来])(\d+)([栋幢])(?![别房楼高公写]|的?别墅)", lambda m: _short(m[1]) + m[2]),
     ("standard", r"(?<=[A-Z]) (\d{3,6})-(\d{4})(?!\d)",
-     lambda m: f" {read_digits(m[1])}杠{read_digits(m[2])}"),
+     lambda m: f" {read_digits(m[1])}杠{read_digits(m[2])}")]
+
+# %% ../nbs/20_normalization.ipynb #f1843a76
+_RULES += [
     ("room", r"(?<![\d.])(\d{3,4})(?=号?(?:室|房|教室|包间|包厢|病房|宿舍|路(?![程边])))",
      lambda m: read_digits(m[1], "幺")),
     ("room", rf"(?<=[栋幢元楼座])(\d{{3,4}})(?![\d.]){_COUNTED}(?=$|[,。、;!?)的门号])",

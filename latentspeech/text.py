@@ -12,28 +12,10 @@ from functools import lru_cache
 from importlib.resources import files
 from itertools import accumulate, groupby
 from .files import MissingExtra
-from latentspeech.normalization import (
-    HAN,
-    OVERRIDE,
-    TextError,
-    explain_normalization,
-    hold_overrides,
-    name_character,
-    normalize,
-    plain_characters,
-)
-from latentspeech.phones import (
-    FINALS,
-    INITIALS,
-    PAUSES,
-    SYMBOLS,
-    Phones,
-    join_syllable,
-    simplify,
-    split_syllable,
-    syllables_from_phones,
-    to_phones,
-)
+from .normalization import (HAN, OVERRIDE, TextError, explain_normalization, hold_overrides,
+                                        name_character, normalize, plain_characters)
+from .phones import (FINALS, INITIALS, PAUSES, SYMBOLS, Phones, join_syllable, simplify, split_syllable,
+                                 syllables_from_phones, to_phones)
 
 # %% auto #0
 __all__ = ['RULES', 'SEGMENTERS', 'to_pinyin', 'front_end', 'Explanation', 'explain', 'split_sentences', 'PinyinReport',
@@ -296,6 +278,8 @@ def _apply(rule, sound, at_end, rules, short):
     elif free or say[0] == "!":
         sound.say(sound.citation if say == "!=" else say.lstrip("!"), why)
         sound.kept |= sound.text == "一" and say[0] == "!"
+
+# %% ../nbs/22_text.ipynb #e31ef080
 def _say_in_context(sounds, rules="all", colloquial=False):
     "Let neighbours choose readings and lighten particles and suffixes; `colloquial` says 这个 as zhei4 ge5."
     text, lexicon = "".join(s.text[:1] or " " for s in sounds), _lexicon(rules)
@@ -570,6 +554,8 @@ class PinyinReport:
         return dict(n=sum(self.syllables), wrong=sum(self.wrong),
                     syllable_error=sum(self.wrong) / sum(self.syllables), sentences=len(self.wrong),
                     sentence_error=sum(map(bool, self.wrong)) / len(self.wrong), causes=dict(self.causes.most_common()))
+
+# %% ../nbs/22_text.ipynb #c2a2fda0
 def _cause(label, said, character):
     "Name what kind of difference this is."
     if not (label and said):
@@ -580,6 +566,11 @@ def _cause(label, said, character):
         return "一, 不"
     return {"5": "light or full"}.get(max(label[-1], said[-1]), "third tones" if label[-1]
                                       + said[-1] in ("23", "32") else "another reading")
+
+def _where(sounds, at):
+    "Show a character between its neighbours."
+    before, after = ("".join(s.text for s in some) for some in (sounds[max(at - 4, 0):at], sounds[at + 1:at + 4]))
+    return f"{before}[{sounds[at].text}]{after}"
 
 # %% ../nbs/22_text.ipynb #5c1afb31
 def pinyin_report(pairs: list,  # (text, labels): the labels a string as corpora have it, "ni2 hao3"
@@ -600,11 +591,10 @@ def pinyin_report(pairs: list,  # (text, labels): the labels a string as corpora
             for k in range(max(len(a), len(b))):
                 at = min(part.hyp_start_idx + k, len(sounds) - 1)
                 pair = a[k] if k < len(a) else "", b[k] if k < len(b) else ""
-                cause, around = _cause(*pair, sounds[at].text), ["".join(s.text for s in sounds[x:y]) for x,
-                                                                 y in ((max(at - 4, 0), at), (at + 1, at + 4))]
+                cause = _cause(*pair, sounds[at].text)
                 report.causes[cause] += 1
                 wrong += 1
-                report.errors.append((cause, *pair, f"{around[0]}[{sounds[at].text}]{around[1]}"))
+                report.errors.append((cause, *pair, _where(sounds, at)))
         report.syllables.append(len(heard))
         report.wrong.append(wrong)
     return report
