@@ -19,6 +19,7 @@ PLAN = dict(corpus=(45, 0), first=(15, 0), autoencoder=(45, 60), voice=(80, 40),
 MEMORY_GB, DISK_GB = 4, 1                          # what a run of `mini` wants at most
 CELL_MINUTES = 15                                  # most for one cell on every core, beside its training
 LEAST = 3.0                                        # seconds that are left of whatever isn't over
+CLEARLY = 1.1                                      # times as much is left as is said: from there on, it says so
 HURRY = 2                                          # times slower than planned, from which on less is measured
 FIRST_WORDS = "你好，今天天气很好，我们一起去公园吧。"
 BARS = "█░" if "utf" in (sys.stdout.encoding or "").lower() else "#-"
@@ -91,11 +92,22 @@ def estimate(stage: Stage, elapsed: float, training: dict | None = None, trained
     return min(0.99, elapsed / (elapsed + left)), left
 
 
-def slowness(stages: list[Stage]) -> float:
+def slowness(stages: list[Stage],
+             elapsed: float = 0.0  # seconds that a running stage has taken: where it is late, it counts, too
+             ) -> float:
     "Return how many times as long as planned the stages took that are done, training apart; at least 1."
-    done = [s for s in stages if s.status == "done" and s.before + s.after]
-    planned, took = sum(s.before + s.after for s in done), sum(s.seconds - 60 * s.minutes for s in done)
-    return max(1.0, took / planned) if planned else 1.0
+    took = [(s, s.seconds) for s in stages if s.status == "done" and s.before + s.after]
+    took += [(s, elapsed) for s in stages if s.status == "running" and elapsed > s.plan]
+    planned = sum(s.before + s.after for s, _ in took)
+    return max(1.0, sum(seconds - 60 * s.minutes for s, seconds in took) / planned) if planned else 1.0
+
+
+def settle(shown: float | None,  # what was said last
+           before: float,        # what was left then
+           left: float           # what is left now
+           ) -> float:
+    "Return the seconds left to say: they never rise, and where they are too few, they fall as the rest does."
+    return left if shown is None or left <= shown else shown * min(1.0, left / before)
 
 
 def clock(seconds: float) -> str:
@@ -109,13 +121,15 @@ def clock(seconds: float) -> str:
 
 
 def progress_line(number: int, count: int, stage: Stage, share: float, left: float, left_in_all: float,
-                  detail: str = "", width: int = 20) -> str:
+                  detail: str = "", more: bool = False,  # it will take longer than what is said
+                  width: int = 20) -> str:
     "Write one line of progress: which part, how far, what, how long still."
-    full = round(share * width)
-    still = "later than planned" if left <= LEAST and share > 0.97 else f"{clock(left)} left"
+    full, or_more = round(share * width), " or more" if more else ""
+    still = f"{clock(min(left, left_in_all))}{or_more if left > left_in_all else ''} left"
+    still = "later than planned" if left <= LEAST and share > 0.97 else still
     bar = BARS[0] * full + BARS[1] * (width - full)
     return (f"{number} of {count}  {stage.title:22} {bar} {share:4.0%}  {still}, "
-            f"whole demo {clock(left_in_all)}{'  ' + detail if detail else ''}")
+            f"whole demo {clock(left_in_all)}{or_more}{'  ' + detail if detail else ''}")
 
 
 def resident_gb() -> float:
@@ -148,6 +162,7 @@ class Watcher(threading.Thread):
         # when it started, and after how many seconds its training ended
         self.began, self.trained = time.monotonic(), 0.0
         self.detail, self.share, self.spoke = "", 0.0, 0.0
+        self.left = self.truly_left = None   # of the whole demo: as it was said last, and as it is estimated
 
     def run(self):
         "Look again and again, until all is over."
@@ -171,12 +186,14 @@ class Watcher(threading.Thread):
                 stage.step = training["step"]
                 if not self.trained:
                     detail = f"training: step {training['step']:,}, error {training['loss']:.3g}"
-            slow = slowness(self.stages)
-            share, left = estimate(stage, time.monotonic() - self.began, training, self.trained, slow)
+            elapsed, number = time.monotonic() - self.began, self.stages.index(stage) + 1
+            share, left = estimate(stage, elapsed, training, self.trained, slowness(self.stages))
             self.share = max(self.share, share)   # a bar that goes back frightens people
-            number = self.stages.index(stage) + 1
-            left_in_all = left + sum(slow * (s.before + s.after) + 60 * s.minutes for s in self.stages[number:])
-            self.show(progress_line(number, len(self.stages), stage, self.share, left, left_in_all, detail))
+            slow = slowness(self.stages, elapsed)
+            in_all = left + sum(slow * (s.before + s.after) + 60 * s.minutes for s in self.stages[number:])
+            self.left, self.truly_left = settle(self.left, self.truly_left, in_all), in_all
+            self.show(progress_line(number, len(self.stages), stage, self.share, left, self.left, detail,
+                                    in_all > CLEARLY * self.left))
 
     def show(self, text: str):
         "Write the line anew where that can be done, else now and then a line."

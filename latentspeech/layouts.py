@@ -47,7 +47,7 @@ def check_language(text: str):
     if re.search("[A-Za-z]", text) and not re.search(f"[{_HAN}]", text):
         raise Unsayable("is English, and the voice speaks Mandarin")
 def read_aloud(reading: Reading, file: Path, number: int,
-               text: str, pinyin: str = "") -> tuple:  # text, `Phones`
+               text: str, pinyin: str = "", id: str = "") -> tuple:  # text, `Phones`
     "Read a text as phones; what can't be said is kept for its sound alone, or refused with `TextError`."
     text = re.sub(rf"(?<=[{_HAN}，。！？、；：])\s+(?=[{_HAN}])", "", text)
     try:
@@ -57,7 +57,8 @@ def read_aloud(reading: Reading, file: Path, number: int,
     except TextError as problem:
         if not reading.keep_sounds:
             raise
-        reading.lost += not isinstance(problem, Unsayable)
+        if not isinstance(problem, Unsayable):
+            reading.unread.add(id)
         reading.report(file, number, f"kept for its sound alone, {problem}")
         return text, Phones([], [], [], [])
 
@@ -73,7 +74,7 @@ def register_named(reading: Reading, file: Path, number: int,
     return id
 def keep_spoken(reading: Reading, file: Path, number: int, text: str, pinyin: str, **facts):
     "Keep an utterance, its text read aloud; raises `TextError`."
-    text, phones = read_aloud(reading, file, number, text.strip(), pinyin)
+    text, phones = read_aloud(reading, file, number, text.strip(), pinyin, facts["id"])
     facts["split"] = facts["split"] or split_of(text)
     reading.keep(file, number, text=text, pinyin=phones.pinyin, symbols=phones.symbols, tones=phones.tones, **facts)
 
@@ -537,6 +538,7 @@ def join(corpora: list  # of `Corpus`, no id in two of them
         return corpora[0]
     report = [line for corpus in corpora for line in corpus.report]
     joined = Corpus(corpora[0].folder, " + ".join(c.name for c in corpora), rows, report=report,
-                    lost=sum(c.lost for c in corpora), sources=[folder for c in corpora for folder in c.sources])
+                    lost=sum(c.lost for c in corpora), sources=[folder for c in corpora for folder in c.sources],
+                    unread={id for c in corpora for id in c.unread})
     joined.layout = " + ".join(c.layout for c in corpora)
     return joined

@@ -130,7 +130,7 @@ class Reading:
     def __init__(self, folder: str | Path, name: str,
                  keep_sounds: bool = False):      # keep what can't be said for its sound alone
         self.folder, self.name, self.keep_sounds = Path(folder), plain_name(name), keep_sounds
-        self.ids, self.utterances, self.lost = set(), [], 0
+        self.ids, self.utterances, self.lost, self.unread = set(), [], 0, set()
         self.damages, self.remarks = [], []   # errors; lines of the report
 
     @contextmanager
@@ -164,7 +164,7 @@ def corpus(self: Reading,
         raise CorpusError(f"{self.folder} has no utterance that can be used: {reason}")
     left_out = [f"{damage}; left out" for damage in self.damages]
     return Corpus(self.folder, self.name, self.utterances, report=self.remarks + left_out,
-                  lost=self.lost + len(self.damages))
+                  lost=self.lost + len(self.damages), unread=self.unread)
 
 # %% ../nbs/26_readers.ipynb #65634e71
 @patch
@@ -308,7 +308,8 @@ def _row_phones(row, reading, tell):
     except TextError as e:
         if not reading.keep_sounds:
             raise
-        reading.lost += not isinstance(e, Unsayable)
+        if not isinstance(e, Unsayable):
+            reading.unread.add(row["id"])
         tell(f"{row['id']} kept for its sound alone, {e}")
         return row.get("text") or row["pinyin"], Phones([], [], [], [])
 def _row_seconds(row, path, member):

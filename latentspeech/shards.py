@@ -208,7 +208,8 @@ def _report(corpus, folder, lost, remarks, most_lost):
     "Write the report and return its lines; raises `CorpusError` where too much was lost."
     lines = [*corpus.report, *lost, *remarks]
     write_atomically(folder / "report.txt", "".join(f"{line}\n" for line in lines).encode())
-    count, total = corpus.lost + len(lost), corpus.lost + len(corpus)
+    unusable = corpus.unread | {line.partition(" ")[0] for line in lost}   # each once, whatever is wrong with it
+    count, total = corpus.lost + len(unusable), corpus.lost + len(corpus)
     if count > most_lost * total:
         first = next((line for line in lines if "left out" in line or "sound alone" in line), lines[-1])
         raise CorpusError(f"{count} of {total} utterances can't be used, more than {most_lost:.1%} (most_lost, "
@@ -252,7 +253,7 @@ def prepare(corpus: Corpus,          # from `open_corpus`
     folder = Path(folder)
     _refuse_folder(corpus, folder)
     with _held(folder):
-        if corpus.lost:
+        if corpus.lost or corpus.unread:
             _report(corpus, folder, [], [], most_lost)
         corpus = _aligned(corpus, align, folder / "alignment.json")
         plan, indexes = list(_plan_shards(corpus, size)), []

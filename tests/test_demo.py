@@ -1,12 +1,13 @@
 """The demo's page shows what there is, says what is missing, needs no network; its run ends with the right code."""
 import io, json, os, re, signal, subprocess, sys, time
 from pathlib import Path
+from types import SimpleNamespace
 import nbformat, numpy as np, pytest, soundfile
 
 ROOT = Path(__file__).resolve().parent.parent
 from demo import run as demo
 from demo.run import (Demo, Stage, clock, estimate, falling, headings_of, plan_stages, progress_line, resident_gb,
-                      slowness, write_record)
+                      settle, slowness, write_record)
 from demo.page import accented, build_page, marked, notebook_page, settled, write_page
 
 
@@ -158,6 +159,52 @@ def test_what_is_left_never_rises_however_late_it_is():
         share = [estimate(table, t, slowness=slow)[0] for t in range(0, 6000, 5)]
         assert left == sorted(left, reverse=True) and share == sorted(share) and left[0] == 240 * slow
     assert falling(0, 10) == 0 and falling(100, 70) == pytest.approx(30)
+
+
+PACES = [(45, 15, 200, 190, 240, 15),          # as planned
+         (30, 3, 180, 170, 150, 8),            # a faster machine
+         (202, 35, 786, 1088, 530, 66),        # one core, two busy loops beside it
+         (141, 2, 270, 1440, 900, 52),         # slow at first, then not, then very
+         (45, 15, 210, 200, 4000, 15)]         # late where nothing foretold it
+
+
+@pytest.mark.parametrize("paces", PACES)
+def test_what_is_left_of_the_whole_never_rises(paces, tmp_path, monkeypatch):
+    "Fed with the seconds that each stage took, it falls, also where a stage begins, and says where it is too little."
+    now, stream = [0.0], io.StringIO()
+    monkeypatch.setattr(demo, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(demo, "resident_gb", lambda: 0.0)
+    stages = plan_stages((2.5, 2.5))
+    watcher, truly, whole = demo.Watcher(stages, tmp_path, stream), [], sum(s // 5 * 5 for s in paces)
+    def show(line):
+        found = re.search(r"([\d:]+) (s|min)( or more)? left, whole demo ([\d:]+) (s|min)( or more)?", line)
+        truly.append((watcher.left, whole - now[0], "or more" in line))
+        assert (found or "later than planned" in line) and (found is None or bool(found[6]) >= bool(found[3])), line
+    watcher.show = show
+    for stage, seconds in zip(stages, paces):
+        watcher.begin(stage.key)
+        for _ in range(seconds // 5):
+            watcher.look()
+            now[0] += 5
+        watcher.end()
+    said = [left for left, _, _ in truly]
+    assert all(b <= a for a, b in zip(said, said[1:]))
+    assert min(said) > 0 and said[0] == sum(s.plan for s in stages)
+    plain = [(left, true) for left, true, more in truly if not more and true > 60]
+    assert all(true < 4 * left for left, true in plain if paces != PACES[-1])   # before it knew
+    if paces in PACES[:2]:
+        assert not any(more for *_, more in truly)
+    if paces in PACES[2:4]:
+        assert sum(more for *_, more in truly) > len(truly) / 2
+
+
+def test_what_is_said_ends_no_sooner_than_the_work():
+    "Sixty seconds were said and 120 are left: both reach nothing together."
+    shown = 60.0
+    for left in range(119, 1, -1):
+        shown = settle(shown, left + 1, left)
+        assert shown == pytest.approx(left / 2)
+    assert settle(None, None, 7) == 7 and settle(60, 70, 50) == 50 and settle(5, 10, 1000) == 5
 
 
 def test_what_is_late_says_so():
