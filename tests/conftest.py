@@ -20,6 +20,16 @@ def _no_network(event, arguments):
 sys.addaudithook(_no_network)
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "xdist_group: which tests share a process; a file's do where nothing is said")
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(item.path.name))
+
+
 @pytest.fixture(autouse=True)
 def _threads_as_before():
     "A command that ran inside a test set threads for its process, and for those that later tests start."

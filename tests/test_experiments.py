@@ -16,7 +16,7 @@ from latentspeech.experiments.harness import find_experiment, main, results
 from latentspeech.synthesis import LatentSpeech
 from latentspeech.table import recorded
 from latentspeech.weights import load_weights
-from tools import load_test
+from tools import fire, load_test
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -146,6 +146,8 @@ def test_the_command_of_a_record_runs_today(path):
         assert words[-1].startswith("nbs/") and (ROOT / words[-1]).is_file()
     elif words[:3] == ["python", "-m", "tools.load_test"]:
         load_test.build_parser().parse_args(words[3:])
+    elif words[:3] == ["python", "-m", "tools.fire"]:
+        fire.build_parser().parse_args(words[3:])
     else:
         assert words == ["make", "demo"], f"{path.name} does not say what makes it: {words}"
 

@@ -8,7 +8,8 @@ KILLS = int(os.environ.get("FIRE_KILLS", 3))   # `make test-fire` asks for 25, o
 PARTS = ["autoencoder", "voice", "decoder", "judge", "aligner"][:None if os.environ.get("FIRE") else 2]
 
 
-@pytest.mark.parametrize("part", PARTS)
+# each in whatever process is free: together they take longest
+@pytest.mark.parametrize("part", [pytest.param(part, marks=pytest.mark.xdist_group(f"kills-{part}")) for part in PARTS])
 def test_a_killed_training_ends_as_an_undisturbed_one(part, tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(HERE.parents[1]), "OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, str(HERE / "kills.py"), part, str(KILLS), str(tmp_path)], env=environment,

@@ -6,6 +6,7 @@ from test_shards import write_folder
 from latentspeech import cli
 from latentspeech.synthesis import LatentSpeech
 from latentspeech.weights import PretrainedError, load_weights, save_tensors
+from tools import fire
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLE = Path(__file__).with_name("rows.tsv")
@@ -16,7 +17,8 @@ def named():
     "Yield (kind, file, test) of the table."
     for line in TABLE.read_text("utf8").splitlines():
         if line and not line.startswith("#"):
-            kind, tests = line.split("\t")
+            kind, tests, *counted = line.split("\t")
+            assert counted in ([], ["damages"]), line
             for test in tests.split():
                 file, _, name = test.partition("::")
                 yield kind, file, name.partition("[")[0]
@@ -36,6 +38,29 @@ def test_the_table_is_at_least_as_long_as_the_standing_one():
     lines = STANDING.read_text("utf8").splitlines()
     rows = [l for l in lines if l.startswith("| ") and not l.startswith("| fault")]
     assert len({kind for kind, *_ in named()}) >= len(rows)
+
+
+def test_counts_are_added_up_from_what_the_tests_say():
+    said = ["counted: voice: 25 kills in 3 runs, 0 checkpoints lost", "counted: judge: 26 kills in 4 runs",
+            "counted: sound: 9 calls, 72 trials", "counted: voice: 400 cards, 300 refused",
+            "counted: weights: 400 files, 390 refused", "counted: 500 sentences in a row, memory grew by 3 MB"]
+    found = {"test_weights.py::test_damage_is_found[cut]": "passed",
+             "test_weights.py::test_damage_is_found[x]": "failed",
+             "test_cli.py::test_an_interrupt_is_130_and_a_bug_is_a_traceback": "passed"}
+    assert fire.counts(said, found) == dict(kills=51, calls=72, fuzz=800, damages=1)
+
+
+def test_what_is_run_has_every_test_once():
+    "A folder stands for its files, a file for its tests, and no file for one whose name is longer."
+    asked = fire.named_tests(dict(a=["fire/test_kills.py", "test_runner.py"], b=["test_runner.py::test_x"],
+                                  c=["test_runner_more.py::test_y[1]"]))
+    assert asked == ["tests/fire", "tests/test_runner.py", "tests/test_runner_more.py::test_y"]
+
+
+def test_a_row_that_shows_nothing_has_failed():
+    found = {"test_a.py::test_b[1]": "passed", "test_a.py::test_b[2]": "skipped", "test_a.py::test_c": "failed"}
+    assert fire.shown(["test_a.py::test_b"], found) == (1, 0) and fire.shown(["test_a.py"], found) == (1, 1)
+    assert fire.shown(["test_a.py::test_d"], found) == (0, 1)
 
 
 def test_the_network_is_blocked():
