@@ -104,12 +104,14 @@ class Corpus:
                  recipe: str = "",      # a hash of what it was made from
                  report: list = (),     # what was left out, and why
                  lost: int = 0,         # utterances that should be here and couldn't be used
-                 sources: list = ()):   # folders of the corpora that it was joined of
+                 sources: list = (),    # folders of the corpora that it was joined of
+                 unread: set = ()):     # ids that are here for their sound alone, since their text is damaged
         self.folder, self.name, self.utterances = Path(folder), name, utterances
         self.recipe, self.report, self.lost = recipe, list(report), lost
         self.sources = list(sources) or [self.folder]
         self.speakers = sorted({u.speaker for u in utterances})
         self._by_id = {u.id: u for u in utterances}
+        self.unread = {id for id in unread if id in self._by_id}
     def __len__(self):
         return len(self.utterances)
     def __iter__(self):
@@ -135,7 +137,7 @@ def with_utterances(self: Corpus, utterances: list,
                     ) -> Corpus:
     "Return the same corpus with other utterances."
     corpus = Corpus(self.folder, self.name, utterances, self.recipe, [*self.report, *report], self.lost + lost,
-                    self.sources)
+                    self.sources, self.unread)
     corpus.layout = self.layout
     return corpus
 
