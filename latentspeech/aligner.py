@@ -126,10 +126,16 @@ class PhoneRecogniser(nn.Module):
     def forward(self, mels: Tensor  # [B, 40, T], from `mel_features`
                 ) -> Tensor:        # [B, T // 2, symbols], log probabilities; symbol 0 is CTC's blank
         "Score every second frame."
-        x = self.enter(mels)
+        return self.hear(mels)[1]
+
+    def hear(self, mels: Tensor  # as above
+             ) -> tuple:         # what each layer makes of it, a list of [B, width, T // 2]; log probabilities
+        "Score every second frame, and show what was seen on the way."
+        x, seen = self.enter(mels), []
         for layer, norm in zip(self.layers, self.norms):
             x = x + F.gelu(norm(layer(x)))
-        return self.leave(x).transpose(1, 2).log_softmax(-1)
+            seen.append(x)
+        return seen, self.leave(x).transpose(1, 2).log_softmax(-1)
 
 # %% ../nbs/42_aligner.ipynb #a96a475e
 class FrameClassifier(nn.Module):
@@ -167,10 +173,14 @@ class RecogniserTask(nn.Module):
         self.recogniser, self.times = recogniser, times
         self.mels, self.labels = [mels[i] for i in order], [torch.as_tensor(labels[i]) for i in order]
 
+    def mel(self, number: int, generator: torch.Generator) -> Tensor:  # [40, T]
+        "Return one utterance as it is heard this time: here, as it is."
+        return self.mels[number]
+
     def batch(self, generator: torch.Generator, size: int) -> dict:
         "Draw `size` utterances of like length, padded."
         chosen = length_bucket(torch.ones(len(self.mels)), size, generator, self.times)
-        mels, labels = [self.mels[i].T for i in chosen], [self.labels[i] for i in chosen]
+        mels, labels = [self.mel(i, generator).T for i in chosen], [self.labels[i] for i in chosen]
         return dict(mels=pad_sequence(mels, batch_first=True).mT, frames=torch.tensor([len(m) // 2 for m in mels]),
                     labels=pad_sequence(labels, batch_first=True), counts=torch.tensor([len(x) for x in labels]))
 

@@ -10,8 +10,8 @@ from typing import get_type_hints
 # %% auto #0
 __all__ = ['SAMPLE_RATE', 'N_BANDS', 'FRAME', 'LATENT_CHANNELS', 'FRAME_RATE', 'N_TONES', 'PRESETS', 'AutoencoderConfig',
            'EncoderConfig', 'DenoiserConfig', 'DiffusionConfig', 'JudgeConfig', 'TrainConfig', 'TimedRunConfig',
-           'LossConfig', 'DiscriminatorConfig', 'AugmentConfig', 'AlignerConfig', 'CorpusConfig', 'SoundLimits',
-           'Preset', 'ConfigError', 'preset', 'to_dict', 'from_dict']
+           'LossConfig', 'DiscriminatorConfig', 'AugmentConfig', 'AlignerConfig', 'ReaderConfig', 'CorpusConfig',
+           'SoundLimits', 'Preset', 'ConfigError', 'preset', 'to_dict', 'from_dict']
 
 # %% ../nbs/01_notation.ipynb #ffc4be78
 SAMPLE_RATE = 48_000       # samples a second, everywhere inside the system
@@ -202,6 +202,20 @@ class AlignerConfig:
     seed: int = 0
     recogniser: TrainConfig = TrainConfig(steps=2000, batch=12, learning_rate=2e-3, warmup=1, ema=0, until=0.05)
     classifier: TrainConfig = TrainConfig(steps=60, batch=48, learning_rate=2e-3, warmup=1, ema=0)
+
+# %% ../nbs/01_notation.ipynb #028cb0f7
+@dataclass(frozen=True)
+class ReaderConfig:
+    "Describe a network that reads phones, and what its reading counts in the autoencoder's loss."
+    network: AlignerConfig = AlignerConfig(
+        window=1024, n_mels=64, f_max=16_000.0, width=160,
+        recogniser=TrainConfig(steps=1700, batch=12, learning_rate=2e-3, warmup=50, ema=0))
+    faintest: float = 0.01               # loudness below which a crop isn't raised to the level of the others
+    floor: float = 2e-4                  # magnitude, at that level: what is quieter counts as equal
+    hiss: tuple = (1e-4, 1e-2)           # noise in its training, shares of the sound's size, on a logarithmic scale
+    hidden_bands: int = 8                # so many neighbouring mel bands at most are hidden in its training
+    layers: float = 0.2                  # weight of how differently its layers see the two sounds
+    phones: float = 0.06                 # weight of how differently it reads them
 
 # %% ../nbs/01_notation.ipynb #b32d2f00
 @dataclass(frozen=True)

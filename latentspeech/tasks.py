@@ -87,6 +87,7 @@ class AutoencoderTask(nn.Module):
         self.autoencoder, self.clips = Autoencoder(preset.autoencoder), clips
         self.loss, self.paper = ReconstructionLoss(config=preset.loss), preset.autoencoder.kind == "paper"
         self.frozen = False          # True: only the decoder learns, and the latents stay what they are
+        self.reading = None          # a `reading.ReadingLoss`, where one listens as well
         self.autoencoder.bfloat16 = preset.train_autoencoder.bfloat16
         self.n_samples = max(1, round(preset.train_autoencoder.seconds * SAMPLE_RATE / FRAME)) * FRAME
 
@@ -100,7 +101,13 @@ class AutoencoderTask(nn.Module):
 
     def distance(self, audio, decoded, bands, true_bands) -> tuple:
         "Measure the loss of this preset's kind; return it and its terms."
-        return (paper_loss(bands, true_bands), {}) if self.paper else self.loss(decoded, audio, bands, true_bands)
+        if self.paper:
+            return paper_loss(bands, true_bands), {}
+        loss, terms = self.loss(decoded, audio, bands, true_bands)
+        if self.reading is None:
+            return loss, terms
+        misread, more = self.reading(decoded, audio)
+        return loss + misread, terms | more
 
     def train(self, mode: bool = True):
         "Set training mode, but for an encoder that is frozen."
@@ -330,11 +337,13 @@ def train_autoencoder(preset: Preset | str = "mini",
                       corpus: Corpus | None = None,   # default: the embedded corpus, made if need be
                       folder: str | Path = "out/train/autoencoder",  # checkpoints; the weights come beside them
                       warm_start: str | None = None,   # weights to go on from, a name or a folder; smaller ones grow
+                      reading=None,                    # a `reading.ReadingLoss` that listens as well
                       steps: int | None = None, minutes: float | None = None, batch: int | None = None,
                       device: str | None = None, progress: bool = True, callback=None) -> Run:
     "Train the autoencoder and store `<preset>-autoencoder.safetensors` in `folder`; run again to go on."
     preset, corpus, config = set_up_training("autoencoder", preset, corpus, steps, batch, None, progress)
     task = AutoencoderTask(preset, CropDataset(corpus, corpus.split("train"), progress))
+    task.reading = reading
     if warm_start:
         task.warm_start(warm_start)
     if task.frozen:   # gently; a network that has grown has everything before it

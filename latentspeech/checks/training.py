@@ -243,3 +243,46 @@ number("45.3", "45_gpu_run.ipynb#The-whole-step", "a device that waits is what a
         12 / 0.05: ("work", "the kernels still have to run: 3 ms."),
         1.0: ("waits", "the device waits for launches before, and doesn't afterwards."),
         5.0: ("at once", "launching and working go on at the same time: the longer one counts.")}, 0.02)
+
+# %% ../../nbs/94_checks_training.ipynb #be482c67
+def _level_of(copy, true):
+    return copy / (10 * true.square().mean(-1, keepdim=True).sqrt().clamp(min=0.01))
+def _copies(g):
+    true = torch.randn(3, 400, generator=g) * torch.tensor([[0.2], [0.05], [1e-4]])
+    return [(0.3 * true + 0.01 * torch.randn(3, 400, generator=g), true)]
+function("46.1", "46_reading.ipynb#What-a-reader-looks-at",
+         "what is lost isn't replaced by hiss, and silence stays silent.",
+         _level_of, _copies,
+         {("original", "with its own level a copy that lost its speech has its hiss raised instead."):
+          lambda copy, true: _level_of(copy, copy),
+          ("silence", "a nearly silent original raises its copy's hiss by thousands."):
+          lambda copy, true: copy / (10 * true.square().mean(-1, keepdim=True).sqrt()),
+          ("each row", "one gain for the whole batch: a quiet row stays quiet."):
+          lambda copy, true: copy / (10 * true.square().mean().sqrt().clamp(min=0.01))})
+
+# %% ../../nbs/94_checks_training.ipynb #d921b156
+_SURE, _DOUBT = (0.98, 0.02), (0.5, 0.5)
+def _nats(p, q):
+    return sum(a * math.log(a / b) for a, b in zip(p, q))
+number("46.2", "46_reading.ipynb#From-reading-to-a-loss", "doubt costs less than being surely wrong.",
+       _nats(_SURE, _DOUBT),
+       {_nats(_DOUBT, _SURE): ("truth", "the original's reading is the truth, so its chances weigh the logarithms."),
+        _nats(_SURE, _DOUBT) / math.log(2): ("nats", "these are bits; the natural logarithm gives nats."),
+        0.98 * math.log(0.98 / 0.5): ("both", "the second phone has a share, too, though a small one.")}, 0.005)
+def _layer_distance(mine, true):
+    return sum((m - t).abs().mean() / t.abs().mean() for m, t in zip(mine, true)) / len(true)
+def _layers(g):
+    true = [torch.randn(2, 4, 9, generator=g), 100 * torch.randn(2, 4, 9, generator=g)]
+    return [([t + t.std() * share * torch.randn(t.shape, generator=g) for t, share in zip(true, (0.5, 0.1))], true)]
+function("46.3", "46_reading.ipynb#From-reading-to-a-loss",
+         "early layers hold the sound, late ones the phones: each has a vote.",
+         _layer_distance, _layers,
+         {("each layer", "divide layer by layer; pooled, the one with the largest numbers decides alone."):
+          lambda mine, true: (sum((m - t).abs().mean() for m, t in zip(mine, true))
+                              / sum(t.abs().mean() for t in true)),
+          ("original", "the original's size is the yardstick, not the copy's."):
+          lambda mine, true: _layer_distance(true, mine),
+          ("average", "the mean over the layers is wanted, not their sum."):
+          lambda mine, true: 2 * _layer_distance(mine, true),
+          ("L1", "these are squares; L1 was asked for."):
+          lambda mine, true: sum((m - t).square().mean() / t.square().mean() for m, t in zip(mine, true)) / 2})

@@ -72,5 +72,20 @@ WRONG = {
              ("def kept(losses):\n    best, places = math.inf, []\n    for i, loss in enumerate(losses):\n"
               "        if loss <= best:\n            best = loss\n            places.append(i)\n    return places",
               "equal")],
-    "45.3": [("answer = (12 + 3) / 3.05", "at once"), ("answer = 12 / 0.05", "work"), ("answer = 1", "waits")]
+    "45.3": [("answer = (12 + 3) / 3.05", "at once"), ("answer = 12 / 0.05", "work"), ("answer = 1", "waits")],
+    "46.1": [("def at_level_of(copy, true):\n"
+              "    return copy / (10 * copy.square().mean(-1, keepdim=True).sqrt().clamp(min=0.01))", "original"),
+             ("def at_level_of(copy, true): return 0.1 * copy / true.square().mean(-1, keepdim=True).sqrt()",
+              "silence"),
+             ("def at_level_of(copy, true): return 0.1 * copy / true.square().mean().sqrt().clamp(min=0.01)",
+              "each row")],
+    "46.2": [("answer = 1.2730", "truth"),
+             ("answer = 0.8586", "nats"), ("answer = 0.6595", "both")],
+    "46.3": [("def layer_distance(mine, true):\n    return (sum((m - t).abs().mean() for m, t in zip(mine, true))\n"
+              "            / sum(t.abs().mean() for t in true))", "each layer"),
+             ("def layer_distance(mine, true):\n"
+              "    return sum((m - t).abs().mean() / m.abs().mean() for m, t in zip(mine, true)) / len(true)",
+              "original"),
+             ("def layer_distance(mine, true):\n"
+              "    return sum((m - t).abs().mean() / t.abs().mean() for m, t in zip(mine, true))", "average")]
 }
