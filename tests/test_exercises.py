@@ -225,6 +225,41 @@ def test_a_submission_is_graded_whatever_it_holds():
     cheat.cells = [c for c in cheat.cells if course.role_of(c) != "check"]
     graded = course.grade(cheat, lesson)
     assert graded["11.1"] == "no" and graded["11.2"] == graded["11.3"] == "stopped: NameError"
+    gone = course.grade(answered("11_pqmf", {"11.1": right, "11.2": "import os\nos._exit(1)"}), lesson)
+    assert gone == {"11.1": "right", "11.2": "stopped: it never ran", "11.3": "stopped: it never ran"}
+
+
+@pytest.mark.slow
+def test_a_cell_that_never_ends_costs_its_own_exercise_alone():
+    steps = [("while True: pass", ""), ("answer", "00.1"), ("answer = (3, 2)", ""), ("answer", "00.1")]
+    code = ("import sys; from tools import course; course.SECONDS = 1\n"
+            "class Says:\n    def send(self, what): print(*what, file=sys.__stdout__, flush=True)\n"
+            f"course.run_answers(Says(), '.', {steps!r})")
+    said = subprocess.run([sys.executable, "-c", code], cwd=course.ROOT, capture_output=True, text=True, timeout=600)
+    assert said.stdout.splitlines() == ["00.1 stopped: NameError", "00.1 right"], said.stderr[-500:]
+
+
+@pytest.mark.parametrize("stem", sorted({stem for stem, _ in FOUND.values()}))
+def test_each_exercise_is_asked_where_its_check_stands(stem):
+    lesson = course.solved(LESSONS[stem])
+    names = {e.number: e.name for e in course.exercises_of(LESSONS[stem])}
+    steps = course.grading_steps(lesson, names)
+    asked = [(name, number) for name, number in steps if number]
+    assert asked == [(name, number) for number, name in names.items()]
+    for name, number in asked:      # the last cell before that sets this very name
+        before = [source for source, other in steps[:steps.index((name, number))] if not other]
+        assert re.search(rf"^(def {name}\b|{name} *[=,]|.*\b{name}\b *=)", before[-1], re.M), (number, before[-1])
+
+
+@pytest.mark.slow
+def test_a_folder_of_lessons_is_graded_and_strangers_are_named(tmp_path):
+    for stem in ("00_hear_it_first", "11_pqmf"):
+        nbformat.write(course.solved(LESSONS[stem]), tmp_path / f"{stem}.ipynb")
+    nbformat.write(LESSONS["11_pqmf"], tmp_path / "holiday.ipynb")
+    told = []
+    graded, _ = course.grade_folder(tmp_path, 2, told.append)
+    assert {state for lesson in graded.values() for state in lesson.values()} == {"right"}
+    assert [len(lesson) for lesson in graded.values()] == [3, 3] and told[0] == "holiday.ipynb: no lesson is called so"
 
 
 def test_cells_out_of_order_are_told():

@@ -2,13 +2,14 @@
 
 One source, five editions: lessons for students (no solution, no why), solved lessons, an answer key, an assignment in
 the format of nbgrader, and slides that need no network. `python -m tools.course grade FILE` judges a student's lesson,
-`times FILE` keeps what a run of the notebooks measured, `write` puts minutes into headers and figures into tables, and
-`check` says whether these are up to date.
+or a folder of them (`--keep` keeps how long it took), `times FILE` keeps what a run of the notebooks measured, `write`
+puts minutes into headers and figures into tables, and `check` says whether these are up to date.
 
 An exercise is five cells in a row, tagged task, blank, check, solution, why.
 """
 from __future__ import annotations
-import concurrent.futures, configparser, copy, html, json, os, re, shutil, sys, tempfile, time
+import concurrent.futures, configparser, copy, html, json, multiprocessing, os, re, shutil, signal
+import sys, tempfile, time
 from dataclasses import dataclass
 from pathlib import Path
 import nbformat
@@ -34,6 +35,7 @@ if {{"COLAB_RELEASE_TAG", "KAGGLE_KERNEL_RUN_TYPE"}} & set(os.environ):
         get_ipython().system(fetch + " && pip install -q './course[notebook,train,zh]'")
     if os.path.isdir("course/nbs"):
         os.chdir("course/nbs")"""
+SECONDS, HANGS = 60, 10     # that a cell of a submission may work; so often as long it may say nothing
 FETCHES = "# Only on Colab and Kaggle:"
 
 
@@ -149,35 +151,109 @@ def assignment(notebook, release: bool) -> nbformat.NotebookNode:
 
 def grade(submission, lesson) -> dict:   # number -> "right", "not yet", "no", or what stopped it
     "Judge a student's lesson with hidden inputs; what the student changed in checks doesn't count."
-    from tools.run_notebooks import run_notebook
     wanted = exercises_of(lesson)
-    begin = next((i for i, c in enumerate(submission.cells) if c.source.lstrip("#").startswith(" Exercises")), 0)
-    mine = [c for c in submission.cells[begin:] if c.cell_type == "code" and not CHECK.search(c.source)]
     module = module_of(lesson)
     first = f"import {module} as lesson\nglobals().update(vars(lesson))" if module else "pass"
-    cells = [nbformat.v4.new_code_cell(first)]
-    cells += [nbformat.v4.new_code_cell(c.source) for c in mine]
-    cells += [nbformat.v4.new_code_cell(f"from latentspeech.exercises import check\n"
-                                        f"print('GRADE', [check('{e.number}', {e.name}, seed).state "
-                                        f"for seed in {SEEDS}])") for e in wanted]
-    for cell in cells:
-        cell.metadata["tags"] = ["raises-exception"]
+    steps = [(first, ""), *grading_steps(submission, {e.number: e.name for e in wanted})]
+    processes = _processes()
+    hears, says = processes.Pipe(duplex=False)
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "graded.ipynb"
-        nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
-        run_notebook(path, save_to=path, folder=folder, timeout=60,
-                     env={"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])})
-        ran = read(path)
-    return {e.number: _said(cell) for e, cell in zip(wanted, ran.cells[len(cells) - len(wanted):])}
+        student = processes.Process(target=run_answers, args=(says, folder, steps), daemon=True)
+        student.start()
+        says.close()
+        said = _heard(hears, len(wanted))
+        student.kill()
+        student.join()
+    return {e.number: said.get(e.number, "stopped: it never ran") for e in wanted}
 
 
-def _said(cell) -> str:
-    for output in cell.outputs:
-        if output.output_type == "error":
-            return f"stopped: {output.ename}"
-        if states := re.findall(r"'(right|no|not yet)'", output.get("text", "")):
-            return next((s for s in states if s != "right"), "right")
-    return "stopped: it never ran"
+def grading_steps(submission, names: dict) -> list:   # names: number -> name; (source, "") or (name, number)
+    "List what is run and what is asked: an exercise where its check stands, for the next may use the same name."
+    begin = next((i for i, c in enumerate(submission.cells) if c.source.lstrip("#").startswith(" Exercises")), 0)
+    steps, left = [], dict(names)
+    for cell in submission.cells[begin:]:
+        if cell.cell_type == "code" and not (check := CHECK.search(cell.source)):
+            steps.append((cell.source, ""))
+        elif cell.cell_type == "code" and check[1] in left:
+            steps.append((left.pop(check[1]), check[1]))
+    return steps + [(name, number) for number, name in left.items()]    # whose checks are gone
+
+
+def _processes():   # a context of multiprocessing
+    "Let answers run in processes that are forked from one which has imported the course, where a system can fork."
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    modules = [module_of(read(p)) for p in lessons()] if not _PRELOADED else []
+    _PRELOADED.extend(filter(None, modules))
+    context.set_forkserver_preload(["torch", "nbformat", "IPython.core.interactiveshell", *_PRELOADED])
+    return context
+
+
+_PRELOADED = []     # modules, found once
+
+
+def _heard(hears, count: int) -> dict:   # number -> what was said
+    "Collect what a student's process says about each exercise, until it has said all, ends or hangs."
+    said = {}
+    while len(said) < count and hears.poll(SECONDS * HANGS):
+        try:
+            number, state = hears.recv()
+        except (EOFError, OSError):
+            break
+        said[number] = state
+    return said
+
+
+def run_answers(says, folder: str, steps: list):   # steps: what `grading_steps` lists
+    "Run a student's cells in a shell of their own, ask with hidden inputs, and say what came out."
+    import torch
+    from IPython.core.interactiveshell import InteractiveShell
+    from traitlets.config import Config
+    os.chdir(folder)
+    sys.stdout = sys.stderr = open(os.devnull, "w")
+    torch.set_num_threads(1)
+    shell = InteractiveShell.instance(config=Config(HistoryManager=dict(enabled=False)))
+    for source, number in steps:
+        if not number:
+            _run_cell(shell, source)
+            continue
+        ask = f"[_check({number!r}, {source}, seed).state for seed in {SEEDS}]"
+        error = _run_cell(shell, f"from latentspeech.exercises import check as _check\n_states = {ask}")
+        states = () if error else shell.user_ns["_states"]
+        says.send((number, f"stopped: {type(error).__name__}" if error else
+                   next((s for s in states if s != "right"), "right")))
+
+
+def _out_of_time(*_):
+    raise TimeoutError(f"a cell worked for {SECONDS} s")
+
+
+def _run_cell(shell, source: str):   # what it raised, or None
+    "Run a cell, and end it once it has worked for `SECONDS`."
+    if hasattr(signal, "setitimer"):
+        signal.signal(signal.SIGPROF, _out_of_time)
+        signal.setitimer(signal.ITIMER_PROF, SECONDS)
+    result = shell.run_cell(source, silent=True)
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_PROF, 0)
+    return result.error_before_exec or result.error_in_exec
+
+
+def grade_folder(folder: Path, jobs: int = 2, report=print) -> tuple[dict, float]:   # stem -> states, seconds
+    "Grade every lesson in a folder, two at a time; those that are no lesson are named and left out."
+    began, known = time.time(), {p.name: p for p in lessons()}
+    handed_in = sorted(Path(folder).rglob("*.ipynb"))
+    for path in handed_in:
+        if path.name not in known:
+            report(f"{path.name}: no lesson is called so")
+    mine = [p for p in handed_in if p.name in known]
+    graded = {}
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        for path, states in zip(mine, pool.map(lambda path: grade(read(path), read(known[path.name])), mine)):
+            graded[path.stem] = states
+            report(f"{path.stem:24} " + ", ".join(f"{number} {state}" for number, state in states.items()))
+    return graded, time.time() - began
 
 
 # --- slides
@@ -250,11 +326,14 @@ def minutes(notebook) -> int:
 
 
 def needs_of(notebook, made_by: dict) -> list[str]:   # made_by: module -> stem of its lesson
-    "List the lessons whose modules a lesson imports, those that every lesson uses left out."
-    source = "\n".join(c.source for c in notebook.cells if c.cell_type == "code" and "#| export" in c.source)
-    used = set(re.findall(r"^from latentspeech\.([\w.]+) import", source, re.M)) - set(GUIDES)
-    used.discard(module_of(notebook).removeprefix("latentspeech."))
-    return sorted(made_by[name] for name in used if name in made_by)
+    "List the lessons before this one whose modules its own needs, or else its cells; what all use is left out."
+    code = [c.source for c in notebook.cells if c.cell_type == "code"]
+    mine = module_of(notebook).removeprefix("latentspeech.")
+    for sources in ([s for s in code if "#| export" in s], code):
+        used = set(re.findall(r"^from latentspeech\.([\w.]+) import", "\n".join(sources), re.M)) - {*GUIDES, mine}
+        if found := sorted(made_by[name] for name in used if made_by.get(name, "99") < made_by.get(mine, "")):
+            return found
+    return []
 
 
 def title_of(stem: str) -> str:
@@ -354,11 +433,19 @@ def syllabus(plans: dict, notebooks: dict) -> str:   # plans: name -> weeks, fro
     return "\n\n".join(parts) + "\n"
 
 
+def _grading(kept: dict) -> str:
+    "Say how long it takes to grade everything."
+    if "grading" not in kept:
+        return ""
+    return ("\n\nGrading a submission of all lessons, {exercises} exercises with hidden inputs, took {seconds:.0f} s "
+            "on {cores} cores (`python -m tools.course grade out/course/solved --keep`).").format(**kept["grading"])
+
+
 def times_table(kept: dict, notebooks: dict) -> str:
     "Return minutes to read and seconds to run as Markdown."
     lines = [f"# Times\n\nMinutes follow the rule of [README](README.md). Seconds and memory were measured when the "
-             f"notebooks were tested: {kept['machine']}.\n", "| lesson | minutes to read and do | runs in | memory |",
-             "|---|---|---|---|"]
+             f"notebooks were tested: {kept['machine']}.{_grading(kept)}\n",
+             "| lesson | minutes to read and do | runs in | memory |", "|---|---|---|---|"]
     for stem, notebook in notebooks.items():
         ran = kept["lessons"].get(stem)
         said = f"{ran['seconds']:.0f} s | {ran['peak_mb']:.0f} MB" if ran else "not measured | –"
@@ -427,6 +514,25 @@ def _write(path, text):
     path.write_text(text, "utf8")
 
 
+def grade_command(path: Path, keep: bool = False) -> int:
+    "Grade a lesson, or a folder of lessons; print the tally and, if asked, keep how long it took."
+    if path.is_dir():
+        graded, seconds = grade_folder(path, min(2, os.cpu_count() or 1))
+        states = [state for lesson in graded.values() for state in lesson.values()]
+    else:
+        began = time.time()
+        said = grade(read(path), read(LESSONS / path.name))
+        print("\n".join(f"{number:6} {state}" for number, state in said.items()))
+        states, seconds = list(said.values()), time.time() - began
+    print(f"{sum(s == 'right' for s in states)} of {len(states)} right, after {seconds:.0f} s")
+    if keep:
+        path = TEACHING / "times.json"
+        kept = json.loads(path.read_text("utf8"))
+        kept["grading"] = dict(exercises=len(states), seconds=round(seconds, 1), cores=os.cpu_count())
+        path.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n", "utf8")
+    return 0
+
+
 def main(arguments: list) -> int:
     "Run a command: none = make, or grade, times, write, check."
     command, *rest = arguments or ["make"]
@@ -434,11 +540,7 @@ def main(arguments: list) -> int:
         print(", ".join(f"{n} {kind}" for kind, n in make().items()), f"in {OUT.relative_to(ROOT)}")
         return 0
     if command == "grade" and rest:
-        path = Path(rest[0])
-        states = grade(read(path), read(LESSONS / path.name))
-        print("\n".join(f"{number:6} {state}" for number, state in states.items()))
-        print(f"{sum(s == 'right' for s in states.values())} of {len(states)} right")
-        return 0
+        return grade_command(Path(rest[0]), keep="--keep" in rest)
     if command == "times" and rest:
         print(f"{len(keep_times(Path(rest[0]))['lessons'])} lessons have times")
         return 0
