@@ -23,7 +23,7 @@ export PYDEVD_DISABLE_FILE_VALIDATION = 1
 export GOMP_SPINCOUNT ?= 2000
 export SCRATCH
 
-.PHONY: help setup demo test test-fire test-course test-browser lab studio course docs bench weights gpu speak export readme clean
+.PHONY: help setup demo test test-fire test-course test-browser lab studio course times docs bench weights gpu speak export readme clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -55,7 +55,7 @@ lab: $(READY)  ## open JupyterLab at the first lesson
 studio: $(READY)  ## the studio of lesson 80 as a page for this machine alone (installs the studio extra; STUDIO_PORT=8866)
 	@"$(RUN)" -m tools.studio --port $(STUDIO_PORT)
 
-test-browser: $(READY)  ## every lesson, the studio and the site in a real browser (needs chromium): LESSON=12 for one
+test-browser: $(READY)  ## every lesson, the studio and the site in a real browser (needs chromium): LESSON="12 80" for some
 	@"$(RUN)" -m tools.browser $(LESSON)
 
 course: $(READY)  ## editions for students and teachers, answer key, assignment, slides: out/course
@@ -63,6 +63,9 @@ course: $(READY)  ## editions for students and teachers, answer key, assignment,
 
 test-course: $(READY)  ## every exercise, the editions, the teacher's pages
 	@"$(RUN)" -m tools.run_all tests/test_exercises.py
+
+times: $(READY)  ## after make test: what it measured, and how long grading takes, into teaching/ and the headers
+	@"$(RUN)" -m tools.course times
 
 docs: $(READY)  ## the notebooks as a web site in _docs (installs the docs extra)
 	@"$(RUN)" -m tools.docs

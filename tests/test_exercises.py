@@ -1,5 +1,5 @@
 """Every exercise: a blank is not yet, three wrong answers fail with a reason, the solution passes and stays secret."""
-import copy, importlib, json, re, subprocess, sys
+import copy, importlib, json, re, shutil, subprocess, sys
 from html.parser import HTMLParser
 from pathlib import Path
 import nbformat, pytest, torch
@@ -389,3 +389,19 @@ def test_the_table_of_times_shows_what_was_measured():
         course.TEACHING / "times.md").read_text("utf8"), re.M))
     assert set(rows) == set(LESSONS) and len(kept) >= 50
     assert all(rows[stem] == (f"{kept[stem]['seconds']:.0f} s" if stem in kept else "not measured") for stem in rows)
+
+
+@pytest.mark.slow
+def test_times_are_kept_by_one_command(tmp_path, monkeypatch):
+    monkeypatch.setattr(course, "TEACHING", tmp_path / "teaching")
+    shutil.copytree(course.ROOT / "teaching", course.TEACHING)
+    some = [p for p in course.lessons() if p.stem == "02_files"]
+    monkeypatch.setattr(course, "lessons", lambda: some)
+    report = tmp_path / "notebooks.json"
+    report.write_text(json.dumps([dict(name="02_files", passed=True, seconds=7.5, peak_mb=123)]))
+    course.measure(report)
+    kept = json.loads((course.TEACHING / "times.json").read_text("utf8"))
+    assert kept["lessons"]["02_files"] == dict(seconds=7.5, peak_mb=123) and kept["grading"]["exercises"] == 3
+    said = course.times_table(kept, dict.fromkeys(["02_files"], LESSONS["02_files"]))
+    assert "3 exercises with hidden inputs" in said and "| 8 s | 123 MB |" in said
+    assert course.main(["times", str(tmp_path / "nothing.json")]) == 2

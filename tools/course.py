@@ -2,8 +2,8 @@
 
 One source, five editions: lessons for students (no solution, no why), solved lessons, an answer key, an assignment in
 the format of nbgrader, and slides that need no network. `python -m tools.course grade FILE` judges a student's lesson,
-or a folder of them (`--keep` keeps how long it took), `times FILE` keeps what a run of the notebooks measured, `write`
-puts minutes into headers and figures into tables, and `check` says whether these are up to date.
+or a folder of them. `times` keeps what `make test` measured and how long grading takes, `write` puts minutes into
+headers and figures into tables, and `check` says whether these are up to date.
 
 An exercise is five cells in a row, tagged task, blank, check, solution, why.
 """
@@ -438,7 +438,7 @@ def _grading(kept: dict) -> str:
     if "grading" not in kept:
         return ""
     return ("\n\nGrading a submission of all lessons, {exercises} exercises with hidden inputs, took {seconds:.0f} s "
-            "on {cores} cores (`python -m tools.course grade out/course/solved --keep`).").format(**kept["grading"])
+            "on {cores} cores.").format(**kept["grading"])
 
 
 def times_table(kept: dict, notebooks: dict) -> str:
@@ -514,8 +514,8 @@ def _write(path, text):
     path.write_text(text, "utf8")
 
 
-def grade_command(path: Path, keep: bool = False) -> int:
-    "Grade a lesson, or a folder of lessons; print the tally and, if asked, keep how long it took."
+def grade_command(path: Path) -> tuple[int, float]:   # exercises that were judged, seconds
+    "Grade a lesson, or a folder of lessons, and print the tally."
     if path.is_dir():
         graded, seconds = grade_folder(path, min(2, os.cpu_count() or 1))
         states = [state for lesson in graded.values() for state in lesson.values()]
@@ -525,12 +525,20 @@ def grade_command(path: Path, keep: bool = False) -> int:
         print("\n".join(f"{number:6} {state}" for number, state in said.items()))
         states, seconds = list(said.values()), time.time() - began
     print(f"{sum(s == 'right' for s in states)} of {len(states)} right, after {seconds:.0f} s")
-    if keep:
-        path = TEACHING / "times.json"
-        kept = json.loads(path.read_text("utf8"))
-        kept["grading"] = dict(exercises=len(states), seconds=round(seconds, 1), cores=os.cpu_count())
-        path.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n", "utf8")
-    return 0
+    return len(states), seconds
+
+
+def measure(report: Path):
+    "Keep what a run of the notebooks measured, grade a submission of all lessons, and keep how long that took."
+    print(f"{len(keep_times(report)['lessons'])} lessons have times")
+    with tempfile.TemporaryDirectory() as folder:
+        for path in lessons():
+            _write(Path(folder) / path.name, nbformat.writes(solved(read(path))))
+        exercises, seconds = grade_command(Path(folder))
+    path = TEACHING / "times.json"
+    kept = json.loads(path.read_text("utf8"))
+    kept["grading"] = dict(exercises=exercises, seconds=round(seconds, 1), cores=os.cpu_count())
+    path.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n", "utf8")
 
 
 def main(arguments: list) -> int:
@@ -540,10 +548,15 @@ def main(arguments: list) -> int:
         print(", ".join(f"{n} {kind}" for kind, n in make().items()), f"in {OUT.relative_to(ROOT)}")
         return 0
     if command == "grade" and rest:
-        return grade_command(Path(rest[0]), keep="--keep" in rest)
-    if command == "times" and rest:
-        print(f"{len(keep_times(Path(rest[0]))['lessons'])} lessons have times")
+        grade_command(Path(rest[0]))
         return 0
+    if command == "times":
+        report = Path(rest[0]) if rest else ROOT / "out/test/notebooks.json"
+        if not report.exists():
+            print(f"{report} isn't there; run: make test")
+            return 2
+        measure(report)
+        command = "write"
     if command in ("write", "check"):
         texts = made_files({p.stem: read(p) for p in lessons()})
         stale = [p for p, text in texts.items() if not p.exists() or p.read_text("utf8") != text]
