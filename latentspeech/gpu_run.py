@@ -25,10 +25,10 @@ from .training import (Average, Stop, TrainingError, describe_machine, learning_
 from .weights import fitting, load_weights, save_weights, weights_hash
 
 # %% auto #0
-__all__ = ['PARTS', 'draw_rows', 'DeviceClips', 'ShelvedVoiceTask', 'WholeStep', 'encode_clips', 'Part', 'Sound', 'open_sound',
-           'batch_of', 'known_autoencoder', 'autoencoder_part', 'decoder_part', 'voice_examples', 'voice_part',
-           'held_out', 'voice_store', 'Log', 'publish', 'card_of', 'train_for', 'plan', 'train_parts', 'timed_run',
-           'finished', 'exact_convolutions', 'check_sizes', 'plan_run']
+__all__ = ['PARTS', 'draw_rows', 'DeviceClips', 'ShelvedVoiceTask', 'WholeStep', 'encode_clips', 'plan', 'plan_run', 'Part',
+           'Sound', 'open_sound', 'batch_of', 'known_autoencoder', 'autoencoder_part', 'decoder_part', 'voice_examples',
+           'voice_part', 'held_out', 'voice_store', 'Log', 'publish', 'card_of', 'train_for', 'train_parts',
+           'timed_run', 'finished', 'exact_convolutions', 'check_sizes']
 
 # %% ../nbs/45_gpu_run.ipynb #12b61c00
 def draw_rows(ends: Tensor,      # [N] running sum of the rows' chances
@@ -184,6 +184,28 @@ def encode_clips(network: Autoencoder, clips: DeviceClips, size: int = 64) -> li
             for row, one in zip(rows.tolist(), z.float().cpu()):
                 latents[row] = one
     return latents
+
+# %% ../nbs/45_gpu_run.ipynb #dbb7693e
+def plan(parts: tuple,      # of a preset
+         seconds: float, shares: tuple = TimedRunConfig.shares) -> dict:  # part -> seconds, in order
+    "Share the time among the parts that a clock can end."
+    mine = {name: share for name, share in shares if name in parts}
+    return {name: seconds * share / sum(mine.values()) for name, share in mine.items()}
+
+# %% ../nbs/45_gpu_run.ipynb #e6259980
+def plan_run(hours: float, cards: int, days: float,
+             steps_a_second: float, batch: int,  # of one card
+             seconds: float,                     # of one example
+             read: float                         # bytes that are read for one example
+             ) -> dict:
+    "Work out what a run on several cards hears and reads; raises `ValueError` for numbers that aren't above 0."
+    if min(hours, cards, days, steps_a_second, batch, seconds) <= 0:
+        raise ValueError("all numbers of a plan are above 0")
+    examples = steps_a_second * batch * cards
+    heard = examples * seconds * days * 24
+    return dict(steps=round(steps_a_second * days * 86_400), global_batch=batch * cards, hours_heard=round(heard),
+                times_each_hour=round(heard / hours), card_hours=round(cards * days * 24),
+                megabytes_a_second=round(examples * read / 1e6))
 
 # %% ../nbs/45_gpu_run.ipynb #9db3a521
 @dataclass
@@ -373,13 +395,6 @@ def train_for(part: Part, sound: Sound, log: Log, budget: float,  # seconds, tho
         shelf = (int(torch.multinomial(shares, 1, generator=dice)),) if len(shares) > 1 else ()
         terms = step(learning_rate(part.config, step.taken, used / budget), *shelf)
 
-# %% ../nbs/45_gpu_run.ipynb #dbb7693e
-def plan(parts: tuple,      # of a preset
-         seconds: float, shares: tuple = TimedRunConfig.shares) -> dict:  # part -> seconds, in order
-    "Share the time among the parts that a clock can end."
-    mine = {name: share for name, share in shares if name in parts}
-    return {name: seconds * share / sum(mine.values()) for name, share in mine.items()}
-
 # %% ../nbs/45_gpu_run.ipynb #320f03c4
 def train_parts(sound: Sound, log: Log,
                 seconds: float,  # that all parts share
@@ -432,18 +447,3 @@ def check_sizes(folder: Path, largest: int = TimedRunConfig.largest):
     for file in folder.iterdir():
         if file.stat().st_size >= largest:
             warnings.warn(f"{file} has {file.stat().st_size:,} bytes, more than {largest:,}")
-
-# %% ../nbs/45_gpu_run.ipynb #e6259980
-def plan_run(hours: float, cards: int, days: float,
-             steps_a_second: float, batch: int,  # of one card
-             seconds: float,                     # of one example
-             read: float                         # bytes that are read for one example
-             ) -> dict:
-    "Work out what a run on several cards hears and reads; raises `ValueError` for numbers that aren't above 0."
-    if min(hours, cards, days, steps_a_second, batch, seconds) <= 0:
-        raise ValueError("all numbers of a plan are above 0")
-    examples = steps_a_second * batch * cards
-    heard = examples * seconds * days * 24
-    return dict(steps=round(steps_a_second * days * 86_400), global_batch=batch * cards, hours_heard=round(heard),
-                times_each_hour=round(heard / hours), card_hours=round(cards * days * 24),
-                megabytes_a_second=round(examples * read / 1e6))

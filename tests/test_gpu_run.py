@@ -56,7 +56,7 @@ def home(folder):
 
 @pytest.mark.skipif(not shutil.which("make"), reason="there is no make")
 def test_make_gpu_ends_with_weights_that_load(tmp_path):
-    words = ["make", "-n", "-o", ".venv/ready", "gpu", "MINUTES=0.25", "PRESET=tiny", "DEVICE=cpu", "CORPUS=embedded",
+    words = ["make", "-n", "-o", ".venv/ready", "gpu", "MINUTES=0.1", "PRESET=tiny", "DEVICE=cpu", "CORPUS=embedded",
              f"OUT={tmp_path}/run", f"SPEAKER={sys.executable}\" -m \"latentspeech.cli"]
     # a make within `make test` would take its flags, and say where it is
     alone = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
@@ -70,7 +70,7 @@ def test_make_gpu_ends_with_weights_that_load(tmp_path):
 def test_killed_at_random_moments_what_is_there_loads(corpus, tmp_path):
     """Each run goes on where the one before was killed; half of the moments are right after a file appeared."""
     dice, folder, seen, steps = random.Random(0), tmp_path / "run", [], []
-    moments, minutes, latest = (5, "0.6", 9) if FIRE else (2, "0.25", 4)
+    moments, minutes, latest = (5, "0.6", 9) if FIRE else (2, "0.15", 3)
     for k in range(moments):
         process = start(corpus, folder, "--minutes", minutes)
         while not list(folder.glob("*.safetensors")) and process.poll() is None:

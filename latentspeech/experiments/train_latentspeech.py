@@ -171,6 +171,7 @@ def steps(*, voice: str = "mini",   # a name or a folder
           limit: int = 0,           # so many sentences; 0 = all
           seed: int = 0,            # of the synthesis
           guidance: float = 0.0,    # scale; 0 = the voice's own
+          counts: str = "",         # numbers of steps, with commas between; none = those of lesson 62
           device: str = "cpu",      # cpu or cuda
           out: str = ""             # the record; none = 60_steps
           ) -> dict:
@@ -178,7 +179,8 @@ def steps(*, voice: str = "mini",   # a name or a folder
     said, exam = command(steps, locals()), Exam(voice, judge, corpus, split, limit, seed, device)
     rows, usual = Rows(results("60_steps", out), said, exam.about), exam.tts.diffusion(guidance=guidance or None)
     _add_controls(rows, exam)
-    wanted = [replace(usual, sampler=sampler, n_steps=n) for n in STEPS for sampler in SAMPLERS]
+    counts = tuple(map(int, counts.split(","))) if counts else STEPS
+    wanted = [replace(usual, sampler=sampler, n_steps=n) for n in counts for sampler in SAMPLERS]
     wanted = [d for d in wanted if rows.missing(f"{d.sampler}, {d.n_steps}")]
     if wanted:
         far = replace(usual, sampler="heun", n_steps=STEPS[-1])
