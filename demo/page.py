@@ -29,6 +29,15 @@ def read_json(path: Path):
         return None
 
 
+def read_rows(path: Path) -> list[dict]:
+    "Return the steps of a history, a line of JSON each; none where the file isn't whole."
+    try:
+        rows = [json.loads(line) for line in Path(path).read_text("utf8").splitlines()]
+    except (OSError, ValueError):
+        return []
+    return [row for row in rows if isinstance(row, dict) and "step" in row]
+
+
 def spaced(seconds) -> str:
     "Write seconds as minutes and seconds."
     return f"{seconds:.0f} s" if seconds < 60 else f"{int(seconds // 60)} min {seconds % 60:02.0f} s"
@@ -442,8 +451,8 @@ def curves(folder: Path) -> list[str]:
     "Draw how the networks learned."
     drawn = []
     for part, title in STEPS.items():
-        history = (read_json(folder / part / "history.json") or {}).get("history")
-        drawn.append(loss_curve(history, title) if history else gone(f"{part}/history.json"))
+        history = read_rows(folder / part / "history.jsonl")
+        drawn.append(loss_curve(history, title) if history else gone(f"{part}/history.jsonl"))
     return ["<h2>How it learned</h2>", '<div class="two">', *drawn, "</div>"]
 
 

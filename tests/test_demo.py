@@ -31,8 +31,8 @@ def fabricate(folder):
                                   row("wrong text", "control", 0.93)]))
     for part in ("autoencoder", "voice"):
         (folder / part).mkdir()
-        keep(f"{part}/history.json",
-             dict(history=[dict(step=i + 1, seconds=i, loss=3 / (i + 1), mel=1.0) for i in range(60)]))
+        rows = [dict(step=i + 1, seconds=i, loss=3 / (i + 1), mel=1.0) for i in range(60)]
+        (folder / part / "history.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows), "utf8")
     stages = [dict(s.__dict__, seconds=100.0, peak_gb=1.25, status="done") for s in plan_stages((2.5, 2.5))]
     keep("demo.json", dict(preset="mini", scratch=False, machine="2 cores & more", minutes=14.2,
                            first_sound_minutes=1.1, peak_gb=2.04, training_minutes=[2.5, 2.5],
@@ -84,12 +84,12 @@ def test_tags_are_balanced(page):
 
 def test_an_empty_folder_gives_a_page_that_says_so(tmp_path):
     text = write_page(tmp_path).read_text("utf8")
-    for piece in ("samples.json is missing", "table.json is missing", "autoencoder/history.json is missing",
+    for piece in ("samples.json is missing", "table.json is missing", "autoencoder/history.jsonl is missing",
                   "No notebook was run"):
         assert piece in text
 
 
-@pytest.mark.parametrize("name", ["samples.json", "table.json", "demo.json", "voice/history.json",
+@pytest.mark.parametrize("name", ["samples.json", "table.json", "demo.json", "voice/history.jsonl",
                                   "samples/a-speech.wav"])
 @pytest.mark.parametrize("content", [b"", b"{", b"null"])
 def test_a_damaged_piece_never_hurts_the_rest(tmp_path, name, content):
@@ -250,7 +250,7 @@ from pathlib import Path
 out = Path(os.environ["LATENTSPEECH_OUT"]) / "{part}"; out.mkdir()
 (out / "progress.json").write_text(json.dumps(dict(what="x", step=7, steps=20, seconds=1, left=0, loss=1.5)))
 history = [dict(step=1, seconds=1, loss=2.0), dict(step=7, seconds=2, loss=1.5)]
-(out / "history.json").write_text(json.dumps(dict(history=history)))
+(out / "history.jsonl").write_text("".join(json.dumps(row) + "\\n" for row in history))
 assert os.environ["LATENTSPEECH_PRESET"] == "tiny" and "LATENTSPEECH_START" not in os.environ"""
 TABLE = """import json, os
 from pathlib import Path
