@@ -8,16 +8,22 @@ from latentspeech.corpora import make_embedded_corpus
 from latentspeech.judge import train_judge
 from latentspeech.tasks import train_autoencoder, train_decoder, train_voice
 
-torch.set_num_threads(1)
-folder, steps, parts = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3].split(",")
-# what draws in the forward pass draws in each process for itself
-tiny = preset("tiny")
-tiny = replace(tiny, encoder=replace(tiny.encoder, dropout=0.0, duration_dropout=0.0),
-               judge=replace(tiny.judge, dropout=0.0), autoencoder=replace(tiny.autoencoder, latent_noise=0.0))
-corpus = make_embedded_corpus(config=tiny.corpus, progress=False)
-weights = str(folder / "autoencoder")
-ways = dict(judge=(train_judge, {}), autoencoder=(train_autoencoder, {}),
-            decoder=(train_decoder, dict(warm_start=weights)), voice=(train_voice, dict(autoencoder=weights)))
-for part in parts:
-    function, more = ways[part]
-    function(tiny, corpus, folder / part, steps=steps, batch=8, device="cpu", progress=False, **more)
+
+def train(folder: Path, steps: int, parts: list):
+    "Train tasks in a folder."
+    torch.set_num_threads(1)
+    # what draws in the forward pass draws in each process for itself
+    tiny = preset("tiny")
+    tiny = replace(tiny, encoder=replace(tiny.encoder, dropout=0.0, duration_dropout=0.0),
+                   judge=replace(tiny.judge, dropout=0.0), autoencoder=replace(tiny.autoencoder, latent_noise=0.0))
+    corpus = make_embedded_corpus(config=tiny.corpus, progress=False)
+    weights = str(folder / "autoencoder")
+    ways = dict(judge=(train_judge, {}), autoencoder=(train_autoencoder, {}),
+                decoder=(train_decoder, dict(warm_start=weights)), voice=(train_voice, dict(autoencoder=weights)))
+    for part in parts:
+        function, more = ways[part]
+        function(tiny, corpus, folder / part, steps=steps, batch=8, device="cpu", progress=False, **more)
+
+
+if __name__ == "__main__":
+    train(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3].split(","))

@@ -19,7 +19,7 @@ from latentspeech.tasks import train_autoencoder, train_decoder, train_voice
 from latentspeech.training import latest_checkpoint
 
 torch.set_num_threads(1)
-FULL = dict(autoencoder=60, decoder=16, voice=120, judge=100, aligner=150)
+FULL = dict(autoencoder=48, decoder=12, voice=90, judge=72, aligner=120)
 SHORT = {part: steps // 3 for part, steps in FULL.items()}    # for a few kills
 STEPS = FULL if len(sys.argv) > 2 and int(sys.argv[2]) >= 10 else SHORT
 

@@ -2,6 +2,7 @@
 import json, os, re, subprocess, sys
 from pathlib import Path
 import pytest
+import rank_tasks
 
 ROOT = Path(__file__).resolve().parents[2]
 FULL = os.environ.get("FIRE")
@@ -45,7 +46,7 @@ def test_each_task_has_the_losses_of_one_process(tmp_path_factory, processes):
     alone = tmp_path_factory.getbasetemp() / "ranks-alone"
     if not alone.exists():
         alone.mkdir()
-        launch(alone, 1, ROOT / "tests/rank_tasks.py", alone, STEPS, PARTS)
+        rank_tasks.train(alone, STEPS, PARTS.split(","))
     together = tmp_path_factory.mktemp(f"ranks-{processes}")
     launch(together, processes, ROOT / "tests/rank_tasks.py", together, STEPS, PARTS)
     for part in PARTS.split(","):

@@ -25,7 +25,8 @@ def results():
 def test_every_call_may_fail_or_be_the_last(results, name):
     result = results[name]
     assert not result["wrong"], "\n".join(result["wrong"][:5])
-    assert result["calls"] >= 5 and result["trials"] >= 4 * result["calls"] + 20   # four kinds, none or one before
+    kinds = 4 if "FIRE" in os.environ else 2
+    assert result["calls"] >= 5 and result["trials"] >= kinds * (result["calls"] + 5)   # and none or one before
 
 
 def test_the_shim_sees_a_writer_that_is_wrong(tmp_path):

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Callable
 
 HERE = Path(__file__).resolve().parent
-KINDS = {"killed": 0, "ENOSPC": errno.ENOSPC, "EIO": errno.EIO, "EACCES": errno.EACCES}
+KINDS = {"killed": 0, "ENOSPC": errno.ENOSPC}
+if "FIRE" in os.environ:    # `make test-fire` asks for all of them; to a writer, an error is an error
+    KINDS |= {"EIO": errno.EIO, "EACCES": errno.EACCES}
 
 
 @dataclass(frozen=True)
