@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = ("training", "weights", "shards", "latents", "corpora", "readers", "files")
-FIRE = ("data", "fuzz", "locks", "resume", "mounts")
+FIRE = ("data", "error_paths", "fuzz", "gradients", "locks", "mounts", "ranks", "resume")
 LEAST = 0.9
 SETTINGS = """[run]
 branch = True
@@ -26,7 +26,7 @@ def measure(folder: Path) -> dict:
     settings.write_text(SETTINGS.format(folder=folder, files=files), "utf8")
     coverage = [sys.executable, "-m", "coverage"]
     tests = [*(f"tests/test_{name}.py" for name in MODULES), *(f"tests/fire/test_{name}.py" for name in FIRE)]
-    tests += ["tests/test_layouts.py", "tests/fire/test_ranks.py"]
+    tests += ["tests/test_layouts.py", "tests/test_hub.py"]
     tests = [test for test in tests if (ROOT / test).exists()]
     options = [f"--rcfile={settings}"]
     done = subprocess.run([*coverage, "run", *options, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests],
