@@ -99,6 +99,164 @@ _RULES = [
     ("address", r"(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?![\d.])", _address),
     ("file", _FILE, _address)]
 
+# %% ../nbs/20_normalization.ipynb #54d453e3
+_SAID = _table("signs") | {"=": "等于"}
+_PAUSE = dict(zip(",.!?;:、。，！？；：", "，。！？；：、。，！？；："))
+_ROMAN = {chr(start + i): str(i + 1) for start in (0x2160, 0x2170) for i in range(12)}
+_EARLY = str.maketrans(_ROMAN | {
+    "㎡": "m^2", "㎥": "m^3", "℃": "°C", "℉": "°F", "−": "-", "–": "-",
+    "—": "，", "…": "，", "～": "~", "〜": "~", "∼": "~", "⋅": "·", "″": "′′",
+    **{c: f"又{unicodedata.normalize('NFKC', c).replace('⁄', '/')}" for c in "½¼¾⅐⅑⅒⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"},
+    "⁄": "/", "〇": "零", "№": "第",
+    "\n": "。", "\t": " ", "\r": " "})
+_LATE = str.maketrans({**dict.fromkeys("()[]{}", "，"), **dict.fromkeys("\"'`", ""), "/": "、", "-": " "})
+_KNOWN = re.compile(rf"[{HAN}·′\x20-\x7e]")
+
+# %% ../nbs/20_normalization.ipynb #e8c1e468
+_QUIET = "《》〈〉「」『』【】“”‘’„«»‹›•‣·・"  # marks without a sound or a value
+def _understand(c, dropped):
+    "Return what one character becomes before the rules; raise `TextError` for other scripts."
+    kind = unicodedata.category(c)
+    if _KNOWN.match(c) or c in _PAUSE or c in _SAID or c in _MONEY:
+        return c
+    if kind in ("Nd", "Nl"):
+        return str(int(unicodedata.numeric(c)))
+    if kind[0] == "Z" or c in _QUIET:
+        return " " * (kind[0] == "Z")
+    base = unicodedata.normalize("NFKD", c)[0]
+    if base.isascii() and base.isalpha():
+        return base
+    if kind in ("Pd", "Ps", "Pe"):
+        return "-" if kind == "Pd" else "，"
+    if kind[0] not in "SMP" and kind not in ("Cf", "Cc", "Lm") and not "\U0001f000" <= c <= "\U0001faff":
+        raise TextError(f"can't say {name_character(c)}: write it in Chinese characters")
+    dropped.append(c)
+    return " " if kind[0] == "S" else ""
+
+# %% ../nbs/20_normalization.ipynb #66bebae2
+_SIMPLE = str.maketrans({old: new for old, new in _LEXICON["traditional"].split()})
+def simplify_characters(text: str  # may hold traditional characters
+                        ) -> str:  # of the same length
+    "Write traditional characters as simplified ones."
+    simple = text.translate(_SIMPLE)
+    for pattern, new in _LEXICON["neighbours"]:
+        simple = re.sub(pattern, new, simple)
+    return simple
+
+# %% ../nbs/20_normalization.ipynb #bce0caea
+_MARKS = r"[ ，。！？；：、,.!?;:”’\"'）)》…—]*"
+def _break(text):
+    "Turn prosody marks into breaks and pauses, where the text carries them."
+    if not re.search(rf"[{HAN}]#[1-4]", text):
+        return text
+    text = re.sub(rf"#1{_MARKS}|#[34](?=[，。！？；：、,.!?;:])", "", text)
+    return re.sub(r"#[34]", "，", re.sub(rf"#2{_MARKS}", "·", text))
+
+# %% ../nbs/20_normalization.ipynb #bcd16878
+OVERRIDE = re.compile(rf"(?<=[{HAN}])\(([a-zê]+[1-5])\)")
+def hold_overrides(text: str  # may hold overrides such as 行(hang2)
+                   ) -> tuple: # (text with one private character for each, the readings)
+    "Hide the readings that a user wrote into a text."
+    held = OVERRIDE.findall(text)
+    places = iter(range(len(held)))
+    return OVERRIDE.sub(lambda _: chr(0xF0000 + next(places)), text), held
+def _write_v(text):
+    "Write the ü of an override as v: 绿(lü4), 女(nu:3)."
+    return re.sub(rf"(?<=[{HAN}])[(（][a-z]{{0,2}}(?:ü|u:|u：)[a-z]{{0,2}}[1-5][)）]",
+     lambda m: re.sub("ü|u[:：]", "v", m[0]), text)
+
+# %% ../nbs/20_normalization.ipynb #20a1c019
+_MEANING = [
+    (r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ]+", lambda m: "^" + m[0]),  # powers, before they lose their height
+    (r"[①-⑳⓪❶-❿➀-➓⒈-⒛⑴-⒇](?=[①-⑳⓪❶-❿➀-➓⒈-⒛⑴-⒇\d])", lambda m: m[0] + "、"),
+    (r"[①-⑳⓪❶-❿➀-➓⒈-⒛⑴-⒇]", lambda m: read_number(str(int(unicodedata.numeric(m[0]))))),
+    (r"[〔﹝](\d{4})[〕﹞](?=第?\d)", lambda m: read_digits(m[1])), ("(?<=\\d)''", lambda m: "′′"),
+    (r"([午晨晚夜早][ 上]?\d{1,2})∶(?=[0-5]\d)", lambda m: m[1] + ":"),
+    (r"(?<=\d) ?∶ ?(?=\d)", lambda m: "比"), ("∶", lambda m: ":"),
+    (r"(?<=[\d年月日号点分时秒]) {0,2}[—–―]{1,2} {0,2}(?=\d)", lambda m: "-"),
+    (r"(?<=[周期拜][一二三四五六日天])[—–―]{1,2}(?=周|星期|礼拜)", lambda m: "-")]
+_MEANING = [(re.compile(pattern), say) for pattern, say in _MEANING]
+
+# %% ../nbs/20_normalization.ipynb #8c0cb220
+def _clean(text, dropped):
+    "Map every character to Hanzi, ASCII or a pause."
+    text = _write_v(_break(text))
+    for pattern, say in _MEANING:
+        text = pattern.sub(say, text)
+    text = unicodedata.normalize("NFKC", text.translate(_EARLY)).translate(_EARLY)
+    text = re.sub(r"\bNo\. ?(?=\d)", "第", re.sub(r"(?<!\d)又(?=\d/)", "", text))
+    return simplify_characters("".join(_understand(c, dropped) for c in text))
+
+# %% ../nbs/20_normalization.ipynb #20a1c021
+_STOPS = "。！？；：，、"
+def _tidy(text):
+    "Leave one pause where several meet, no pause at the ends, and breaks between Hanzi only."
+    text = re.sub(r"(?<! ) *·[ ·]*", "·", re.sub(" +", " ", text))
+    text = re.sub(rf"[{_STOPS}](?: ?[{_STOPS}])* ?", lambda m: min(m[0].replace(" ", ""), key=_STOPS.index), text)
+    text = re.sub(rf" (?=[{_STOPS}])", "", text)
+    text = re.sub(rf"(?<![{HAN}\U000f0000-\U000ffffd])·|·(?![{HAN}])", "", text)
+    return re.sub(" +", " ", text).lstrip(_STOPS + " ").rstrip("，、 ")
+def _finish(text, dropped):
+    "Turn what the number rules left into Hanzi, letters, spaces, breaks and six pause marks."
+    text = re.sub(r"(?<=[A-Za-z])\.(?=[A-Za-z])", "点", text).translate(_LATE)
+    text = "".join(_SAID.get(c) or _MONEY.get(c) or _PAUSE.get(c, c) for c in text)
+    dropped += re.findall(r"[\x21-\x40\x5b-\x60\x7b-\x7e′]", text)
+    return _tidy(re.sub(r"[\x21-\x40\x5b-\x60\x7b-\x7e′]", "", text))
+
+# %% ../nbs/20_normalization.ipynb #20a1c022
+def plain_characters(text: str  # a word as somebody wrote it: 銀行, Ｋ８ｓ
+                     ) -> str:  # 银行, K8s
+    "Write a word in simplified characters and ASCII, numbers as they are."
+    return _clean(text, [])
+def _hide_words(text, keep):
+    "Put one private character for each word that no rule may touch; letters and digits may not touch it."
+    for place, word in sorted(enumerate(keep), key=lambda pair: -len(pair[1])):
+        text = re.sub(rf"(?<![A-Za-z\d]){re.escape(word)}(?![A-Za-z\d])", chr(0x100000 + place), text)
+    return text
+
+# %% ../nbs/20_normalization.ipynb #41030123
+@dataclass
+class Normalized:
+    "Hold a text in words, what each rule changed, and what isn't said."
+    text: str       # Hanzi, Latin letters, spaces, overrides, breaks · and ，。！？；：、
+    changes: list   # (rule, before, after)
+    warnings: list  # one line for each kind of character that isn't said
+    def _repr_html_(self):
+        rows = [("text", "", self.text), *self.changes, *[("warning", w, "") for w in self.warnings]]
+        return "<table>" + "".join("<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in row) + "</tr>"
+                                   for row in rows) + "</table>"
+
+# %% ../nbs/20_normalization.ipynb #9b0bda64
+def explain_normalization(text: str,       # anything
+                          keep: tuple = () # words with letters or digits that no rule may touch: "K8s"
+                          ) -> Normalized:
+    "Write numbers, dates, units and signs in words, and say how; raises `TextError` for other scripts."
+    if not isinstance(text, str):
+        raise TextError(f"text must be a string, not {type(text).__name__}")
+    changes, dropped, home = [], [], re.search(r"\+86(?=[- ]?1[3-9]\d)", text)
+    text, held = hold_overrides(_clean(text, dropped))
+    text = _hide_words(text, keep)
+    for name, pattern, say in _RULES:
+        def change(match):
+            said = say(match)
+            if said != match[0]:
+                changes.append((name, match[0].strip(), said))
+            return said
+        text = pattern.sub(change, text)
+    text = re.sub(r"[\U000f0000-\U000ffffd]", lambda m: f"({held[ord(m[0]) - 0xF0000]})", _finish(text, dropped))
+    text = re.sub(r"[\U00100000-\U0010fffd]", lambda m: keep[ord(m[0]) - 0x100000], text)
+    lines = [f"not said: {name_character(c)}" + f", {n} times" * (n > 1) for c, n in Counter(dropped).items()]
+    return Normalized(text, changes, lines + ["not said: +86, the code of the country"] * bool(home))
+
+# %% ../nbs/20_normalization.ipynb #e4a29575
+def normalize(text: str  # anything
+              ) -> str:  # Hanzi, Latin letters, spaces, overrides, breaks · and ，。！？；：、
+    "Write numbers, dates, units and signs in words; warns of what isn't said, raises `TextError` for other scripts."
+    result = explain_normalization(text)
+    for line in result.warnings:
+        warnings.warn(line, stacklevel=2)
+    return result.text
+
 # %% ../nbs/20_normalization.ipynb #20a1c004
 def _calls(m):
     "Read the telephone numbers of a list such as 119或120."
@@ -411,161 +569,3 @@ _RULES += [
     ("number", _N, lambda m: read_number(m[0])),
     ("minus", rf"(?<![\w)\]^{HAN}. -])-(?=[零一二两三四五六七八九十百])", lambda m: "负")]
 _RULES = [(name, re.compile(pattern), say) for name, pattern, say in _RULES]
-
-# %% ../nbs/20_normalization.ipynb #54d453e3
-_SAID = _table("signs") | {"=": "等于"}
-_PAUSE = dict(zip(",.!?;:、。，！？；：", "，。！？；：、。，！？；："))
-_ROMAN = {chr(start + i): str(i + 1) for start in (0x2160, 0x2170) for i in range(12)}
-_EARLY = str.maketrans(_ROMAN | {
-    "㎡": "m^2", "㎥": "m^3", "℃": "°C", "℉": "°F", "−": "-", "–": "-",
-    "—": "，", "…": "，", "～": "~", "〜": "~", "∼": "~", "⋅": "·", "″": "′′",
-    **{c: f"又{unicodedata.normalize('NFKC', c).replace('⁄', '/')}" for c in "½¼¾⅐⅑⅒⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"},
-    "⁄": "/", "〇": "零", "№": "第",
-    "\n": "。", "\t": " ", "\r": " "})
-_LATE = str.maketrans({**dict.fromkeys("()[]{}", "，"), **dict.fromkeys("\"'`", ""), "/": "、", "-": " "})
-_KNOWN = re.compile(rf"[{HAN}·′\x20-\x7e]")
-
-# %% ../nbs/20_normalization.ipynb #e8c1e468
-_QUIET = "《》〈〉「」『』【】“”‘’„«»‹›•‣·・"  # marks without a sound or a value
-def _understand(c, dropped):
-    "Return what one character becomes before the rules; raise `TextError` for other scripts."
-    kind = unicodedata.category(c)
-    if _KNOWN.match(c) or c in _PAUSE or c in _SAID or c in _MONEY:
-        return c
-    if kind in ("Nd", "Nl"):
-        return str(int(unicodedata.numeric(c)))
-    if kind[0] == "Z" or c in _QUIET:
-        return " " * (kind[0] == "Z")
-    base = unicodedata.normalize("NFKD", c)[0]
-    if base.isascii() and base.isalpha():
-        return base
-    if kind in ("Pd", "Ps", "Pe"):
-        return "-" if kind == "Pd" else "，"
-    if kind[0] not in "SMP" and kind not in ("Cf", "Cc", "Lm") and not "\U0001f000" <= c <= "\U0001faff":
-        raise TextError(f"can't say {name_character(c)}: write it in Chinese characters")
-    dropped.append(c)
-    return " " if kind[0] == "S" else ""
-
-# %% ../nbs/20_normalization.ipynb #66bebae2
-_SIMPLE = str.maketrans({old: new for old, new in _LEXICON["traditional"].split()})
-def simplify_characters(text: str  # may hold traditional characters
-                        ) -> str:  # of the same length
-    "Write traditional characters as simplified ones."
-    simple = text.translate(_SIMPLE)
-    for pattern, new in _LEXICON["neighbours"]:
-        simple = re.sub(pattern, new, simple)
-    return simple
-
-# %% ../nbs/20_normalization.ipynb #bce0caea
-_MARKS = r"[ ，。！？；：、,.!?;:”’\"'）)》…—]*"
-def _break(text):
-    "Turn prosody marks into breaks and pauses, where the text carries them."
-    if not re.search(rf"[{HAN}]#[1-4]", text):
-        return text
-    text = re.sub(rf"#1{_MARKS}|#[34](?=[，。！？；：、,.!?;:])", "", text)
-    return re.sub(r"#[34]", "，", re.sub(rf"#2{_MARKS}", "·", text))
-
-# %% ../nbs/20_normalization.ipynb #bcd16878
-OVERRIDE = re.compile(rf"(?<=[{HAN}])\(([a-zê]+[1-5])\)")
-def hold_overrides(text: str  # may hold overrides such as 行(hang2)
-                   ) -> tuple: # (text with one private character for each, the readings)
-    "Hide the readings that a user wrote into a text."
-    held = OVERRIDE.findall(text)
-    places = iter(range(len(held)))
-    return OVERRIDE.sub(lambda _: chr(0xF0000 + next(places)), text), held
-def _write_v(text):
-    "Write the ü of an override as v: 绿(lü4), 女(nu:3)."
-    return re.sub(rf"(?<=[{HAN}])[(（][a-z]{{0,2}}(?:ü|u:|u：)[a-z]{{0,2}}[1-5][)）]",
-     lambda m: re.sub("ü|u[:：]", "v", m[0]), text)
-
-# %% ../nbs/20_normalization.ipynb #20a1c019
-_MEANING = [
-    (r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ]+", lambda m: "^" + m[0]),  # powers, before they lose their height
-    (r"[①-⑳⓪❶-❿➀-➓⒈-⒛⑴-⒇](?=[①-⑳⓪❶-❿➀-➓⒈-⒛⑴-⒇\d])", lambda m: m[0] + "、"),
-    (r"[①-⑳⓪❶-❿➀-➓⒈-⒛⑴-⒇]", lambda m: read_number(str(int(unicodedata.numeric(m[0]))))),
-    (r"[〔﹝](\d{4})[〕﹞](?=第?\d)", lambda m: read_digits(m[1])), ("(?<=\\d)''", lambda m: "′′"),
-    (r"([午晨晚夜早][ 上]?\d{1,2})∶(?=[0-5]\d)", lambda m: m[1] + ":"),
-    (r"(?<=\d) ?∶ ?(?=\d)", lambda m: "比"), ("∶", lambda m: ":"),
-    (r"(?<=[\d年月日号点分时秒]) {0,2}[—–―]{1,2} {0,2}(?=\d)", lambda m: "-"),
-    (r"(?<=[周期拜][一二三四五六日天])[—–―]{1,2}(?=周|星期|礼拜)", lambda m: "-")]
-_MEANING = [(re.compile(pattern), say) for pattern, say in _MEANING]
-
-# %% ../nbs/20_normalization.ipynb #8c0cb220
-def _clean(text, dropped):
-    "Map every character to Hanzi, ASCII or a pause."
-    text = _write_v(_break(text))
-    for pattern, say in _MEANING:
-        text = pattern.sub(say, text)
-    text = unicodedata.normalize("NFKC", text.translate(_EARLY)).translate(_EARLY)
-    text = re.sub(r"\bNo\. ?(?=\d)", "第", re.sub(r"(?<!\d)又(?=\d/)", "", text))
-    return simplify_characters("".join(_understand(c, dropped) for c in text))
-
-# %% ../nbs/20_normalization.ipynb #20a1c021
-_STOPS = "。！？；：，、"
-def _tidy(text):
-    "Leave one pause where several meet, no pause at the ends, and breaks between Hanzi only."
-    text = re.sub(r"(?<! ) *·[ ·]*", "·", re.sub(" +", " ", text))
-    text = re.sub(rf"[{_STOPS}](?: ?[{_STOPS}])* ?", lambda m: min(m[0].replace(" ", ""), key=_STOPS.index), text)
-    text = re.sub(rf" (?=[{_STOPS}])", "", text)
-    text = re.sub(rf"(?<![{HAN}\U000f0000-\U000ffffd])·|·(?![{HAN}])", "", text)
-    return re.sub(" +", " ", text).lstrip(_STOPS + " ").rstrip("，、 ")
-def _finish(text, dropped):
-    "Turn what the number rules left into Hanzi, letters, spaces, breaks and six pause marks."
-    text = re.sub(r"(?<=[A-Za-z])\.(?=[A-Za-z])", "点", text).translate(_LATE)
-    text = "".join(_SAID.get(c) or _MONEY.get(c) or _PAUSE.get(c, c) for c in text)
-    dropped += re.findall(r"[\x21-\x40\x5b-\x60\x7b-\x7e′]", text)
-    return _tidy(re.sub(r"[\x21-\x40\x5b-\x60\x7b-\x7e′]", "", text))
-
-# %% ../nbs/20_normalization.ipynb #20a1c022
-def plain_characters(text: str  # a word as somebody wrote it: 銀行, Ｋ８ｓ
-                     ) -> str:  # 银行, K8s
-    "Write a word in simplified characters and ASCII, numbers as they are."
-    return _clean(text, [])
-def _hide_words(text, keep):
-    "Put one private character for each word that no rule may touch; letters and digits may not touch it."
-    for place, word in sorted(enumerate(keep), key=lambda pair: -len(pair[1])):
-        text = re.sub(rf"(?<![A-Za-z\d]){re.escape(word)}(?![A-Za-z\d])", chr(0x100000 + place), text)
-    return text
-
-# %% ../nbs/20_normalization.ipynb #41030123
-@dataclass
-class Normalized:
-    "Hold a text in words, what each rule changed, and what isn't said."
-    text: str       # Hanzi, Latin letters, spaces, overrides, breaks · and ，。！？；：、
-    changes: list   # (rule, before, after)
-    warnings: list  # one line for each kind of character that isn't said
-    def _repr_html_(self):
-        rows = [("text", "", self.text), *self.changes, *[("warning", w, "") for w in self.warnings]]
-        return "<table>" + "".join("<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in row) + "</tr>"
-                                   for row in rows) + "</table>"
-
-# %% ../nbs/20_normalization.ipynb #9b0bda64
-def explain_normalization(text: str,       # anything
-                          keep: tuple = () # words with letters or digits that no rule may touch: "K8s"
-                          ) -> Normalized:
-    "Write numbers, dates, units and signs in words, and say how; raises `TextError` for other scripts."
-    if not isinstance(text, str):
-        raise TextError(f"text must be a string, not {type(text).__name__}")
-    changes, dropped, home = [], [], re.search(r"\+86(?=[- ]?1[3-9]\d)", text)
-    text, held = hold_overrides(_clean(text, dropped))
-    text = _hide_words(text, keep)
-    for name, pattern, say in _RULES:
-        def change(match):
-            said = say(match)
-            if said != match[0]:
-                changes.append((name, match[0].strip(), said))
-            return said
-        text = pattern.sub(change, text)
-    text = re.sub(r"[\U000f0000-\U000ffffd]", lambda m: f"({held[ord(m[0]) - 0xF0000]})", _finish(text, dropped))
-    text = re.sub(r"[\U00100000-\U0010fffd]", lambda m: keep[ord(m[0]) - 0x100000], text)
-    lines = [f"not said: {name_character(c)}" + f", {n} times" * (n > 1) for c, n in Counter(dropped).items()]
-    return Normalized(text, changes, lines + ["not said: +86, the code of the country"] * bool(home))
-
-# %% ../nbs/20_normalization.ipynb #e4a29575
-def normalize(text: str  # anything
-              ) -> str:  # Hanzi, Latin letters, spaces, overrides, breaks · and ，。！？；：、
-    "Write numbers, dates, units and signs in words; warns of what isn't said, raises `TextError` for other scripts."
-    result = explain_normalization(text)
-    for line in result.warnings:
-        warnings.warn(line, stacklevel=2)
-    return result.text
