@@ -160,3 +160,18 @@ def test_what_a_killed_maker_left_is_swept(tmp_path):
         make_embedded_corpus(tmp_path / "c", CorpusConfig(utterances=6, valid=1, test=1), progress=False)
         assert sorted(f.name for f in tmp_path.iterdir()) == [".c-alive", "c"]
     assert sorted(f.name for f in (tmp_path / "c").iterdir()) == ["audio", "manifest.json"]
+
+
+def test_what_is_noted_is_not_planned_again_until_something_changes(tmp_path, monkeypatch):
+    from latentspeech import corpora
+    monkeypatch.setenv("LATENTSPEECH_DATA", str(tmp_path))
+    config, plans, plan = CorpusConfig(utterances=6, valid=1, test=1), [], corpora.plan_corpus
+    monkeypatch.setattr(corpora, "plan_corpus", lambda config: plans.append(config) or plan(config))
+    first, again = (make_embedded_corpus(config=config, progress=False) for _ in range(2))
+    assert len(plans) == 1 and again.recipe == first.recipe and again.folder == first.folder
+    make_embedded_corpus(config=CorpusConfig(utterances=7, valid=1, test=1), progress=False)
+    monkeypatch.setattr(corpora, "_deciding", lambda: "another front end")
+    assert make_embedded_corpus(config=config, progress=False).recipe == first.recipe and len(plans) == 3
+    for note in (tmp_path / ".recipes").iterdir():
+        note.write_text("../../elsewhere")    # damage is no recipe
+    assert make_embedded_corpus(config=config, progress=False).recipe == first.recipe and len(plans) == 4
