@@ -142,7 +142,7 @@ def start(*words):
     return subprocess.Popen([sys.executable, "-c", SLOW, *map(str, words)],
                             env=dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1"), stderr=subprocess.PIPE,
                             text=True)
-def wait_for(condition, seconds=60):
+def wait_for(condition, seconds=300):   # ends what hangs
     end = time.time() + seconds
     while not condition():
         assert time.time() < end, "it took too long"
