@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
 import numpy as np, soundfile, torch, latentspeech
 from fastcore.basics import patch
@@ -17,7 +18,7 @@ from tqdm.auto import tqdm
 from .audio import AudioError, decode_file, load, resample, show_spectrogram, show_waveform
 from .config import CorpusConfig, FRAME, SAMPLE_RATE, SoundLimits
 from .espeak import UNSPEAKABLE, VOICES, EspeakError, speak_espeak
-from .files import FolderInUse, folder_lock, sha256
+from .files import FolderInUse, file_sha256, folder_lock, sha256, write_atomically
 from .text import front_end, to_phones, to_pinyin
 
 # %% auto #0
@@ -611,17 +612,46 @@ def _write(folder, plan, recipe, config, progress):
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
+# %% ../nbs/25_corpora.ipynb #4f2bb0a8
+@lru_cache(1)
+def _deciding() -> str:
+    "Hash what decides a plan besides the sizes: code and word lists of this package, and what it reads with."
+    files = sorted(f for f in _PACKAGE.iterdir() if f.suffix in (".py", ".json", ".tsv", ".txt"))
+    return sha256(json.dumps([sys.version_info[:2], version("pypinyin"), [file_sha256(f) for f in files]]))
+
+def _recipe_note(config):
+    "Name the file where the recipe of such a corpus is noted."
+    return data_folder() / ".recipes" / sha256(json.dumps([asdict(config), _deciding()]))[:16]
+
+def _noted(note):
+    "Read a noted recipe; \"\" where there is none."
+    with suppress(OSError, ValueError):
+        return next(iter(re.findall("^[0-9a-f]{64}$", note.read_text("utf8"))), "")
+    return ""
+
+def _note(note, corpus):
+    "Note the recipe of a corpus that is there, if the data folder can be written to; returns the corpus."
+    with suppress(OSError):
+        write_atomically(note, corpus.recipe)
+    return corpus
+
+def _folder_of(recipe, folder):
+    return Path(folder or data_folder() / f"embedded-{recipe[:8]}")
+
 # %% ../nbs/25_corpora.ipynb #f778ad45
 def make_embedded_corpus(folder: str | Path | None = None,  # data_folder()/embedded-<recipe> by default
                          config: CorpusConfig = CorpusConfig(),
                          progress: bool = True              # show a bar
                          ) -> Corpus:
     "Make the embedded corpus, or open it where it is; raises `CorpusError` where `folder` holds something else."
+    note = _recipe_note(config)
+    if (recipe := _noted(note)) and (corpus := _open(_folder_of(recipe, folder), recipe)):
+        return corpus
     plan = plan_corpus(config)
     recipe = sha256(json.dumps([plan, VOICES]))
-    folder = Path(folder or data_folder() / f"embedded-{recipe[:8]}")
+    folder = _folder_of(recipe, folder)
     if corpus := _open(folder, recipe):
-        return corpus
+        return _note(note, corpus)
     if folder.exists() and any(folder.iterdir()) and not (folder / "manifest.json").exists():
         raise CorpusError(f"{folder} holds something else; name a new folder")
     try:
@@ -629,7 +659,7 @@ def make_embedded_corpus(folder: str | Path | None = None,  # data_folder()/embe
     except (OSError, soundfile.LibsndfileError) as e:
         raise CorpusError(f"cannot write to {folder} ({getattr(e, 'strerror', None) or e}); make room, or name another "
                           "folder in LATENTSPEECH_DATA") from e
-    return load_corpus(folder)
+    return _note(note, load_corpus(folder))
 
 # %% ../nbs/25_corpora.ipynb #14b0f634
 _NEEDS = {"autoencoder": (), "decoder": (), "judge": ("pinyin",), "voice": ("symbols", "starts"),

@@ -4,7 +4,7 @@
 
 # %% ../nbs/15_interactive.ipynb #de1dd8ff
 from __future__ import annotations
-import base64, html, inspect
+import base64, html, inspect, textwrap
 from functools import lru_cache
 import torch
 from fastcore.basics import patch
@@ -106,6 +106,8 @@ def page(sounds: dict,                    # title -> sound [T]
     if not sounds:
         return ""
     players = compare(sounds, sample_rate, equal_level, **options)
+    for ax in plt.gcf().axes:      # many settings make a long title: neighbours must not overlap
+        ax.set_title(textwrap.fill(ax.get_title(), 88 // len(sounds)))
     for ax, sound in zip(plt.gcf().axes, sounds.values() if pitch else ()):
         seconds, hertz = pitch_contour(sound, sample_rate)
         ax.plot(seconds, hertz / 1000, color="cyan", linewidth=2.5)

@@ -19,7 +19,8 @@ from .phones import FINALS, PAUSES
 from .readers import read_shards, without_leaks
 
 # %% auto #0
-__all__ = ['check_labels', 'check_sound', 'prepare', 'cache_folder', 'stream_shards', 'describe', 'browse']
+__all__ = ['check_labels', 'check_sound', 'kept_alignment', 'prepare', 'cache_folder', 'stream_shards', 'describe', 'show_page',
+           'browse']
 
 # %% ../nbs/27_shards.ipynb #5fcdc218
 def check_labels(audio,          # [T] at 48 kHz
@@ -148,7 +149,9 @@ def _plan_shards(corpus, size):
             yield f"{split}-{i // size:05d}", part, sha256(json.dumps(made_from))
 
 # %% ../nbs/27_shards.ipynb #81bca07e
-def _kept_alignment(file, recipe):
+def kept_alignment(file: Path,   # JSON
+                   recipe: str   # the hash of what was asked
+                   ) -> dict | None:
     "Return what `file` keeps of an aligner's last answer, or None where it answered something else."
     try:
         kept = json.loads(file.read_text("utf8"))
@@ -161,7 +164,7 @@ def _kept_alignment(file, recipe):
 def _ask_aligner(bare, align, file):
     "Return what `align` finds for utterances without starts, or what `file` keeps of its last answer."
     recipe = sha256(json.dumps([[u.id, u.symbols, u.seconds, _sound_hash(bare, u)] for u in bare]))
-    if kept := _kept_alignment(file, recipe):
+    if kept := kept_alignment(file, recipe):
         return kept
     found = align(bare)
     kept = dict(recipe=recipe, report=found.report, labels={u.id: [u.symbols, u.tones, u.starts] for u in found})
@@ -339,7 +342,7 @@ def describe(corpus: Corpus) -> dict:
                 reported=len(corpus.report), test_sha256=corpus.split_sha256("test"))
 
 # %% ../nbs/27_shards.ipynb #eb494d49
-def _show_page(corpus, u):
+def show_page(corpus: Corpus, u: Utterance):
     "Draw, play and describe one utterance."
     from IPython.display import display
     audio = corpus.audio(u)
@@ -360,6 +363,6 @@ def browse(corpus: Corpus,
     import ipywidgets as widgets
     pages = corpus.split(split) if split else list(corpus)
     def page(number):
-        _show_page(corpus, pages[number])
+        show_page(corpus, pages[number])
     slider = widgets.IntSlider(0, 0, len(pages) - 1, description="sentence", continuous_update=False)
     return widgets.interactive(page, number=slider)

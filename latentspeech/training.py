@@ -17,8 +17,8 @@ from .files import folder_lock, FolderInUse, sha256, sweep_drafts, write_atomica
 
 # %% auto #0
 __all__ = ['step_generator', 'seeded_step', 'learning_rate', 'Average', 'TrainingError', 'CheckpointCorrupt', 'save_bytes',
-           'save_checkpoint', 'read_checkpoint', 'latest_checkpoint', 'Run', 'fit', 'write_history', 'Stop', 'Graphed',
-           'describe_machine', 'show_history']
+           'save_checkpoint', 'read_checkpoint', 'latest_checkpoint', 'Run', 'fit', 'write_history', 'show_history',
+           'Stop', 'Graphed', 'describe_machine']
 
 # %% ../nbs/40_training.ipynb #06d350be
 def step_generator(seed: int,    # the run's seed
@@ -315,6 +315,22 @@ def _finish(run: Run, saved: dict | None):
     if saved is None or run.step > saved["step"]:
         save_checkpoint(run.folder, run.step, run.state())
 
+# %% ../nbs/40_training.ipynb #d09e3716
+def show_history(history: list,        # `Run.history`
+                 terms: list = ("loss",),  # what to draw
+                 ax=None):
+    "Draw the running mean of loss terms over the steps, on logarithmic axes."
+    import matplotlib.pyplot as plt
+    ax = ax or plt.subplots(figsize=(6, 2.3))[1]
+    for term in terms:
+        values = [h[term] for h in history if term in h]
+        width = max(1, len(values) // 25)
+        means = np.convolve(values, np.ones(width) / width, "valid")
+        ax.plot([h["step"] for h in history if term in h][len(values) - len(means):], means, label=term)
+    ax.set(xlabel="step", ylabel="loss", xscale="log", yscale="log")
+    ax.legend()
+    return ax
+
 # %% ../nbs/40_training.ipynb #12759200
 @contextmanager
 def _hold(folder: Path):
@@ -461,19 +477,3 @@ def describe_machine(device="cpu"  # a torch device: where the work was done
         return f"one {torch.cuda.get_device_name(device)}, torch {torch.__version__}"
     count = torch.get_num_threads()
     return f"{count} thread{'s' if count > 1 else ''} of one {platform.machine()} processor, torch {torch.__version__}"
-
-# %% ../nbs/40_training.ipynb #d09e3716
-def show_history(history: list,        # `Run.history`
-                 terms: list = ("loss",),  # what to draw
-                 ax=None):
-    "Draw the running mean of loss terms over the steps, on logarithmic axes."
-    import matplotlib.pyplot as plt
-    ax = ax or plt.subplots(figsize=(6, 2.3))[1]
-    for term in terms:
-        values = [h[term] for h in history if term in h]
-        width = max(1, len(values) // 25)
-        means = np.convolve(values, np.ones(width) / width, "valid")
-        ax.plot([h["step"] for h in history if term in h][len(values) - len(means):], means, label=term)
-    ax.set(xlabel="step", ylabel="loss", xscale="log", yscale="log")
-    ax.legend()
-    return ax

@@ -238,13 +238,13 @@ def test_a_lock_that_the_disk_does_not_know_is_an_error(tmp_path, monkeypatch):
 
 def test_a_draft_that_another_writer_renamed_is_not_this_ones(tmp_path, monkeypatch):
     "Between opening and locking, the writer that was waited for gave the draft its name: a new draft is begun."
-    real, waits = files._lock, []
-    def lock(file, wait=False):
-        if wait and not waits:
+    real, waits = files.fcntl, []
+    def flock(file, how):
+        if how == real.LOCK_EX and not waits:
             waits.append(1)
             os.replace(tmp_path / ".a.txt.draft", tmp_path / "a.txt")
-        return real(file, wait)
-    monkeypatch.setattr(files, "_lock", lock)
+        return real.flock(file, how)
+    monkeypatch.setattr(files, "fcntl", types.SimpleNamespace(flock=flock, LOCK_EX=real.LOCK_EX, LOCK_NB=real.LOCK_NB))
     files.write_atomically(tmp_path / "a.txt", b"mine")
     assert waits and (tmp_path / "a.txt").read_bytes() == b"mine" and os.listdir(tmp_path) == ["a.txt"]
 
@@ -462,7 +462,9 @@ def test_a_damaged_stream_is_refused(packed, fault, says, tmp_path):
     if fault in changed:
         with tarfile.open(fileobj=(kept := io.BytesIO()), mode="w") as tar:
             for name, content in changed[fault]:
-                shards._add(tar, name, content)
+                member = tarfile.TarInfo(name)
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
         data = kept.getvalue()
     bad = tmp_path / "bad.tar"
     bad.write_bytes({"cut": data[:len(data) // 2], "garbage": b"garbage" * 500}.get(fault, data))
@@ -481,12 +483,12 @@ def test_what_is_kept_of_an_alignment_is_used_only_where_it_is_whole(tmp_path):
     file, good = tmp_path / "alignment.json", dict(recipe="r", report=[], labels={"a": [["sil"], [0], [0.0]]})
     for text in ("", "[]", json.dumps(good | dict(labels=5)), json.dumps(good | dict(recipe="other"))):
         file.write_text(text)
-        assert shards._kept_alignment(file, "r") is None
+        assert shards.kept_alignment(file, "r") is None
     file.write_text(json.dumps(good))
-    assert shards._kept_alignment(file, "r") == good
+    assert shards.kept_alignment(file, "r") == good
 
 
 def test_a_page_shows_what_is_wrong(packed, capsys, monkeypatch):
     monkeypatch.setattr(packed, "audio", lambda u: torch.zeros(48_000), raising=False)
-    shards._show_page(packed, packed[0])
+    shards.show_page(packed, packed[0])
     assert "is silent" in capsys.readouterr().out
