@@ -11,7 +11,7 @@ from functools import lru_cache
 from importlib.resources import files
 
 # %% auto #0
-__all__ = ['HAN', 'OVERRIDE', 'TextError', 'name_character', 'read_digits', 'read_number', 'simplify_characters',
+__all__ = ['HAN', 'RULES', 'OVERRIDE', 'TextError', 'name_character', 'read_digits', 'read_number', 'simplify_characters',
            'hold_overrides', 'plain_characters', 'Normalized', 'explain_normalization', 'normalize']
 
 # %% ../nbs/20_normalization.ipynb #99d13925
@@ -91,7 +91,7 @@ def _digits(m):
     before = m.string[max(m.start() - 12, 0):m.start()]
     return read_digits(m[0], "幺") if re.search(r"[号码][是为：: ]*$", before) else read_number(m[0])
 _FILE = rf"(?<![A-Za-z\d._/-])[A-Za-z\d_-]{{1,60}}(?:\.[A-Za-z\d_-]{{1,60}}){{0,3}}\.(?:{_DATA['files']})(?![A-Za-z\d])"
-_RULES = [
+RULES = [
     ("digits", r"(?:\d+\.)?\d{17,}", _digits),
     ("address", r"(?<![A-Za-z\d._%+-])[A-Za-z\d][A-Za-z\d._%+-]{0,63}@(?:[A-Za-z\d-]{1,63}\.)+[A-Za-z]{2,8}",
      _address),
@@ -236,7 +236,7 @@ def explain_normalization(text: str,       # anything
     changes, dropped, home = [], [], re.search(r"\+86(?=[- ]?1[3-9]\d)", text)
     text, held = hold_overrides(_clean(text, dropped))
     text = _hide_words(text, keep)
-    for name, pattern, say in _RULES:
+    for name, pattern, say in RULES:
         def change(match):
             said = say(match)
             if said != match[0]:
@@ -266,7 +266,7 @@ def _grouped(m):
     "Read a number of ten digits that somebody has cut in a way of their own: 4008-517-517."
     digits = re.sub("-", "", m[0])
     return "，".join(read_digits(part, "幺") for part in m[0].split("-")) if len(digits) == 10 else m[0]
-_RULES += [
+RULES += [
     ("telephone", r"\+86[- ]?()(0?\d{2,3})[- ](\d{3,4})[- ]?(\d{4})(?!\d)",
      lambda m: "，".join(["加八六", *(read_digits(part, "幺") for part in m.groups()[1:])])),
     ("telephone", r"(?<![\d.-])[48]00\d{0,3}(?:-\d{2,5}){1,3}(?![\d-])", _grouped),
@@ -279,7 +279,7 @@ _RULES += [
      lambda m: f"{read_digits(m[1], '幺')}，星号，{read_digits(m[3], '幺')}")]
 
 # %% ../nbs/20_normalization.ipynb #20a1c006
-_RULES += [
+RULES += [
     ("telephone", rf"(?:(?<=[话打拨警])|(?<=客服|热线|专线|话转|线转|机转|请转))([是为：: ]{{0,2}})"
      rf"(\d{{3,}}{_LIST})(?![\d.年]){_COUNTED}", _calls),
     ("telephone", rf"((?:打|拨|致电|呼叫)(?:了|过|一下|电话)?(?:给|到)? ?)(\d{{3,}}{_LIST})(?![\d.年]){_COUNTED}",
@@ -292,7 +292,7 @@ _RULES += [
      lambda m: m[1] + m[2] + read_digits(m[3], "幺"))]
 
 # %% ../nbs/20_normalization.ipynb #0e741467
-_RULES += [
+RULES += [
     ("size", r"(?<![\d.])(\d{3,5}) ?[×xX*] ?(\d{3,5})(?![\d.])",
      lambda m: f"{read_number(m[1])}乘{read_number(m[2])}"),
     ("code", r"(?<=波音|空客)(\d{3})-(\d{1,4})(?!\d)", lambda m: "杠".join(read_digits(d, "幺") for d in m.groups())),
@@ -322,7 +322,7 @@ def _holiday(m):
     if said and ("·" in m[0] or _before(m, words)):
         return said
     return m[0].replace("·", ".")
-_RULES += [
+RULES += [
     ("name", rf"(?<![\d.:/-])(?:{_any(_DATA['named'])})(?![\d.:-]){_COUNTED}", _named),
     ("name", r"(?<![\d.])(\d{1,2})[.·](\d{1,2})(?![\d.])", _holiday),
     ("name", r"(?<![\d.])([5-9][05]|00)[-~至到]([05-9][05]|1[05])(?=后(?![面来退天续]))",
@@ -334,7 +334,7 @@ _RULES += [
     ("name", r"(?<![\d.])([1-9][1-9])(?=折(?![叠合算页扇线痕旧腾磨断]))", lambda m: read_digits(m[1]))]
 
 # %% ../nbs/20_normalization.ipynb #55a5dc18
-_RULES += [
+RULES += [
     ("decade", r"'([2-9]0)'?s(?![A-Za-z])(?:年代)?", lambda m: read_number(m[1]) + "年代"),
     ("decade", r"(?<![\d.])((?:1[5-9]|20)\d0)[']?s(?![A-Za-z])(?:年代)?", lambda m: read_digits(m[1]) + "年代"),
     ("decade", r"(?<![\d.A-Za-z])([2-9]0)[']?s(?=[的]?(?:风|复古|怀旧|音乐|老?歌|电影|年代|时代))",
@@ -344,7 +344,7 @@ _RULES += [
 _Y = r"((?:1[89]|20)\d\d)"
 def _years(m):
     return f"{read_digits(m[1])}到{read_digits(m[2])}"
-_RULES += [
+RULES += [
     ("date", rf"(?<![\d-])(\d{{4}})([-/.]){_MONTH}\2{_DAY}(?!\d)日?", _date),
     ("date", rf"(?<!\d)(\d{{4}})(年){_MONTH}月{_DAY}[日号]", lambda m: _date(m)[:-1] + m[0][-1]),
     ("date", rf"(?<![\d.-])(?=0|\d\d-0)(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])(?![\d.%-])",
@@ -365,7 +365,7 @@ def _reign(m):
     if 0 < int(m[2]) - int(m[1]) < 300 and not m[1].endswith("00"):
         return _years(m)
     return m[0]
-_RULES += [
+RULES += [
     ("years", rf"(?<![\d.-]){_Y} ?[-~] ?{_Y}(?![\d.%℃°A-Za-z-])(?! ?[{_MEASURES}万亿千百多余年])", _reign),
     ("year", rf"(?<![\d.-])(?!\d\d00){_Y}(?=[款版届]|级(?!台))", lambda m: read_digits(m[1])),
     ("year", rf"(?<![\d.-])(?!2000){_Y}(?![\d.年-]){_COUNTED}(?= ?(?:{_any(_DATA['events'])}))",
@@ -382,7 +382,7 @@ _RULES += [
 # %% ../nbs/20_normalization.ipynb #20a1c011
 _WEEK = "(?:周|星期|礼拜)"
 _NEXT = "次年|次月|次日|翌年|翌日|明年|第二[年天]|今|凌晨|上午|下午|晚上|中午|早上|早|晚|傍晚"
-_RULES += [
+RULES += [
     ("times", rf"(?<![\d:]){_HOUR}:{_MINUTE} ?{_DASH} ?{_HOUR}:{_MINUTE}(?![\d:])",
      lambda m: f"{_clock(m[1], m[2])}到{_clock(m[3], m[4])}"),
     ("time", rf"(?<![\d:.]){_HOUR}(?::{_MINUTE})?(?::{_MINUTE})? ?([aApP])\.?[mM](?![A-Za-z])\.?",
@@ -400,7 +400,7 @@ _RULES += [
     ("range", r"(?:(?<=[月年][底初末中])|(?<=[上中下]旬)|(?<=周末)) ?[-~] ?(?=\d)", lambda m: "到")]
 
 # %% ../nbs/20_normalization.ipynb #fd62696e
-_RULES += [
+RULES += [
     ("code", r"(?<=[A-Za-z]-\d{4})-(\d{2,4})(?![\d-])", lambda m: "杠" + read_digits(m[1], "幺")),
     ("year", r"(?<![\d'])'(\d\d)(?=年)", lambda m: read_digits(m[1])),
     ("minutes", r"(?<!\d)(\d+)°(\d+)[′'’](?:([\d.]+)(?:′′|''|\"))?",
@@ -424,7 +424,7 @@ def _hyphens(m):
         return "，".join(map(read_number, parts))
     return ("" if max(map(len, parts)) == 1 else "，").join(read_digits(p, "幺" * (len(p) > 1) or "一") for p in parts)
 _PAIR = r"(?<![\d.-])(\d{1,3})-(\d{1,3})(?![\d.%-])"
-_RULES += [
+RULES += [
     ("ratio", r"(?<![\d:.])\d+(?: ?: ?\d+){2,}(?![\d:])",
      lambda m: "比".join(map(read_number, re.findall(r"\d+", m[0])))),
     ("ratio", rf"({_N}) ?: ?({_N})", lambda m: f"{read_number(m[1])}比{read_number(m[2])}"),
@@ -477,7 +477,7 @@ def _degrees(m):
     "Read a range of temperatures, each with its sign."
     low, high = ("零下" * bool(m[i]) + read_number(m[i + 1]) for i in (1, 5))
     return f"{low}{_UNITS.get(m[3], '')}{'至' if m[4] == '至' else '到'}{high}{_UNITS['°' + m[7]]}"
-_RULES += [
+RULES += [
     ("temperatures", rf"((?<![A-Za-z\d)])-)?({_N}) ?(°[CF]|°)? ?({_DASH}) ?(-?)({_N}) ?°(C|F)", _degrees),
     ("temperature", rf"(?<![A-Za-z\d)])-({_N}) ?°(C|F)", lambda m: f"零下{read_number(m[1])}{_UNITS['°' + m[2]]}"),
     ("per cent", rf"(?<![A-Za-z\d)])(-?)({_N})%? ?{_DASH} ?(-?)({_N})%",
@@ -488,7 +488,7 @@ _RULES += [
     ("money", rf"({_N})([百千万亿]*) ?({_COIN})(?![A-Za-z])", lambda m: _amount(m[1], m[2]) + _MONEY[m[3]])]
 
 # %% ../nbs/20_normalization.ipynb #20a1c016
-_RULES += [
+RULES += [
     ("rate", rf"(?<=[\d百千万亿零一二三四五六七八九十两几半每多余:(,]) ?({_OVER})"
      rf" ?/ ?(?:({_UNDER})(?![{HAN}]?/)|({_any(_PER)})(?![A-Za-z\d^]))",
      lambda m: f"{m[1]}每{_per(m[2] or m[3])}"),
@@ -507,7 +507,7 @@ _RULES += [
      lambda m: f" {read_digits(m[1])}杠{read_digits(m[2])}")]
 
 # %% ../nbs/20_normalization.ipynb #f1843a76
-_RULES += [
+RULES += [
     ("room", r"(?<![\d.])(\d{3,4})(?=号?(?:室|房|教室|包间|包厢|病房|宿舍|路(?![程边])))",
      lambda m: read_digits(m[1], "幺")),
     ("room", rf"(?<=[栋幢元楼座])(\d{{3,4}})(?![\d.]){_COUNTED}(?=$|[,。、;!?)的门号])",
@@ -533,7 +533,7 @@ def _powered(m):
         return (read_number(m[1]) if m[1] else "") + (read_digits(m[2][:-1]) + {"+": "正", "-": "负"}[m[2][-1]])
     exponent = m[2].replace("-", "负").replace("+", "")
     return (read_number(m[1]) if m[1] else "") + f"的{re.sub(_N, lambda d: read_number(d[0]), exponent)}次方"
-_RULES += [
+RULES += [
     ("sum", rf"(?<=[\d)]) ?([-×*x÷+]) ?(?={_N}[^，。]{{0,40}}[=≈])", lambda m: _OPERATORS[m[1]]),
     ("product", r"(?<=\d) ?[×*xX] ?(?=\d)", lambda m: "乘"),
     ("product", rf"({_N}) ?({_UNIT}) ?[×*xX] ?(?=\d)", lambda m: read_number(m[1]) + _UNITS[m[2]] + "乘"),
@@ -547,7 +547,7 @@ _RULES += [
     ("name", _TWO.format(f"(?:{_any(_DATA['two names'])})"), lambda m: "二")]
 
 # %% ../nbs/20_normalization.ipynb #20a1c018
-_RULES += [
+RULES += [
     ("code", r"(?<=[幺零一二三四五六七八九]{3})-(?=\d)", lambda m: "杠"),
     ("minus", rf"(?<![A-Za-z\d)\]^])-(?={_N})", lambda m: "负"),
     ("rate", rf"(?<=次方) ?/ ?({_any(_PER)})(?![A-Za-z\d^])", lambda m: f"每{_per(m[1])}"),
@@ -568,4 +568,4 @@ _RULES += [
     ("power", r"()(?<=[A-Za-z)])\^([-+]?\d+|n(?![A-Za-z]))", _powered),
     ("number", _N, lambda m: read_number(m[0])),
     ("minus", rf"(?<![\w)\]^{HAN}. -])-(?=[零一二两三四五六七八九十百])", lambda m: "负")]
-_RULES = [(name, re.compile(pattern), say) for name, pattern, say in _RULES]
+RULES = [(name, re.compile(pattern), say) for name, pattern, say in RULES]
