@@ -4,8 +4,9 @@
 
 # %% ../nbs/40_training.ipynb #85d2387a
 from __future__ import annotations
-import hashlib, io, json, math, os, pickle, platform, signal, threading, time, warnings
+import atexit, hashlib, io, json, math, os, pickle, platform, signal, threading, time, warnings
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from functools import lru_cache
 from pathlib import Path
 import numpy as np
 import torch
@@ -144,12 +145,19 @@ def latest_checkpoint(folder: Path, parts: frozenset = frozenset()) -> dict | No
             warnings.warn(str(damaged), stacklevel=2)
 
 # %% ../nbs/40_training.ipynb #75be68a9
+@lru_cache(1)
+def _part_in_the_end():
+    "Close the connections between processes when this one ends: left open, one of them may abort a finished run."
+    atexit.register(lambda: torch.distributed.is_initialized() and torch.distributed.destroy_process_group())
+
 class Run:
     "Hold one training run: task, optimiser, average, history; step through it and save it."
     def __init__(self, task: nn.Module, config: TrainConfig, folder: Path, device: str | None = None,
                  name: str = "training", facts: dict | None = None):
         from accelerate import Accelerator
         self.accelerator = Accelerator(cpu=device == "cpu")
+        if self.accelerator.num_processes > 1:
+            _part_in_the_end()
         self.config, self.folder, self.task, self.name = config, Path(folder), task, name
         self.facts, self.interrupted = {k: str(v) for k, v in (facts or {}).items()}, False
         moving = [p for p in task.parameters() if p.requires_grad]

@@ -7,7 +7,7 @@ from latentspeech.training import latest_checkpoint
 ROOT = Path(__file__).resolve().parents[2]
 FIRE = "FIRE" in os.environ    # `make test-fire` runs equal shares and four processes, too
 TASK = '''
-import math, os, signal, sys, time
+import atexit, math, os, signal, sys, time
 from pathlib import Path
 import torch
 from torch import nn
@@ -40,6 +40,10 @@ if fault == "nan":
         loss, terms = forward(b)
         return (loss * float("nan") if RANK == 1 and len(calls) == 8 else loss), terms
     task.forward = poisoned
+
+# what is registered first is done last: by then the processes have parted
+if fault == "tell":
+    atexit.register(lambda: print(f"rank {RANK}: connected {torch.distributed.is_initialized()}", flush=True))
 
 def callback(run, terms):
     if fault == "slow" and RANK == 1:
@@ -78,8 +82,9 @@ def test_shares_of_any_size_give_the_losses_of_one_process(tmp_path, batch):
     "Also where a batch has no equal shares, or not one example for everybody."
     several = (2, 4) if FIRE else (2,)
     for processes in (1, *several):
-        code, said, _ = launch(tmp_path / str(processes), processes, 10, batch, 0)
-        assert code == 0, said[-2000:]
+        code, said, _ = launch(tmp_path / str(processes), processes, 10, batch, 0, "tell")
+        assert code == 0, said
+        assert said.count("connected False") == processes and "connected True" not in said
     one, *others = (latest_checkpoint(tmp_path / name) for name in map(str, (1, *several)))
     for other in others:
         assert [h["step"] for h in one["history"]] == [h["step"] for h in other["history"]]
