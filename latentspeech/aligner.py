@@ -91,13 +91,16 @@ def forward_score(scores: np.ndarray,                # [T, S], log score of stat
     return float(np.logaddexp(total[-1], total[-2]) if optional[-1] else total[-1])
 
 # %% ../nbs/42_aligner.ipynb #e8ebdcac
-def mel_features(audio: Tensor,  # [T], 48 kHz
-                 config: AlignerConfig = AlignerConfig()
+def mel_features(audio: Tensor,  # [T], or [..., T] with a loudness; 48 kHz
+                 config: AlignerConfig = AlignerConfig(),
+                 loudness: Tensor | None = None,  # RMS that is brought to 0.1; none = the sound's own
+                 **how           # passed to `log_mel`
                  ) -> Tensor:    # [40, T // 256 + 1]
     "Compute log-mel bands at one loudness, less their means: level and the voice's colour fall out."
-    loudness = audio.square().mean().sqrt().clamp(min=1e-6)
+    if loudness is None:
+        loudness = audio.square().mean().sqrt().clamp(min=1e-6)
     mel = log_mel(.1 * audio / loudness, n_fft=config.window, hop=config.hop, n_mels=config.n_mels,
-                  f_max=config.f_max)
+                  f_max=config.f_max, **how)
     return mel - mel.mean(-1, keepdim=True)
 
 # %% ../nbs/42_aligner.ipynb #5e289c57

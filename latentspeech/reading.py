@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm.auto import tqdm
-from .aligner import PhoneRecogniser, RecogniserTask, class_ids
-from .audio import log_mel
+from .aligner import PhoneRecogniser, RecogniserTask, class_ids, mel_features
 from .config import ReaderConfig, from_dict
 from .corpora import Corpus
+from .losses import feature_matching_loss
 from .tasks import data_facts, run_card
 from .training import Run, fit
 from .weights import fitting, load_weights, save_weights
@@ -27,11 +27,9 @@ def reader_features(audio: Tensor,        # [B, T], 48 kHz
                     config: ReaderConfig = ReaderConfig()
                     ) -> Tensor:          # [B, 64, T // 256 + 1]
     "Compute log-mel bands at the loudness of the true sound, less their means over time."
-    network, like = config.network, audio if true is None else true
+    like = audio if true is None else true
     loudness = like.square().mean(-1, keepdim=True).sqrt().clamp(min=config.faintest)
-    mels = log_mel(audio / (10 * loudness), n_fft=network.window, hop=network.hop, n_mels=network.n_mels,
-                   f_max=network.f_max, floor=config.floor)
-    return mels - mels.mean(-1, keepdim=True)
+    return mel_features(audio, config.network, loudness, floor=config.floor)
 
 # %% ../nbs/46_reading.ipynb #f59a9d84
 class ReaderTask(RecogniserTask):
@@ -92,7 +90,7 @@ class ReadingLoss(nn.Module):
             with torch.no_grad():
                 true_seen, true_read = self.reader.hear(reader_features(audio, audio, self.config))
             seen, read = self.reader.hear(reader_features(decoded, audio, self.config))
-            layers = sum(F.l1_loss(mine, true) / true.abs().mean() for mine, true in zip(seen, true_seen)) / len(seen)
+            layers = feature_matching_loss([(None, true_seen)], [(None, seen)])
             phones = F.kl_div(read, true_read, log_target=True, reduction="none").sum(-1).mean()
         return (self.config.layers * layers + self.config.phones * phones,
                 dict(layers=layers.detach(), phones=phones.detach()))
