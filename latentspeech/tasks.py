@@ -118,11 +118,13 @@ class AutoencoderTask(nn.Module):
 
 # %% ../nbs/41_tasks.ipynb #06a50824
 @patch
-def warm_start(self: AutoencoderTask, weights: str):
+def warm_start(self: AutoencoderTask, weights: str,
+               learn_encoder: bool = False):  # with weights of the same sizes too: their latents change
     "Go on from trained weights: of the same sizes with the encoder frozen, of smaller ones grown."
     known, fresh = Autoencoder.from_pretrained(weights), self.autoencoder
-    self.frozen = known.config.channels == fresh.config.channels
-    self.autoencoder = (known if self.frozen else known.grow(fresh.config)).unfuse()
+    same = known.config.channels == fresh.config.channels
+    self.frozen = same and not learn_encoder
+    self.autoencoder = (known if same else known.grow(fresh.config)).unfuse()
     self.autoencoder.config, self.autoencoder.bfloat16 = fresh.config, fresh.bfloat16
     if self.frozen:
         self.autoencoder.encoder = Autoencoder.from_pretrained(weights).encoder.requires_grad_(False)
@@ -337,6 +339,7 @@ def train_autoencoder(preset: Preset | str = "mini",
                       corpus: Corpus | None = None,   # default: the embedded corpus, made if need be
                       folder: str | Path = "out/train/autoencoder",  # checkpoints; the weights come beside them
                       warm_start: str | None = None,   # weights to go on from, a name or a folder; smaller ones grow
+                      learn_encoder: bool = False,     # of weights of the same sizes as well: a voice must learn anew
                       reading=None,                    # a `reading.ReadingLoss` that listens as well
                       steps: int | None = None, minutes: float | None = None, batch: int | None = None,
                       device: str | None = None, progress: bool = True, callback=None) -> Run:
@@ -345,11 +348,11 @@ def train_autoencoder(preset: Preset | str = "mini",
     task = AutoencoderTask(preset, CropDataset(corpus, corpus.split("train"), progress))
     task.reading = reading
     if warm_start:
-        task.warm_start(warm_start)
-    if task.frozen:   # gently; a network that has grown has everything before it
+        task.warm_start(warm_start, learn_encoder)
+    if task.frozen or learn_encoder:   # gently; a network that has grown has everything before it
         config = training_config(config, warm_start=warm_start)
     run = fit(task, config, folder, minutes, device, progress, callback, f"autoencoder ({preset.name})",
-              data_facts(preset.autoencoder, corpus, warm_start=warm_start))
+              data_facts(preset.autoencoder, corpus, warm_start=warm_start, learn_encoder=learn_encoder))
     before = load_weights(warm_start, "autoencoder")[1] if warm_start else None
     return keep_autoencoder(run, corpus, preset.name, before=before)
 

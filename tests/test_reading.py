@@ -2,11 +2,13 @@
 from dataclasses import replace
 import pytest, torch
 from latentspeech.aligner import PhoneRecogniser
+from latentspeech.autoencoder import Autoencoder
 from latentspeech.config import LossConfig, ReaderConfig, TrainConfig, preset
 from latentspeech.corpora import make_embedded_corpus
 from latentspeech.reading import ReadingLoss, ReaderTask, load_reader, reader_features, train_reader
 from latentspeech.tasks import AutoencoderTask, CropDataset, train_autoencoder
-from latentspeech.weights import PretrainedError
+from latentspeech.training import TrainingError
+from latentspeech.weights import PretrainedError, weights_hash
 
 NETWORK = replace(ReaderConfig().network, width=16, recogniser=TrainConfig(steps=12, batch=4, warmup=2, ema=0))
 SMALL = ReaderConfig(network=NETWORK)
@@ -96,6 +98,22 @@ def test_trained_kept_loaded_and_listening(tiny_corpus, tmp_path):
                                device="cpu")
     assert {"layers", "phones", "mel"} <= set(learnt.history[-1])
     assert not any("reader" in k for k in learnt.task.autoencoder.state_dict())
+
+
+@pytest.mark.parametrize("learn_encoder", (False, True))
+def test_the_encoder_goes_on_where_it_is_asked_to(tiny_corpus, reading, tmp_path, learn_encoder):
+    few = tiny_corpus.with_utterances(tiny_corpus.split("train")[:4])
+    how = dict(progress=False, device="cpu", reading=reading)
+    train_autoencoder("tiny", few, tmp_path / "first", steps=1, **how)
+    before = Autoencoder.from_pretrained(tmp_path / "first")
+    train_autoencoder("tiny", few, tmp_path / "on", warm_start=str(tmp_path / "first"), learn_encoder=learn_encoder,
+                      steps=2, **how)
+    after = Autoencoder.from_pretrained(tmp_path / "on")
+    assert (weights_hash(before.encoder) != weights_hash(after.encoder)) == learn_encoder
+    assert weights_hash(before.decoder) != weights_hash(after.decoder)
+    with pytest.raises(TrainingError):   # the folder holds a run of the other kind
+        train_autoencoder("tiny", few, tmp_path / "on", warm_start=str(tmp_path / "first"),
+                          learn_encoder=not learn_encoder, steps=3, **how)
 
 
 def test_a_loss_of_base_and_a_reader_add_up(tiny_corpus, reading):
