@@ -119,8 +119,13 @@ def test_ablations_keep_their_metrics_inside_the_row(tmp_path):
                                      full | dict(row="50 steps"), marks("1 step", 0.2),
                                      marks("control: another text", 0.99)])
     assert tool.condition(tmp_path).verdict == "holds" and tool.condition(tmp_path).interval[0] > 0
-    better, slower = tool.more_steps(tmp_path)
-    assert better.evidence[0].verdict == "holds" and better.verdict == "undecided" and slower.why == "not measured"
+    better, guided, slower = tool.more_steps(tmp_path)
+    assert better.evidence[0].verdict == "holds" and better.verdict == "undecided"
+    assert slower.why == guided.why == "not measured"
+    walks = [full | dict(row="4 steps, guidance 2.5"), marks("50 steps, guidance 2.5", 0.02),
+             marks("1 steps, guidance 2.5", 0.2)]
+    write(tmp_path, "71_guidance_test", [marks("natural", 0.01), *walks, marks("control: another text", 0.99)])
+    assert [v.verdict for v in tool.more_steps(tmp_path)[1].evidence] == ["holds", "holds"]
 
 
 def test_costs_are_laps_and_counts(tmp_path):

@@ -235,16 +235,26 @@ def condition(folder: Path) -> _Verdict:
     return together("condition", "TTS embeddings guide the denoiser", "no figure", "73_ablations", changes)
 
 def more_steps(folder: Path) -> list:
-    "Judge: more steps are better, and slower."
-    rows = rows_of(folder, "73_ablations")
-    gain = together("steps, better", "more steps are better", "no figure", "73_ablations",
-                    [change(rows, SER, ("50 steps",), (row,)) for row in ("1 step", "full system")])
-    if gain.verdict == "undecided" and gain.evidence[0].verdict == "holds":
-        gain.why = f"50 steps against one: holds; against eight: {gain.evidence[1].why}"
+    "Judge: more steps are better, without guidance and with it, and slower."
+    gains = [_fewer_errors_in_50(folder, "73_ablations", "", ("50 steps", "1 step", "full system"), 8),
+             _fewer_errors_in_50(folder, "71_guidance_test", PEOPLE,
+                                 [f"{n} steps, guidance 2.5" for n in (50, 1, 4)], 4)]
     times = {r["n_steps"]: r for r in rows_of(folder, "74_efficiency")
              if (r.get("what"), r.get("system")) == ("speaking", "LatentSpeech")}
     slower = compare_laps("50 steps", "1 step", "seconds", times.get(50), times.get(1), "value", wanted=1)
-    return [gain, together("steps, slower", "more steps are slower", "no figure", "74_efficiency", [slower])]
+    return [*gains, together("steps, slower", "more steps are slower", "no figure", "74_efficiency", [slower])]
+
+def _fewer_errors_in_50(folder: Path, record: str, where: str,
+                        names,        # of the rows with 50 steps, with one and with the usual number
+                        usual: int    # number of steps
+                        ) -> _Verdict:
+    "Judge: 50 steps make fewer errors than one, and than the usual number."
+    most, *fewer = names
+    gain = together(f"steps, better{where}", f"more steps are better{where}", "no figure", record,
+                    [change(rows_of(folder, record), SER, (most,), (row,)) for row in fewer])
+    if gain.verdict == "undecided" and gain.evidence[0].verdict == "holds":
+        gain.why = f"50 steps against one: holds; against {usual}: {gain.evidence[1].why}"
+    return gain
 
 # %% ../../nbs/79_verdicts.ipynb #67a0c67a
 def follow_up(folder: Path) -> list:
