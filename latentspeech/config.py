@@ -278,7 +278,7 @@ _mini = Preset("mini",
 
 # %% ../nbs/01_notation.ipynb #4aeca518
 _base = Preset("base", parts=("judge", "autoencoder", "decoder", "voice"),
-    autoencoder=AutoencoderConfig(channels=(64, 128, 256, 512), residual_units=2, latent_noise=0.05),
+    autoencoder=AutoencoderConfig(channels=(64, 128, 256, 512), residual_units=2, latent_noise=0.01),
     loss=LossConfig(mel=1.5, band=0.3, phase=0.25, bands=2, filter_samples=8),
     encoder=EncoderConfig(width=160, phone_blocks=3, style_blocks=1, frame_blocks=2),
     denoiser=DenoiserConfig(layers=8, width=160, dilation_cycle=4),
