@@ -312,6 +312,10 @@ def test_a_notebook_is_clean_and_light(path):
     assert re.search(r"^> ", prose, re.M), "a one-sentence claim is missing"
     wrong = [c.id for c in notebook.cells if c.cell_type == "code" for o in c.outputs if o.output_type == "error"]
     assert not wrong and len({c.id for c in notebook.cells}) == len(notebook.cells)
+    first = next(i for i, c in enumerate(notebook.cells) if c.source.startswith("## ") or "\n## " in c.source)
+    unfolded = [c.id for c in notebook.cells[:first] if c.cell_type == "code" and c.source.count("import ") > 1
+                and not c.metadata.get("jupyter", {}).get("source_hidden")]
+    assert not unfolded, "fold the imports: jupyter.source_hidden"
 
 
 PROMISES = {"audio": ["load", "save"], "pqmf": ["PQMF"], "autoencoder": ["Autoencoder"], "text": ["to_pinyin"],
