@@ -330,15 +330,20 @@ def try_studio(page, address: str) -> tuple[str, list[str]]:
     return f"a handle is heard after {took:.1f} s", problems
 
 
+FORMULAS_SET = "() => !document.querySelector('.math') || !!document.querySelector('mjx-container')"
+
+
 def try_site(page, address: str) -> tuple[str, list[str]]:
     "Read pages of the site: formulas set, players play, parts in the sidebar, a search that finds, no other host."
     problems, asked = [], []
     page.on("request", lambda request: asked.append(request.url))
     for name in ("index", "10_audio", "12_autoencoder", "30_forward_diffusion", "glossary", "teachers"):
         page.goto(f"{address}/{name}.html", timeout=1000 * PATIENCE)
-        time.sleep(3)
+        page.wait_for_load_state("networkidle")
+        wait_for(page, FORMULAS_SET, 60)
         page.screenshot(path=OUT / f"site-{name}.png")
         if name == "30_forward_diffusion":
+            page.evaluate("() => window.MathJax.startup.promise")
             raw = page.evaluate("() => [...document.querySelectorAll('.math')].filter(e => "
                                 "e.innerText.includes(String.fromCharCode(92))).length")
             drawn = page.locator("mjx-container").count()
