@@ -105,10 +105,11 @@ def served(command: list, port: int, env: dict, path: str = "/", said: Path = OU
                 server.kill()
 
 
-def environment(data: Path) -> dict:
+def environment(data: Path, jobs: int = 1) -> dict:   # jobs: kernels at a time, which share the processor's cores
     "Return the environment of a server: the library of this checkout, corpora and sounds in a folder of their own."
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    return {**os.environ, "PYTHONPATH": path, "LATENTSPEECH_DATA": str(data),
+    threads = str(max(1, (os.cpu_count() or 1) // jobs))
+    return {**os.environ, "PYTHONPATH": path, "LATENTSPEECH_DATA": str(data), "OMP_NUM_THREADS": threads,
             "JUPYTER_CONFIG_DIR": str(data / "config"), "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
 
 
@@ -416,9 +417,9 @@ def copy_lessons(folder: Path) -> Path:
     return folder / "nbs"
 
 
-def servers(stack: ExitStack, chosen: list, folder: Path) -> dict:   # lesson, studio, site -> address
+def servers(stack: ExitStack, chosen: list, folder: Path, jobs: int) -> dict:   # lesson, studio, site -> address
     "Start every server that is wanted; `stack` ends them."
-    env = environment(folder / "own")   # beside the link to the data of the repository
+    env = environment(folder / "own", jobs)   # beside the link to the data of the repository
     settle(Path(env["JUPYTER_CONFIG_DIR"]))
     wanted, addresses = [], {}
     if any(name[0].isdigit() for name in chosen):
@@ -465,7 +466,7 @@ def run(words: list, jobs: int) -> list[dict]:
     for name in longest_first(chosen, {name: entry["seconds"] for name, entry in kept.items()}):
         waiting.put(name)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        addresses = servers(stack, chosen, Path(folder))
+        addresses = servers(stack, chosen, Path(folder), jobs)
         readers = [threading.Thread(target=work, args=(number, waiting, addresses, done), daemon=True)
                    for number in range(min(jobs, len(chosen)))]
         for reader in readers:
