@@ -99,6 +99,8 @@ def push_weights(folder: str | Path,   # of finished weights
         _send(Path(laid_out), repository, revision, private)
         files = sorted(str(f.relative_to(laid_out)) for f in Path(laid_out).rglob("*") if f.is_file())
     return dict(address=address, files=files)
+
+# %% ../nbs/04_hub.ipynb #c41dfa26
 def _send(folder, repository, revision, private):
     "Send a folder; raise `PretrainedError` where that fails."
     hub = required("huggingface_hub", "'latentspeech[hub]'").HfApi()

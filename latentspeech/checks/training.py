@@ -78,6 +78,7 @@ def _opponents(seed):
         torch.manual_seed(seed)
         return nn.Linear(3, 3), nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1)), *torch.randn(2, 6, 3)
 
+# %% ../../nbs/94_checks_training.ipynb #58f7602d
 @exercise("41.2", "41_tasks.ipynb#The-second-task:-against-discriminators", "one optimiser serves both, in every step.")
 def _duel(answer, seed):
     decoder, critic, z, real = _opponents(seed)

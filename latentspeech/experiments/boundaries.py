@@ -7,15 +7,13 @@ from __future__ import annotations
 import csv, json, os, platform, time
 from pathlib import Path
 import matplotlib.pyplot as plt, torch
-
-# %% auto #0
-__all__ = ['read_hand_starts', 'aligner', 'write_rows']
-
-# %% ../../nbs/44_boundaries.ipynb #1b4b595b
 from ..audio import setup_plots, show_spectrogram
 from ..files import write_atomically
 from ..corpora import Corpus, data_folder, load_corpus, make_embedded_corpus
 from ..aligner import Aligner, measure_aligner, syllable_starts, train_aligner
+
+# %% auto #0
+__all__ = ['read_hand_starts', 'aligner', 'write_rows']
 
 # %% ../../nbs/44_boundaries.ipynb #9da1be52
 def read_hand_starts(split: str,   # "valid" or "test"

@@ -7,18 +7,16 @@ from __future__ import annotations
 import time
 from statistics import median
 import matplotlib.pyplot as plt, torch
-
-# %% auto #0
-__all__ = ['TEXT', 'CLAUSE', 'PIECE_SECONDS', 'timed', 'time_row', 'latency_parts', 'length_rows', 'batch_rows', 'first_sound',
-           'whole_stream', 'serve', 'listener_rows', 'measure', 'real_time', 'show_latency', 'show_listeners']
-
-# %% ../../nbs/77_real_time.ipynb #b4fd215b
 from ..config import preset as get_preset
 from ..weights import load_weights
 from ..corpora import make_embedded_corpus
 from ..table import record
 from ..synthesis import LatentSpeech
 from .harness import command, results
+
+# %% auto #0
+__all__ = ['TEXT', 'CLAUSE', 'PIECE_SECONDS', 'timed', 'time_row', 'latency_parts', 'length_rows', 'batch_rows', 'first_sound',
+           'whole_stream', 'serve', 'listener_rows', 'measure', 'real_time', 'show_latency', 'show_listeners']
 
 # %% ../../nbs/77_real_time.ipynb #eb2a63f4
 def timed(function, repeats: int = 3) -> float:  # seconds
