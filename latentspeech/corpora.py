@@ -119,16 +119,17 @@ class Corpus:
         return iter(self.utterances)
     def __getitem__(self, key):
         return self._by_id[key] if isinstance(key, str) else self.utterances[key]
-    def __repr__(self):
-        sizes = ", ".join(f"{len(self.split(s))} {s}" for s in SPLITS)
-        return (f"Corpus {self.name}: {sizes}; {sum(u.seconds for u in self) / 60:.1f} minutes; speakers "
-                f"{', '.join(self.speakers)}")
 
 # %% ../nbs/25_corpora.ipynb #c5f7cb58
 @patch
 def split(self: Corpus, name: str) -> list:
     "Return the utterances of one split."
     return [u for u in self.utterances if u.split == name]
+@patch
+def __repr__(self: Corpus):
+    sizes = ", ".join(f"{len(self.split(s))} {s}" for s in SPLITS)
+    return (f"Corpus {self.name}: {sizes}; {sum(u.seconds for u in self) / 60:.1f} minutes; speakers "
+            f"{', '.join(self.speakers)}")
 
 # %% ../nbs/25_corpora.ipynb #f3a995bd
 @patch

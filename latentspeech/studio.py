@@ -341,12 +341,13 @@ class StudioPage:
         self.top.children = [self.settings["text"], *self._rows()]
         self.syllables()
 
-    def _rows(self):
-        import ipywidgets as widgets
-        names = [n for n in self.settings if n != "text"]
-        return [widgets.HBox([self.settings[n] for n in names[k:k + 3]]) for k in (0, 3)]
-
 # %% ../nbs/80_studio.ipynb #ba97aa8e
+@patch
+def _rows(self: StudioPage):
+    import ipywidgets as widgets
+    names = [n for n in self.settings if n != "text"]
+    return [widgets.HBox([self.settings[n] for n in names[k:k + 3]]) for k in (0, 3)]
+
 @patch
 def syllables(self: StudioPage):
     "Make a tone and a length for every syllable of the text."
@@ -362,6 +363,7 @@ def syllables(self: StudioPage):
     self.row.children = [widgets.VBox([widgets.HTML(f"<b>{html.escape(marked(s))}</b>"), *both])
                          for s, both in zip(self.own, self.handles)]
 
+# %% ../nbs/80_studio.ipynb #3319881b
 @patch
 def turned(self: StudioPage, _=None):
     "Say it with the handles as they stand."
