@@ -99,22 +99,24 @@ class AutoencoderTask(nn.Module):
         "Return the distance between crops and their copies, and its terms."
         return self.distance(batch["audio"], *self.autoencoder.reconstruct(batch["audio"])[:3])
 
-    def distance(self, audio, decoded, bands, true_bands) -> tuple:
-        "Measure the loss of this preset's kind; return it and its terms."
-        if self.paper:
-            return paper_loss(bands, true_bands), {}
-        loss, terms = self.loss(decoded, audio, bands, true_bands)
-        if self.reading is None:
-            return loss, terms
-        misread, more = self.reading(decoded, audio)
-        return loss + misread, terms | more
-
     def train(self, mode: bool = True):
         "Set training mode, but for an encoder that is frozen."
         super().train(mode)
         if self.frozen:
             self.autoencoder.encoder.eval()   # its running statistics are part of what is frozen
         return self
+
+# %% ../nbs/41_tasks.ipynb #5391533f
+@patch
+def distance(self: AutoencoderTask, audio, decoded, bands, true_bands) -> tuple:
+    "Measure the loss of this preset's kind; return it and its terms."
+    if self.paper:
+        return paper_loss(bands, true_bands), {}
+    loss, terms = self.loss(decoded, audio, bands, true_bands)
+    if self.reading is None:
+        return loss, terms
+    misread, more = self.reading(decoded, audio)
+    return loss + misread, terms | more
 
 # %% ../nbs/41_tasks.ipynb #06a50824
 @patch

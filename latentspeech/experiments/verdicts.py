@@ -234,6 +234,7 @@ def condition(folder: Path) -> _Verdict:
                for row in ("no condition", "another sentence's condition")]
     return together("condition", "TTS embeddings guide the denoiser", "no figure", "73_ablations", changes)
 
+# %% ../../nbs/79_verdicts.ipynb #6b60c122
 def more_steps(folder: Path) -> list:
     "Judge: more steps are better, without guidance and with it, and slower."
     gains = [_fewer_errors_in_50(folder, "73_ablations", "", ("50 steps", "1 step", "full system"), 8),
