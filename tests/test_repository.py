@@ -1,7 +1,9 @@
 """The repository keeps its own rules: modules stand alone, made files are up to date, nothing local leaks."""
 import ast, os, re, shutil, subprocess, sys, tomllib
+from importlib.metadata import distributions
 from pathlib import Path
 import nbformat, pytest
+from packaging.specifiers import SpecifierSet
 
 ROOT = Path(__file__).resolve().parent.parent
 LIBRARY = ROOT / "latentspeech"
@@ -300,6 +302,16 @@ def test_every_requirement_is_pinned_once():
     wanted = names_of(project()["dependencies"]).union(*map(names_of, project()["optional-dependencies"].values()))
     wanted -= {"latentspeech"}   # an extra that holds others
     assert len(names_of(pins)) == len(pins) and wanted <= names_of(pins), wanted - names_of(pins)
+
+
+def test_every_pin_admits_the_oldest_python_that_is_promised():
+    "Debian 12 has Python 3.11.2: a pin that wants 3.11.5 would end its set-up with a riddle of pip's."
+    oldest = project()["requires-python"].removeprefix(">=") + ".0"
+    pins = names_of(l for l in (ROOT / "constraints.txt").read_text("utf8").splitlines() if "==" in l)
+    installed = {name: one.metadata for one in distributions() for name in names_of([one.metadata["Name"]])}
+    wants = {name: installed[name]["Requires-Python"] or "" for name in pins & set(installed)}
+    assert len(wants) > 50
+    assert not {name: wanted for name, wanted in wants.items() if not SpecifierSet(wanted).contains(oldest)}
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
