@@ -203,11 +203,11 @@ def move_all(page) -> tuple[int, int, list[str]]:   # widgets that were moved, w
     problems, moved, changed = [], 0, 0
     for place, twins in page.evaluate(FIND):
         root = f'[data-live="{place}"]'
-        problems += [f"widget {place} has {twins} frozen twin(s) beside it"] if twins else []
         before = page.evaluate(DECODE, root)
         controls = page.locator(f"{root} {SLIDERS.replace(', ', f', {root} ')}")
-        if not controls.count():
+        if not controls.count():   # a progress bar: nothing to move, and a picture after it is no twin
             continue
+        problems += [f"widget {place} has {twins} frozen twin(s) beside it"] if twins else []
         moved += 1
         if before and (silent := page.evaluate(PLAYS, root)):
             problems.append(f"widget {place} doesn't play: {silent}")
@@ -444,6 +444,7 @@ def work(number: int, waiting: queue.Queue, addresses: dict, done: list):
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=find_browser(), args=["--no-sandbox"])
         pages = browser.new_context(viewport=dict(width=1150, height=1400))   # JupyterLab is fetched once
+        pages.set_default_timeout(1000 * PATIENCE)
         while True:
             try:
                 name = waiting.get_nowait()
