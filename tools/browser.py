@@ -48,12 +48,12 @@ STATE = """() => { const panel = window.jupyterapp.shell.currentWidget, errors =
       if (output.type === 'error') { const said = output.toJSON(); errors.push(`${said.ename}: ${said.evalue}`); } } }
   drawn += panel.node.querySelectorAll('*').length;
   return {waiting, errors, drawn, busy: panel.sessionContext.session?.kernel?.status !== 'idle'}; }"""
-# Marks each output that holds a widget; a picture or another widget in the same output is a frozen twin.
+# Marks each output that holds a widget; a picture or a player beside it, not in it, is a frozen twin.
 FIND = """() => { const found = []; document.querySelectorAll('.jp-OutputArea').forEach((area, i) => {
     if (!area.querySelector('.jupyter-widgets') || area.parentElement.closest('.jp-OutputArea')) return;
     area.setAttribute('data-live', i);
     const twins = [...area.querySelectorAll('.jp-OutputArea-child')].filter(c => !c.querySelector('.jupyter-widgets')
-        && c.querySelector('img, audio')).length;
+        && !c.closest('.jupyter-widgets') && c.querySelector('img, audio')).length;
     found.push([i, twins]); });
   return found; }"""
 SLIDERS = "input[type=range], .noUi-handle, select, input[type=number]"
