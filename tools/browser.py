@@ -150,8 +150,8 @@ def at_rest(page, moments: int = 3) -> dict:
 
 def run_whole(page, address: str, name: str):
     "Open a lesson with a fresh kernel and run it whole; raises `BrowserError` with the first error."
-    page.goto(address.format(f"tree/{name}.ipynb?reset"), timeout=1000 * PATIENCE)
-    page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=1000 * PATIENCE)
+    page.goto(address.format(f"tree/{name}.ipynb?reset"))
+    page.wait_for_selector(".jp-Notebook .jp-Cell")
     wait_for(page, "() => !!window.jupyterapp?.shell?.currentWidget?.context?.isReady")
     page.evaluate("() => window.jupyterapp.shell.currentWidget.context.ready")
     page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.ready")
@@ -306,8 +306,8 @@ def try_studio(page, address: str) -> tuple[str, list[str]]:
     "Turn a handle, keep A and B, save, type nothing: sound changes, an error is a sentence, nobody else is asked."
     problems, asked = [], []
     page.on("response", lambda reply: asked.append(reply.url))
-    page.goto(address, timeout=1000 * PATIENCE)
-    page.wait_for_selector("audio", timeout=1000 * PATIENCE)
+    page.goto(address)
+    page.wait_for_selector("audio")
     first = page.evaluate(DECODE, "")
     began = time.time()
     page.locator(".widget-dropdown select").nth(4).select_option("4")
@@ -339,7 +339,7 @@ def try_site(page, address: str) -> tuple[str, list[str]]:
     problems, asked = [], []
     page.on("request", lambda request: asked.append(request.url))
     for name in ("index", "10_audio", "12_autoencoder", "30_forward_diffusion", "glossary", "teachers"):
-        page.goto(f"{address}/{name}.html", timeout=1000 * PATIENCE)
+        page.goto(f"{address}/{name}.html")
         page.wait_for_load_state("networkidle")
         wait_for(page, FORMULAS_SET, 60)
         page.screenshot(path=OUT / f"site-{name}.png")

@@ -250,9 +250,9 @@ def _fewer_errors_in_50(folder: Path, record: str, where: str,
                         usual: int    # number of steps
                         ) -> _Verdict:
     "Judge: 50 steps make fewer errors than one, and than the usual number."
-    most, *fewer = names
+    rows, (most, *fewer) = rows_of(folder, record), names
     gain = together(f"steps, better{where}", f"more steps are better{where}", "no figure", record,
-                    [change(rows_of(folder, record), SER, (most,), (row,)) for row in fewer])
+                    [change(rows, SER, (most,), (row,)) for row in fewer])
     if gain.verdict == "undecided" and gain.evidence[0].verdict == "holds":
         gain.why = f"50 steps against one: holds; against {usual}: {gain.evidence[1].why}"
     return gain
