@@ -1,5 +1,6 @@
 """Experiment 5: its counter against torch's own, clock and memory against known work, its record against a recount."""
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -141,6 +142,11 @@ def test_memory_is_counted_to_the_byte():
     assert 16_000 <= tensor_peak(hold) <= 16_000 + 2048
     assert tensor_peak(lambda: torch.ones(10 ** 6)) == pytest.approx(4e6, rel=1e-3)
     assert 0 < resident() <= resident(peak=True)
+
+
+def test_memory_is_measured_in_the_main_thread_alone():
+    with ThreadPoolExecutor(1) as widget, pytest.raises(RuntimeError, match="in a cell"):
+        widget.submit(tensor_peak, lambda: torch.ones(10)).result()
 
 
 @pytest.mark.skipif(not RECORD.exists(), reason="no record yet: latentspeech experiment efficiency makes it")

@@ -46,6 +46,7 @@ STATE = """() => { const panel = window.jupyterapp.shell.currentWidget, errors =
     for (let i = 0; i < cell.model.outputs.length; i++) {
       const output = cell.model.outputs.get(i);
       if (output.type === 'error') { const said = output.toJSON(); errors.push(`${said.ename}: ${said.evalue}`); } } }
+  if (document.querySelector('.jp-Dialog')?.innerText.includes('died')) errors.push('the kernel died');
   drawn += panel.node.querySelectorAll('*').length;
   return {waiting, errors, drawn, busy: panel.sessionContext.session?.kernel?.status !== 'idle'}; }"""
 # Marks each output that holds a widget; a picture or a player beside it, not in it, is a frozen twin.
@@ -56,6 +57,7 @@ FIND = """() => { const found = []; document.querySelectorAll('.jp-OutputArea').
         && !c.closest('.jupyter-widgets') && c.querySelector('img, audio')).length;
     found.push([i, twins]); });
   return found; }"""
+DIED = ".jp-Dialog:has-text('died')"
 SLIDERS = "input[type=range], .noUi-handle, select, input[type=number]"
 
 
@@ -283,6 +285,7 @@ def screenshots(page, name: str, most: int = 30):
 def try_lesson(page, address: str, name: str) -> tuple[str, list[str]]:   # what was seen, problems
     "Read a lesson as a person would."
     notebook, began = course.read(ROOT / "nbs" / f"{name}.ipynb"), time.time()
+    page.add_locator_handler(page.locator(DIED), lambda dialog: page.close())   # nothing can be clicked any more
     run_whole(page, address, name)
     ran = time.time() - began
     page.evaluate("() => window.jupyterapp.commands.execute('application:toggle-left-area')")
@@ -373,8 +376,9 @@ def attempt(name: str, pages, trial) -> dict:   # pages: a context of a browser
     try:
         seen, problems = trial(page)
     except Exception as error:
-        seen, problems = "", [f"{type(error).__name__}: {str(error).splitlines()[0][:300]}"]
-    if problems:
+        said = f"{type(error).__name__}: {str(error).splitlines()[0][:300]}"
+        seen, problems = "", ["the kernel died" if page.is_closed() else said]
+    if problems and not page.is_closed():
         try:
             page.screenshot(path=OUT / f"{name}-failed.png")
         except Exception as error:

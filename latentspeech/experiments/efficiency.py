@@ -4,7 +4,7 @@
 
 # %% ../../nbs/74_efficiency.ipynb #ba1bcbef
 from __future__ import annotations
-import json, os, resource, subprocess, sys, time
+import json, os, resource, subprocess, sys, threading, time
 from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
@@ -232,7 +232,9 @@ def _silenced():
 
 # %% ../../nbs/74_efficiency.ipynb #bc9ec596
 def tensor_peak(function) -> int:  # bytes
-    "Return the most bytes of tensors alive at once while `function` runs, beyond those that were there before."
+    "Return the most bytes of tensors alive at once in `function`; raises a RuntimeError outside the main thread."
+    if threading.current_thread() is not threading.main_thread():   # where a widget's function runs
+        raise RuntimeError("torch's profiler can end the process from any other thread: measure before, in a cell")
     with _silenced(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
         function()
     alive = peak = 0
