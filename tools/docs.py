@@ -26,7 +26,7 @@ TERM = re.compile(r"^\| ([^|]+?) \| ([^|]+?) \|(.*)$", re.M)
 NO_TERMS = re.compile(r"```.*?```|`[^`]*`|\$\$.*?\$\$|\$[^$\n]+\$|!?\[[^\]]*\]\([^)]*\)|<[^>]+>|"
                       r"^[#>|][^\n]*$", re.S | re.M)   # what must stay as it is
 HEADING = re.compile(r"\]\(([\w./-]*)#([^)]+)\)")   # JupyterLab keeps a heading's letters, the site lowers them
-SHOWN = re.compile(r'href="([\w-]+)\.ipynb(?:#([^"]*))?"')   # a link in what a cell shows
+SHOWN = re.compile(r'href="([\w-]+)\.ipynb(?:#([^"]*))?"')   # a link written in HTML
 LINK = re.compile(r"(\]\(|src=\"|href=\")(?!https?:|#|mailto:|data:)([^)\"\s#]+)")
 CONF = '''
 project, author = "LatentSpeech", "The LatentSpeech authors"
@@ -124,7 +124,7 @@ def contents(titles: dict) -> str:   # name of a lesson -> its title
 
 
 def shown_link(match) -> str:
-    "Turn a link to a lesson, in what a cell shows, into one to its page."
+    "Turn a link to a lesson that is written in HTML into one to its page."
     return f'href="{match[1]}.html{"#" + place_of(match[2]) if match[2] else ""}"'
 
 
@@ -138,7 +138,7 @@ def tidy(notebook):
     cells = []
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            cell.source = in_the_site(cell.source, ROOT / "nbs")
+            cell.source = SHOWN.sub(shown_link, in_the_site(cell.source, ROOT / "nbs"))
         elif is_prose(cell):
             made = "\n\n".join(o.data["text/markdown"] for o in cell.outputs if "text/markdown" in o.get("data", {}))
             cell = nbformat.v4.new_markdown_cell(in_the_site(made, ROOT / "nbs"), id=cell.id)
