@@ -154,15 +154,20 @@ def draw(self: Listen, width: str = "100%", **settings) -> str:  # HTML
 
 # %% ../nbs/15_interactive.ipynb #f6b6b525
 @patch
-def refresh(self: Listen, _=None) -> str:
-    "Show what the controls say now beside what they said before; an error is shown in its place."
+def refresh(self: Listen,
+            moved=None   # what a control says when a hand moved it
+            ) -> str:
+    "Show what the controls say now beside what they said before; whatever goes wrong then is shown in its place."
     try:
         now = self.hear(**self.settings)
         sounds = {f"before: {k}": v for k, v in (self.before or {}).items() if k not in now} | now
         shown = self.draw(**self.settings) + page(sounds, self.sample_rate, **self.options)
         self.before = now
-    except ValueError as error:
-        shown = f"<p>{html.escape(str(error))}</p>"
+    except Exception as error:
+        if not (moved or isinstance(error, ValueError)):
+            raise   # the cell can still show it; nobody reads what a moved control raises
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        shown = f"<p>{html.escape(kind + str(error))}</p>"
     if self._box:
         self._box.children[-1].value = shown
     return shown

@@ -1,6 +1,6 @@
 """Sliders: picture and sound follow a hand; a page that nobody runs shows three settings; lessons on sound have one."""
-import base64, io, re
-import pytest, torch
+import ast, base64, dis, io, re, types
+import nbformat, pytest, torch
 from PIL import Image
 from latentspeech.audio import figure_png, vowel
 from latentspeech.interactive import ControlError, listen
@@ -77,3 +77,76 @@ def test_a_lesson_on_sound_sounds_early_and_follows_a_hand(path):
     assert "listen(" in code and not re.search(r"\binteract\(", code)     # no frozen twin beside a live widget
     broken = next(i for i, c in enumerate(lesson.cells) if c.source.startswith("## Break it"))
     assert lesson.cells[broken + 1].cell_type == "code"
+
+
+def test_what_a_hand_broke_is_shown_and_what_was_broken_before_is_raised():
+    def broken(height):
+        if height > 0.1:
+            raise TypeError("'Speech' object is not callable")
+        return level(height)
+    turned = listen(broken, height=[0.1, 0.2])
+    turned.widget()
+    turned.controls["height"].value = 0.2
+    assert "TypeError: &#x27;Speech&#x27; object" in turned.widget().children[-1].value
+    with pytest.raises(TypeError):
+        listen(broken, height=[0.2, 0.1]).widget()
+
+
+def names_read(node) -> set:
+    "Return the global names that an expression, or the body of a function, reads."
+    def inner(code):
+        return [code, *(c for k in code.co_consts if isinstance(k, types.CodeType) for c in inner(k))]
+    whole = ast.Module([node], []) if isinstance(node, ast.stmt) else ast.Expression(node)
+    first, *others = inner(compile(whole, "cell", "exec" if isinstance(node, ast.stmt) else "eval"))
+    return {step.argval for code in (others if isinstance(node, ast.stmt) else [first, *others])
+            for step in dis.get_instructions(code) if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+
+
+def names_bound(tree: ast.Module) -> set:
+    "Return the names that a cell gives a value, functions and classes included, imports and what is local left out."
+    def visit(node):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            yield node.name
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+        elif not isinstance(node, (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)):
+            for child in ast.iter_child_nodes(node):
+                yield from visit(child)
+    return {name for node in tree.body for name in visit(node)}
+
+
+def names_a_widget_reads(call: ast.Call, functions: dict) -> set:
+    "Return all that a widget's function reads, through the functions that it calls."
+    todo, seen = set().union(*(names_read(a) for a in [*call.args, *(k.value for k in call.keywords)])), set()
+    while todo:
+        seen.add(name := todo.pop())
+        todo |= (names_read(functions[name]) if name in functions else set()) - seen
+    return seen
+
+
+def overwritten(cells: list) -> list:  # sources, in order
+    "Find names that a widget reads and a later cell of the lesson, which doesn't export them, gives another meaning."
+    functions, reads, found = {}, set(), []
+    for source in cells:
+        tree = ast.parse(re.sub(r"(?m)^[%!].*$", "", source))
+        if "#| export" not in source:   # what is exported is what was imported before
+            found += sorted(names_bound(tree) & reads)
+        functions |= {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+        for call in (n for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)):
+            if call.func.id in ("listen", "interact"):
+                reads |= names_a_widget_reads(call, functions)
+    return found
+
+
+def test_an_overwritten_name_is_found():
+    cells = ["def spoken(x):\n    return tts(x)\ndef say(x=1):\n    return spoken(x)", "listen(say, x=[1, 2])",
+             "y = [tts for tts in range(3)]", "#| export\ndef say(x): pass"]
+    assert overwritten(cells) == []
+    assert overwritten([*cells, "spoken = say(2)", "for tts in (1, 2): pass"]) == ["spoken", "tts"]
+
+
+@pytest.mark.parametrize("lesson", [p.stem for p in course.lessons()])
+def test_a_widget_still_works_when_the_whole_lesson_ran(lesson):
+    "In lesson 60 a later cell took the name of the function that the sliders called, and they were dead."
+    notebook = nbformat.read(course.ROOT / "nbs" / f"{lesson}.ipynb", 4)
+    assert overwritten([c.source for c in notebook.cells if c.cell_type == "code"]) == []
