@@ -16,8 +16,8 @@ from .pqmf import PQMF
 from .weights import PretrainedError, fitting, load_weights, save_weights
 
 # %% auto #0
-__all__ = ['ResidualUnit', 'Tilt', 'channel_statistics', 'RunningNorm', 'base_encoder', 'base_decoder', 'paper_encoder',
-           'PaperDecoder', 'AutoencoderError', 'Autoencoder']
+__all__ = ['NOISE_FRAMES', 'ResidualUnit', 'Tilt', 'channel_statistics', 'RunningNorm', 'base_encoder', 'NoiseInjection',
+           'base_decoder', 'paper_encoder', 'PaperDecoder', 'AutoencoderError', 'Autoencoder']
 
 # %% ../nbs/12_autoencoder.ipynb #100cc953
 def _drawn(layer, taps, gain):  # taps: how many inputs an output sees
@@ -124,16 +124,46 @@ def base_encoder(config: AutoencoderConfig  # sizes
                          RunningNorm(config.latent_channels))
 
 # %% ../nbs/12_autoencoder.ipynb #bca774eb
+NOISE_FRAMES = 127   # latent frames, 2.7 s, after which the noise of a decoder begins again
+
+class NoiseInjection(nn.Module):
+    "Add noise to a hidden layer, as loud as that layer says (StyleGAN, Karras et al. 2019)."
+    def __init__(self, channels: int,  # width
+                 rate: int             # hidden frames a latent frame
+                 ):
+        super().__init__()
+        self.rate, self.gate = rate, _conv(channels, channels, 1, gain=0.02)
+        noise = torch.randn(channels, NOISE_FRAMES * rate, generator=torch.Generator().manual_seed(rate))
+        self.register_buffer("noise", noise, persistent=False)
+
+    def forward(self, hidden: Tensor,  # [B, channels, frames]
+                start: int = 0         # latent frames of the sound before these: a piece hisses as the whole does
+                ) -> Tensor:
+        if self.training:
+            return hidden + self.gate(hidden) * torch.randn_like(hidden)
+        places = torch.arange(hidden.shape[-1], device=hidden.device) + start % NOISE_FRAMES * self.rate
+        return hidden + self.gate(hidden) * self.noise[:, places % self.noise.shape[1]].to(hidden.dtype)
+
+# %% ../nbs/12_autoencoder.ipynb #049e66cd
+class _Decoder(nn.Sequential):
+    "Run layer after layer, and tell those that add noise where in the sound they are."
+    def forward(self, latents: Tensor, start: int = 0) -> Tensor:
+        for layer in self:
+            latents = layer(latents, start) if isinstance(layer, NoiseInjection) else layer(latents)
+        return latents
+
 def base_decoder(config: AutoencoderConfig  # sizes
                  ) -> nn.Sequential:
     "Build the way from raw latents back to bands: the encoder mirrored, with residual units at the latent rate too."
-    widths = config.channels[::-1]
+    widths, rate = config.channels[::-1], 1
     layers = [_conv(config.latent_channels, widths[0], 7), *_units(widths[0], config.residual_units)]
-    for width, narrower, stride in zip(widths, widths[1:], config.strides[::-1]):
-        layers += [nn.LeakyReLU(0.1), _conv_transpose(width, narrower, stride),
+    for k, (width, narrower, stride) in enumerate(zip(widths, widths[1:], config.strides[::-1])):
+        rate *= stride
+        noise = [NoiseInjection(narrower, rate)] if k >= len(config.strides) - config.noise_stages else []
+        layers += [nn.LeakyReLU(0.1), _conv_transpose(width, narrower, stride), *noise,
                    *_units(narrower, config.residual_units)]
-    return nn.Sequential(*layers, nn.LeakyReLU(0.1), _conv(widths[-1], config.n_bands, 7, bias=False, gain=0.3),
-                         Tilt(config.n_bands, -1))
+    return _Decoder(*layers, nn.LeakyReLU(0.1), _conv(widths[-1], config.n_bands, 7, bias=False, gain=0.3),
+                    Tilt(config.n_bands, -1))
 
 # %% ../nbs/12_autoencoder.ipynb #77d46605
 def _normed(layer):
@@ -158,7 +188,7 @@ class PaperDecoder(nn.Sequential):
             layers += _normed(nn.ConvTranspose1d(width, narrower, 2 * stride, stride, stride // 2))
         super().__init__(*layers, nn.Conv1d(widths[-1], 2 * config.n_bands, 7, padding=3))
 
-    def forward(self, latents: Tensor) -> Tensor:
+    def forward(self, latents: Tensor, start: int = 0) -> Tensor:   # it adds no noise, wherever it starts
         wave, loud = super().forward(latents).chunk(2, dim=1)
         return torch.tanh(wave) * 2 * torch.sigmoid(loud) ** 2.3
 
@@ -171,6 +201,9 @@ def _check_config(config):
         raise AutoencoderError(f"no kind {config.kind!r}; there are: base, paper")
     if any(s % 2 for s in config.strides):
         raise AutoencoderError(f"strides must be even, not {config.strides}")
+    if not 0 <= config.noise_stages <= (len(config.strides) if config.kind == "base" else 0):
+        raise AutoencoderError(f"noise for {config.noise_stages} stages: the decoder of kind {config.kind!r} has "
+                               f"{len(config.strides) if config.kind == 'base' else 0} that take it")
 
 # %% ../nbs/12_autoencoder.ipynb #95bf8234
 def _reach(config, edge):  # edge: band frames that the filter bank looks beyond a frame
@@ -205,12 +238,12 @@ class Autoencoder(nn.Module):
         return self.decode(self.encode(audio))[..., :audio.shape[2]]
 
 # %% ../nbs/12_autoencoder.ipynb #d40129a0
-def _through(layers, signal, bfloat16):
+def _through(layers, signal, bfloat16, *start):
     "Run one half of the network; in 16 bits only what a last layer in 32 bits can still mend."
     if not bfloat16:
-        return layers(signal)
+        return layers(signal, *start)
     with torch.autocast(signal.device.type, torch.bfloat16):
-        hidden = layers[:-2](signal)
+        hidden = layers[:-2](signal, *start)
     return layers[-2:](hidden.float())
 
 @patch
@@ -220,10 +253,12 @@ def encode_bands(self: Autoencoder, bands: Tensor  # [B, n_bands, frames], frame
     return (_through(self.encoder, bands, self.bfloat16) - self.latent_mean[:, None]) / self.latent_std[:, None]
 
 @patch
-def decode_bands(self: Autoencoder, latents: Tensor  # [B, C, L], whitened
+def decode_bands(self: Autoencoder, latents: Tensor,  # [B, C, L], whitened
+                 start: int = 0   # latent frames of the sound before these
                  ) -> Tensor:     # [B, n_bands, 64 L]
     "Decode whitened latents to PQMF bands."
-    return _through(self.decoder, latents * self.latent_std[:, None] + self.latent_mean[:, None], self.bfloat16)
+    raw = latents * self.latent_std[:, None] + self.latent_mean[:, None]
+    return _through(self.decoder, raw, self.bfloat16, start)
 
 # %% ../nbs/12_autoencoder.ipynb #39cab0df
 @patch
@@ -239,13 +274,15 @@ def _check(audio):
 
 # %% ../nbs/12_autoencoder.ipynb #880e2c98
 @patch
-def reconstruct(self: Autoencoder, audio: Tensor  # [B, 1, T]
-                ) -> tuple:    # audio [B, 1, T], bands and true bands [B, n_bands, frames], whitened latents [B, C, L]
+def reconstruct(self: Autoencoder, audio: Tensor,  # [B, 1, T]
+                draws: int = 1   # how often each is decoded, with noise of its own each time
+                ) -> tuple:    # audio and bands [draws B, ...], true bands [B, n_bands, frames], latents [B, C, L]
     "Encode and decode in one go, with what a loss needs; in training `latent_noise` is added on the way."
     true_bands = self.analyse(audio)
-    latents = noisy = self.encode_bands(true_bands)
+    latents = self.encode_bands(true_bands)
+    noisy = latents.repeat(draws, 1, 1)
     if self.training and self.config.latent_noise:
-        noisy = latents + self.config.latent_noise * torch.randn_like(latents)
+        noisy = noisy + self.config.latent_noise * torch.randn_like(noisy)
     bands = self.decode_bands(noisy)
     return self.pqmf.inverse(bands)[..., :audio.shape[2]], bands, true_bands, latents
 
@@ -255,7 +292,7 @@ def _in_chunks(self: Autoencoder, function, signal, hop_in, hop_out, chunk):
     frames, outputs = -(-signal.shape[2] // hop_in), []
     for start in range(0, frames, chunk):
         left, stop = max(0, start - self.context), min(frames, start + chunk)
-        out = function(signal[..., left * hop_in:(stop + self.context) * hop_in])
+        out = function(signal[..., left * hop_in:(stop + self.context) * hop_in], left)
         outputs.append(out[..., (start - left) * hop_out:(stop - left) * hop_out])
     return torch.cat(outputs, -1)
 
@@ -268,17 +305,20 @@ def encode(self: Autoencoder, audio: Tensor,  # [B, 1, T], any T from 1 sample
     _check(audio)
     if self.training:
         return self.encode_bands(self.analyse(audio))   # chunks would blur the statistics
-    return self._in_chunks(lambda a: self.encode_bands(self.analyse(a)), audio, self.hop, 1, chunk)
+    return self._in_chunks(lambda a, _: self.encode_bands(self.analyse(a)), audio, self.hop, 1, chunk)
 
 @patch
 def decode(self: Autoencoder, latents: Tensor,  # [B, C, L], whitened
-           chunk: int = 256   # latent frames at a time; pieces that fit a cache are also a tenth faster on a CPU
+           chunk: int = 256,  # latent frames at a time; pieces that fit a cache are also a tenth faster on a CPU
+           start: int = 0     # latent frames of the sound before these
            ) -> Tensor:       # [B, 1, 1024 L], within [-1, 1] outside training
     "Decode whitened latents to audio that starts at the same sample."
     if latents.dim() != 3 or latents.shape[1] != self.config.latent_channels or not latents.shape[2]:
         raise AutoencoderError(f"expected latents [B, {self.config.latent_channels}, L] with L >= 1, not "
                                f"{list(latents.shape)}")
-    audio = self._in_chunks(lambda z: self.pqmf.inverse(self.decode_bands(z)), latents, 1, self.hop, chunk)
+    def sound(z, left):
+        return self.pqmf.inverse(self.decode_bands(z, start + left))
+    audio = self._in_chunks(sound, latents, 1, self.hop, chunk)
     return audio if self.training else audio.clamp(-1, 1)
 
 # %% ../nbs/12_autoencoder.ipynb #406e8e9b
@@ -351,20 +391,36 @@ def _corner(new, old, out_axis):
     new.narrow(out_axis, 0, old.shape[out_axis]).zero_()
     new[tuple(slice(n) for n in old.shape)] = old
 
+def _origins(larger, smaller):
+    "Name for each layer of a decoder the one of another that it continues; noise counts from the end."
+    def split(network):
+        named = list(network.decoder.named_children())[::-1]
+        return ([k for k, m in named if isinstance(m, NoiseInjection) == noisy] for noisy in (False, True))
+    return {f"decoder.{a}": f"decoder.{b}" for new, old in zip(split(larger), split(smaller)) for a, b in zip(new, old)}
+
 @patch
-def grow(self: Autoencoder, config: AutoencoderConfig  # at least as wide in every layer, and otherwise alike
+def grow(self: Autoencoder, config: AutoencoderConfig  # at least as wide in every layer; more may get noise
          ) -> Autoencoder:        # fused, in evaluation mode
     "Return a larger network that does the same; raises `AutoencoderError` where the sizes don't nest."
+    if config.noise_stages < self.config.noise_stages:
+        raise AutoencoderError(f"this decoder hisses in {self.config.noise_stages} stages, the larger one in "
+                               f"{config.noise_stages}: what it learned there would be lost")
     with torch.inference_mode(False), torch.no_grad():
         larger, states = type(self)(config, fused=True), _plain_state(self)
+        origins, fresh = _origins(larger, self), {f"decoder.{k}" for k, m in larger.decoder.named_children()
+                                                  if isinstance(m, NoiseInjection)}
         transposed = {f"{k}.weight" for k, m in larger.named_modules() if isinstance(m, nn.ConvTranspose1d)}
         for name, new in larger.state_dict().items():
-            if name not in states or any(a < b for a, b in zip(new.shape, states[name].shape)):
+            layer = ".".join(name.split(".")[:2])
+            if layer in fresh - origins.keys():
+                continue
+            old = states.get(origins.get(layer, layer) + name.removeprefix(layer))
+            if old is None or any(a < b for a, b in zip(new.shape, old.shape)):
                 raise AutoencoderError(f"{name} has no room for that of the smaller network; only widths may grow")
             if new.dim():
-                _corner(new, states[name], int(name in transposed))
+                _corner(new, old, int(name in transposed))
             else:
-                new.copy_(states[name])
+                new.copy_(old)
     return larger.eval()
 
 # %% ../nbs/12_autoencoder.ipynb #21b32585

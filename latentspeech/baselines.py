@@ -119,10 +119,10 @@ class MelVocoder(Autoencoder):
         "Write sound as white mels."
         return self.mels.encode(audio)
 
-    def reconstruct(self, audio: Tensor) -> tuple:
+    def reconstruct(self, audio: Tensor, draws: int = 1) -> tuple:
         "Return what `Autoencoder.reconstruct` does: sound, bands, true bands, white mels."
         white = self.encode(audio)
-        bands = self.decode_bands(white)
+        bands = self.decode_bands(white.repeat(draws, 1, 1))
         return self.pqmf.inverse(bands)[..., :audio.shape[2]], bands, self.analyse(audio), white
 
 # %% ../nbs/61_baselines.ipynb #756ed785

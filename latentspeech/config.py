@@ -33,6 +33,7 @@ class AutoencoderConfig:
     n_bands: int = N_BANDS
     residual_units: int = 2              # residual units after each resampling layer (dilations 1, 3, 9, ...)
     latent_noise: float = 0.0            # standard deviation of the noise put on the whitened latent in training
+    noise_stages: int = 0                # last stages of the decoder that are given noise, to hiss with
     whitening: int = 200                 # training utterances whose latents say how to whiten them
 
 # %% ../nbs/01_notation.ipynb #92367797
@@ -148,6 +149,7 @@ class LossConfig:
     phase_top: float = 4000.0            # hertz: above, phase is noise
     phase_quiet: float = 2e-4            # magnitude below which a phase doesn't count
     phase_soft: float = 1e-5             # magnitude around which a direction fades
+    spread_from: float = 3000.0          # hertz: above, two draws of a decoder that hisses may differ
     paper_windows: tuple = (512, 256, 128, 64, 32)  # samples of one band: the authors' loss
 
 # %% ../nbs/01_notation.ipynb #534221f7

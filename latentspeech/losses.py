@@ -4,17 +4,19 @@
 
 # %% ../nbs/13_losses.ipynb #7470259b
 from __future__ import annotations
+import math
 from dataclasses import replace
 from functools import lru_cache
 import torch, torch.nn.functional as F
+from fastcore.basics import patch
 from torch import nn, Tensor
 from torch.nn.utils.parametrizations import weight_norm
 from .audio import mel_filters
-from .config import SAMPLE_RATE, DiscriminatorConfig, LossConfig
+from .config import FRAME, SAMPLE_RATE, DiscriminatorConfig, LossConfig
 
 # %% auto #0
 __all__ = ['WINDOWS', 'FLOOR', 'LossError', 'magnitude', 'mel_distance', 'spectral_convergence', 'stft_distance', 'band_distance',
-           'phase_distance', 'paper_loss', 'ReconstructionLoss', 'MultiPeriodDiscriminator',
+           'phase_distance', 'paper_loss', 'ReconstructionLoss', 'repetition', 'MultiPeriodDiscriminator',
            'MultiResolutionDiscriminator', 'discriminator_loss', 'adversarial_loss', 'feature_matching_loss']
 
 # %% ../nbs/13_losses.ipynb #14bdf2cb
@@ -177,6 +179,51 @@ class ReconstructionLoss(nn.Module):
             terms["band"] = band_distance(bands[..., :config.bands, :], true_bands[..., :config.bands, :])
         loss = sum(getattr(config, k) * v for k, v in terms.items())
         return loss, {k: v.detach() for k, v in terms.items()}
+
+# %% ../nbs/13_losses.ipynb #8fffc693
+def repetition(audio: Tensor,            # [..., T]
+               lag: int = FRAME // 2,    # samples: half a latent frame
+               above: float = 3000.0,    # hertz: only what lies higher is compared
+               size: int = 4 * FRAME     # samples a look
+               ) -> float:               # 0 = hiss, 1 = a buzz that returns after `lag`; NaN where nothing hisses
+    "Measure how alike hiss is to itself a moment later, wherever most of a sound is hiss."
+    sound = audio.detach().float().reshape(-1, audio.shape[-1])
+    spectrum = torch.fft.rfft(sound)
+    high = torch.fft.irfft(spectrum * (torch.fft.rfftfreq(sound.shape[-1], 1 / SAMPLE_RATE) > above), sound.shape[-1])
+    looks, rest = (x.unfold(-1, size, size // 2).reshape(-1, size) for x in (high, sound - high))
+    power = looks.square().mean(1)
+    looks = looks[(power > 3 * rest.square().mean(1)) & (power > 1e-6)]
+    if not len(looks):
+        return math.nan
+    now, later = looks[:, :-lag], looks[:, lag:]
+    return ((now * later).sum(1) / (now.norm(dim=1) * later.norm(dim=1))).mean().item()
+
+# %% ../nbs/13_losses.ipynb #40cd482b
+@lru_cache(64)
+def _above(n, hertz, samples, device):
+    "Say of each mel filter whether it peaks above a frequency."
+    with torch.inference_mode(False):
+        peaks = _filterbank(n, SAMPLE_RATE, samples, device).argmax(1) * SAMPLE_RATE / n
+        return (peaks > hertz).float()[:, None]
+
+@patch
+def spread(self: ReconstructionLoss,
+           one: Tensor, other: Tensor,   # two draws of a sound [B, 1, T]
+           target: Tensor                # the sound itself, which says what is loud
+           ) -> Tensor:
+    "Measure how far two draws are apart in the magnitudes that the loss compares: half of it is taken from the loss."
+    config, (one, other), (target, _) = self.config, _pair(one, other), _pair(target, target)
+    samples, parts = config.filter_samples, []
+    for n in config.windows:
+        mine, its, true = (magnitude(x, n) for x in (one, other, target))
+        mel = _log_mel(mine, n, SAMPLE_RATE, samples) - _log_mel(its, n, SAMPLE_RATE, samples)
+        mel = (mel * _above(n, config.spread_from, samples, mel.device)).abs().mean()
+        first = math.ceil(config.spread_from * n / SAMPLE_RATE)
+        # the clamp: two draws that are alike have no infinite slope
+        apart = (mine - its)[..., first:, :].square().sum((-2, -1)).clamp(min=1e-8).sqrt()
+        loud = true.norm(dim=(-2, -1)).clamp(min=0.1)
+        parts.append(config.mel * mel + config.convergence * (apart / loud).mean())
+    return torch.stack(parts).mean()
 
 # %% ../nbs/13_losses.ipynb #54f7f782
 def _layer(in_channels, out_channels, kernel, stride, padding):

@@ -438,7 +438,8 @@ def _pieces(self: LatentSpeech, out, d, seed, first):
     z = z_T[..., :0]
     for a, b, more in zip([0, *ends], ends, latents):
         z, left = torch.cat([z, more], -1), max(0, a - decoder_sees)
-        sound = self.autoencoder.decode(z[..., left:b + decoder_sees])[0, 0, (a - left) * FRAME:(b - left) * FRAME]
+        sound = self.autoencoder.decode(z[..., left:b + decoder_sees], start=left)
+        sound = sound[0, 0, (a - left) * FRAME:(b - left) * FRAME]
         yield a, b, sound.cpu(), z[0, :, a:b].cpu()
 
 # %% ../nbs/60_synthesis.ipynb #00d66f14

@@ -96,8 +96,14 @@ class AutoencoderTask(nn.Module):
         return {"audio": self.clips.crops(generator, size, self.n_samples)}
 
     def forward(self, batch: dict) -> tuple:
-        "Return the distance between crops and their copies, and its terms."
-        return self.distance(batch["audio"], *self.autoencoder.reconstruct(batch["audio"])[:3])
+        "Return the distance between crops and their copies, and its terms; two copies each where a decoder may hiss."
+        audio, noisy = batch["audio"], self.training and self.autoencoder.config.noise_stages
+        decoded, bands, true_bands, _ = self.autoencoder.reconstruct(audio, 2 if noisy else 1)
+        if not noisy:
+            return self.distance(audio, decoded, bands, true_bands)
+        loss, terms = self.distance(audio.repeat(2, 1, 1), decoded, bands, true_bands.repeat(2, 1, 1))
+        spread = self.loss.spread(*decoded.chunk(2), audio)   # the energy score of lesson 13
+        return loss - spread / 2, terms | {"spread": spread.detach()}
 
     def train(self, mode: bool = True):
         "Set training mode, but for an encoder that is frozen."
@@ -122,11 +128,12 @@ def distance(self: AutoencoderTask, audio, decoded, bands, true_bands) -> tuple:
 @patch
 def warm_start(self: AutoencoderTask, weights: str,
                learn_encoder: bool = False):  # with weights of the same sizes too: their latents change
-    "Go on from trained weights: of the same sizes with the encoder frozen, of smaller ones grown."
+    "Go on from trained weights: of the same sizes with the encoder frozen, of smaller ones grown; noise is added."
     known, fresh = Autoencoder.from_pretrained(weights), self.autoencoder
     same = known.config.channels == fresh.config.channels
     self.frozen = same and not learn_encoder
-    self.autoencoder = (known if same else known.grow(fresh.config)).unfuse()
+    as_it_is = same and known.config.noise_stages == fresh.config.noise_stages
+    self.autoencoder = (known if as_it_is else known.grow(fresh.config)).unfuse()
     self.autoencoder.config, self.autoencoder.bfloat16 = fresh.config, fresh.bfloat16
     if self.frozen:
         self.autoencoder.encoder = Autoencoder.from_pretrained(weights).encoder.requires_grad_(False)

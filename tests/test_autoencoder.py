@@ -1,15 +1,17 @@
 """What the autoencoder's lesson cannot show: alignment, chunks, odd input, damaged weights."""
 import json, os, subprocess, sys
+from dataclasses import replace
 from pathlib import Path
 import pytest, torch
 from torch.nn.utils import parametrize
 from latentspeech.weights import PretrainedError, save_weights, weights_hash
 from latentspeech import __file__ as module_file
 from latentspeech.audio import level, vowel
-from latentspeech.autoencoder import Autoencoder, AutoencoderError, paper_encoder
+from latentspeech.autoencoder import NOISE_FRAMES, Autoencoder, AutoencoderError, NoiseInjection, paper_encoder
 from latentspeech.config import FRAME, AutoencoderConfig, preset
 
 TINY = preset("tiny").autoencoder
+HISSING = replace(TINY, noise_stages=2)
 
 
 def make(config=TINY, seed=0):
@@ -63,7 +65,7 @@ def test_refuses_other_latents(shape):
         make().decode(torch.zeros(shape))
 
 
-@pytest.mark.parametrize("config", [TINY, AutoencoderConfig(channels=(8, 8, 8, 8), residual_units=2),
+@pytest.mark.parametrize("config", [TINY, HISSING, AutoencoderConfig(channels=(8, 8, 8, 8), residual_units=2),
                                     AutoencoderConfig(channels=(8, 8, 8, 8), residual_units=3),
                                     AutoencoderConfig(kind="paper", channels=(8, 8, 8, 8), residual_units=0),
                                     AutoencoderConfig(channels=(8, 8, 8), strides=(8, 4), residual_units=2),
@@ -321,3 +323,71 @@ def test_sixteen_bits_stay_close_to_thirty_two():
     autoencoder.bfloat16 = True
     rough = autoencoder.reconstruct(audio)[0]
     assert rough.dtype == torch.float32 and 1e-5 < ((rough - exact).norm() / exact.norm()).item() < 0.02
+
+
+def loud(autoencoder, size=30.0):
+    "Turn the noise of an untrained decoder up until it can't be overlooked."
+    with torch.no_grad():
+        for layer in autoencoder.decoder:
+            if isinstance(layer, NoiseInjection):
+                layer.gate.weight.mul_(size)
+    return autoencoder
+
+
+@torch.inference_mode()
+def test_steady_latents_repeat_themselves_without_noise_and_never_with_it():
+    steady = noise(1, 16, 1).expand(-1, -1, 40)
+    for config, repeats in ((TINY, True), (HISSING, False)):
+        bands = loud(make(config).fuse()).decode_bands(steady)[..., 640:1920]
+        far = (bands[..., :-64] - bands[..., 64:]).abs().max() / bands.abs().max()
+        assert (far < 1e-3) == repeats, far
+
+
+@torch.inference_mode()
+def test_a_piece_hisses_as_the_whole_does():
+    autoencoder, latents = loud(make(HISSING).fuse()), noise(2, 16, 3 * NOISE_FRAMES)
+    whole, edge = autoencoder.decode(latents, chunk=10_000), autoencoder.context
+    for a, b in ((100, 150), (NOISE_FRAMES, NOISE_FRAMES + 40), (300, 381)):
+        left = a - edge
+        piece = autoencoder.decode(latents[..., left:b + edge], start=left)[..., edge * FRAME:(b - left) * FRAME]
+        torch.testing.assert_close(piece, whole[..., a * FRAME:b * FRAME], atol=2e-5, rtol=1e-4)
+    elsewhere = autoencoder.decode(latents[..., 100 - edge:150 + edge])[..., edge * FRAME:(50 + edge) * FRAME]
+    assert (elsewhere - whole[..., 100 * FRAME:150 * FRAME]).abs().max() > 1e-3
+    assert torch.equal(autoencoder.decode(latents), autoencoder.decode(latents))
+
+
+def test_in_training_each_draw_has_noise_of_its_own():
+    autoencoder, audio = loud(make(HISSING).train()), noise(2, 1, 8 * FRAME)
+    sound, bands, true_bands, latents = autoencoder.reconstruct(audio, 3)
+    assert sound.shape == (6, 1, 8 * FRAME) and bands.shape[0] == 6 and true_bands.shape[0] == latents.shape[0] == 2
+    assert not sound[:2].allclose(sound[2:4], atol=1e-4) and not sound[2:4].allclose(sound[4:], atol=1e-4)
+
+
+@torch.inference_mode()
+def test_noise_is_added_to_what_a_network_knows_and_never_taken_away(tmp_path):
+    "Also: it is no weight, so it costs no byte, and a file brings the same sound back."
+    plain, audio = make(), noise(1, 1, 9 * FRAME)
+    with torch.inference_mode(False):
+        hissing = plain.grow(HISSING)
+        wider = hissing.grow(replace(preset("mini").autoencoder, residual_units=1, noise_stages=3))
+    assert weights_hash(hissing.encoder) == weights_hash(plain.fuse().encoder)
+    far = hissing(audio) - plain(audio)
+    assert 0 < far.norm() < 0.1 * plain(audio).norm()   # a faint hiss is all that is new
+    gates = [[m.gate.weight for m in network.decoder if isinstance(m, NoiseInjection)] for network in (hissing, wider)]
+    assert [len(g) for g in gates] == [2, 3]
+    for mine, its in zip(gates[0], gates[1][1:]):
+        assert torch.equal(its[:len(mine), :len(mine)], mine)
+    with pytest.raises(AutoencoderError, match="would be lost"):
+        hissing.grow(TINY)
+    path = hissing.save_pretrained(tmp_path)
+    again = Autoencoder.from_pretrained(tmp_path)
+    assert again.config == HISSING
+    torch.testing.assert_close(again(audio), hissing(audio), atol=1e-3, rtol=0.01)   # files hold 16 bits
+    with open(path, "rb") as file:
+        assert b"noise" not in file.read(int.from_bytes(file.read(8), "little"))
+
+
+@pytest.mark.parametrize("kind, stages", [("base", 4), ("base", -1), ("paper", 1)])
+def test_noise_for_stages_that_there_are_not(kind, stages):
+    with pytest.raises(AutoencoderError, match="stages"):
+        Autoencoder(AutoencoderConfig(kind=kind, noise_stages=stages))

@@ -7,7 +7,7 @@ from latentspeech.losses import (FLOOR, WINDOWS, LossError, MultiPeriodDiscrimin
                                  ReconstructionLoss,
                                  adversarial_loss, band_distance, discriminator_loss, feature_matching_loss,
                                  magnitude, mel_distance,
-                                 paper_loss, phase_distance, spectral_convergence, stft_distance)
+                                 paper_loss, phase_distance, repetition, spectral_convergence, stft_distance)
 
 torchaudio = load_torchaudio()
 
@@ -218,3 +218,45 @@ def test_feature_matching_teaches_only_the_decoder():
 def test_perfect_verdicts_cost_nothing():
     one, zero = [(torch.ones(1, 1), [])], [(torch.zeros(1, 1), [])]
     assert discriminator_loss(one, zero) == 0 and adversarial_loss(one) == 0 and adversarial_loss(zero) == 1
+
+
+def test_repetition_of_hiss_of_a_buzz_and_of_what_does_not_hiss():
+    hiss = noise(48_000)
+    buzz = noise(512).repeat(94)
+    assert abs(repetition(hiss)) < 0.05 and repetition(buzz) == pytest.approx(1, abs=1e-3)
+    assert abs(repetition(buzz, lag=300)) < 0.2 and repetition(torch.stack([hiss[:48_000], buzz[:48_000]])) < 0.6
+    tone = torch.sin(torch.arange(48_000) * 2 * math.pi * 300 / 48_000)
+    assert math.isnan(repetition(tone)) and math.isnan(repetition(torch.zeros(48_000)))
+
+
+def test_spread_is_the_distance_that_the_loss_measures():
+    one, other = noise(2, 1, 9000), noise(2, 1, 9000, seed=1)
+    criterion = ReconstructionLoss(mel=1.5, convergence=0.5, spread_from=-1)
+    wanted = 1.5 * mel_distance(one, other) + 0.5 * spectral_convergence(one, other)
+    torch.testing.assert_close(criterion.spread(one, other, other), wanted)
+    assert criterion.spread(one, other, 2 * other) < wanted   # the same wobble counts less in what is loud
+
+
+@pytest.mark.parametrize("target", [noise(1, 1, 6000, seed=2), torch.zeros(1, 1, 6000)])
+def test_spread_has_finite_slopes_where_draws_agree(target):
+    one, other = (x.requires_grad_() for x in (noise(1, 1, 6000), noise(1, 1, 6000)))
+    spread = ReconstructionLoss().spread(one, other, target)
+    spread.backward()
+    assert spread < 2e-3 and one.grad.isfinite().all() and other.grad.isfinite().all()
+
+
+def test_only_hiss_of_the_right_size_has_the_best_score():
+    truth, criterion = noise(8, 1, 12_000), ReconstructionLoss(band=0, spread_from=-1)
+    def score(size):
+        one, other = (size * noise(8, 1, 12_000, seed=seed) for seed in (1, 2))
+        near = (criterion(one, truth)[0] + criterion(other, truth)[0]) / 2
+        return (near - criterion.spread(one, other, truth) / 2).item()
+    scores = {size: score(size) for size in (0.25, 0.5, 1.0, 2.0, 4.0)}
+    assert min(scores, key=scores.get) == 1.0, scores
+
+
+def test_low_down_draws_may_not_differ():
+    one = noise(1, 1, 12_000)
+    hum = 0.1 * torch.sin(torch.arange(12_000) * 2 * math.pi * 500 / 48_000) * torch.hann_window(12_000)
+    criterion = ReconstructionLoss()
+    assert criterion.spread(one, one + hum, one) < 0.02 < criterion.spread(one, noise(1, 1, 12_000, seed=1), one)

@@ -116,6 +116,35 @@ def test_the_encoder_goes_on_where_it_is_asked_to(tiny_corpus, reading, tmp_path
                           learn_encoder=not learn_encoder, steps=3, **how)
 
 
+def test_a_decoder_that_may_hiss_is_asked_twice_and_scored(tiny_corpus, reading):
+    "Half the distance between two draws is taken off; with a reader, too; and judged once where nothing is learned."
+    hissing = replace(preset("tiny"), autoencoder=replace(preset("tiny").autoencoder, noise_stages=2))
+    task = AutoencoderTask(hissing, CropDataset(tiny_corpus, tiny_corpus.split("train")[:4]))
+    task.reading, audio = reading, task.batch(torch.Generator().manual_seed(0), 2)["audio"]
+    torch.manual_seed(1)
+    loss, terms = task({"audio": audio})
+    loss.backward()
+    torch.manual_seed(1)
+    decoded, bands, true_bands, _ = task.autoencoder.reconstruct(audio, 2)
+    near, _ = task.distance(audio.repeat(2, 1, 1), decoded, bands, true_bands.repeat(2, 1, 1))
+    torch.testing.assert_close(loss, near - task.loss.spread(*decoded.chunk(2), audio) / 2)
+    assert {"spread", "layers", "mel"} <= set(terms) and terms["spread"] > 0
+    gates = [p.grad for name, p in task.autoencoder.named_parameters() if ".gate." in name]
+    assert gates and all(g is not None and g.abs().sum() > 0 for g in gates)
+    assert "spread" not in task.eval()({"audio": audio})[1]
+
+
+def test_training_goes_on_with_noise_where_there_was_none(tiny_corpus, tmp_path):
+    few = tiny_corpus.with_utterances(tiny_corpus.split("train")[:4])
+    hissing = replace(preset("tiny"), autoencoder=replace(preset("tiny").autoencoder, noise_stages=2))
+    how = dict(progress=False, device="cpu")
+    train_autoencoder("tiny", few, tmp_path / "first", steps=1, **how)
+    run = train_autoencoder(hissing, few, tmp_path / "on", warm_start=str(tmp_path / "first"), steps=2, **how)
+    before, after = (Autoencoder.from_pretrained(tmp_path / name) for name in ("first", "on"))
+    assert after.config.noise_stages == 2 and weights_hash(before.encoder) == weights_hash(after.encoder)
+    assert "spread" in run.history[-1]
+
+
 def test_a_loss_of_base_and_a_reader_add_up(tiny_corpus, reading):
     task = AutoencoderTask(replace(preset("tiny"), loss=LossConfig(phase=0.25)),
                            CropDataset(tiny_corpus, tiny_corpus.split("train")[:4]))
