@@ -149,7 +149,8 @@ class LossConfig:
     phase_top: float = 4000.0            # hertz: above, phase is noise
     phase_quiet: float = 2e-4            # magnitude below which a phase doesn't count
     phase_soft: float = 1e-5             # magnitude around which a direction fades
-    spread_from: float = 3000.0          # hertz: above, two draws of a decoder that hisses may differ
+    hiss_from: float = 3000.0            # hertz: hiss lies above, and there two draws of a decoder may differ
+    hiss_ratio: float = 3.0              # a moment hisses if it has so many times the power above as below
     paper_windows: tuple = (512, 256, 128, 64, 32)  # samples of one band: the authors' loss
 
 # %% ../nbs/01_notation.ipynb #534221f7

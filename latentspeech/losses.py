@@ -183,7 +183,7 @@ class ReconstructionLoss(nn.Module):
 # %% ../nbs/13_losses.ipynb #8fffc693
 def repetition(audio: Tensor,            # [..., T]
                lag: int = FRAME // 2,    # samples: half a latent frame
-               above: float = 3000.0,    # hertz: only what lies higher is compared
+               above: float = LossConfig.hiss_from,   # hertz: only what lies higher is compared
                size: int = 4 * FRAME     # samples a look
                ) -> float:               # 0 = hiss, 1 = a buzz that returns after `lag`; NaN where nothing hisses
     "Measure how alike hiss is to itself a moment later, wherever most of a sound is hiss."
@@ -192,7 +192,7 @@ def repetition(audio: Tensor,            # [..., T]
     high = torch.fft.irfft(spectrum * (torch.fft.rfftfreq(sound.shape[-1], 1 / SAMPLE_RATE) > above), sound.shape[-1])
     looks, rest = (x.unfold(-1, size, size // 2).reshape(-1, size) for x in (high, sound - high))
     power = looks.square().mean(1)
-    looks = looks[(power > 3 * rest.square().mean(1)) & (power > 1e-6)]
+    looks = looks[(power > LossConfig.hiss_ratio * rest.square().mean(1)) & (power > 1e-6)]
     if not len(looks):
         return math.nan
     now, later = looks[:, :-lag], looks[:, lag:]
@@ -206,21 +206,26 @@ def _above(n, hertz, samples, device):
         peaks = _filterbank(n, SAMPLE_RATE, samples, device).argmax(1) * SAMPLE_RATE / n
         return (peaks > hertz).float()[:, None]
 
+def _hisses(true, first, ratio):   # magnitudes [B, bins, frames], the first bin of hiss
+    low, high = (x.square().sum(-2, keepdim=True) for x in (true[..., :first, :], true[..., first:, :]))
+    return (high > ratio * low).float()
+
 @patch
 def spread(self: ReconstructionLoss,
            one: Tensor, other: Tensor,   # two draws of a sound [B, 1, T]
-           target: Tensor                # the sound itself, which says what is loud
+           target: Tensor                # the sound itself, which says where it hisses and what is loud
            ) -> Tensor:
-    "Measure how far two draws are apart in the magnitudes that the loss compares: half of it is taken from the loss."
+    "Measure how far two draws of hiss are apart in the magnitudes that are compared: half of it comes off the loss."
     config, (one, other), (target, _) = self.config, _pair(one, other), _pair(target, target)
     samples, parts = config.filter_samples, []
     for n in config.windows:
         mine, its, true = (magnitude(x, n) for x in (one, other, target))
+        first = math.ceil(config.hiss_from * n / SAMPLE_RATE)
+        hisses = _hisses(true, first, config.hiss_ratio)
         mel = _log_mel(mine, n, SAMPLE_RATE, samples) - _log_mel(its, n, SAMPLE_RATE, samples)
-        mel = (mel * _above(n, config.spread_from, samples, mel.device)).abs().mean()
-        first = math.ceil(config.spread_from * n / SAMPLE_RATE)
+        mel = (mel * hisses * _above(n, config.hiss_from, samples, mel.device)).abs().mean()
         # the clamp: two draws that are alike have no infinite slope
-        apart = (mine - its)[..., first:, :].square().sum((-2, -1)).clamp(min=1e-8).sqrt()
+        apart = (hisses * (mine - its)[..., first:, :]).square().sum((-2, -1)).clamp(min=1e-8).sqrt()
         loud = true.norm(dim=(-2, -1)).clamp(min=0.1)
         parts.append(config.mel * mel + config.convergence * (apart / loud).mean())
     return torch.stack(parts).mean()
