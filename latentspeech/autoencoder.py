@@ -201,9 +201,10 @@ def _check_config(config):
         raise AutoencoderError(f"no kind {config.kind!r}; there are: base, paper")
     if any(s % 2 for s in config.strides):
         raise AutoencoderError(f"strides must be even, not {config.strides}")
-    if not 0 <= config.noise_stages <= (len(config.strides) if config.kind == "base" else 0):
-        raise AutoencoderError(f"noise for {config.noise_stages} stages: the decoder of kind {config.kind!r} has "
-                               f"{len(config.strides) if config.kind == 'base' else 0} that take it")
+    stages = len(config.strides) if config.kind == "base" else 0
+    if not 0 <= config.noise_stages <= stages:
+        raise AutoencoderError(f"noise for {config.noise_stages} stages: a {config.kind} decoder of strides "
+                               f"{config.strides} has {stages} that take it")
 
 # %% ../nbs/12_autoencoder.ipynb #95bf8234
 def _reach(config, edge):  # edge: band frames that the filter bank looks beyond a frame

@@ -185,8 +185,10 @@ def repetition(audio: Tensor,            # [..., T]
                lag: int = FRAME // 2,    # samples: half a latent frame
                above: float = LossConfig.hiss_from,   # hertz: only what lies higher is compared
                size: int = 4 * FRAME     # samples a look
-               ) -> float:               # 0 = hiss, 1 = a buzz that returns after `lag`; NaN where nothing hisses
+               ) -> float:               # 0 = hiss, 1 = a buzz that returns after `lag`; NaN: no hiss, or too short
     "Measure how alike hiss is to itself a moment later, wherever most of a sound is hiss."
+    if audio.shape[-1] < size:
+        return math.nan
     sound = audio.detach().float().reshape(-1, audio.shape[-1])
     spectrum = torch.fft.rfft(sound)
     high = torch.fft.irfft(spectrum * (torch.fft.rfftfreq(sound.shape[-1], 1 / SAMPLE_RATE) > above), sound.shape[-1])
