@@ -446,7 +446,9 @@ def work(number: int, waiting: queue.Queue, addresses: dict, done: list):
     from playwright.sync_api import sync_playwright
     lab = f"{addresses.get('lesson')}/lab/workspaces/reader{number}/{{}}"   # two readers don't share open tabs
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=find_browser(), args=["--no-sandbox"])
+        # without the last, a large picture can be white while it is still being decoded
+        browser = playwright.chromium.launch(executable_path=find_browser(),
+                                             args=["--no-sandbox", "--disable-checker-imaging"])
         pages = browser.new_context(viewport=dict(width=1150, height=1400))   # JupyterLab is fetched once
         pages.set_default_timeout(1000 * PATIENCE)
         while True:
