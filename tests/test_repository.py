@@ -360,10 +360,10 @@ def test_a_wheel_holds_the_code_and_its_data(tmp_path):
     assert wanted <= names, wanted - names
 
 
-def test_jupyterlab_folds_long_lines_and_asks_no_news_unless_told_otherwise(tmp_path):
+def test_jupyterlab_is_settled_unless_told_otherwise(tmp_path):
     import json
     from tools import set_up
-    file = set_up.fold_long_lines(tmp_path)
+    file = set_up.settle_jupyterlab(tmp_path)
     settings, known = json.loads(file.read_text("utf8")), {}
     for plugin in settings:
         extension, name = plugin.split(":")
@@ -374,8 +374,12 @@ def test_jupyterlab_folds_long_lines_and_asks_no_news_unless_told_otherwise(tmp_
     assert set(cells) == set(known["@jupyterlab/notebook-extension:tracker"]["codeCellConfig"]["default"])
     news = "@jupyterlab/apputils-extension:notification"
     assert settings[news] == {"fetchNews": "false"} and "fetchNews" in known[news]
+    kernels = "@jupyterlab/apputils-extension:kernels-settings"
+    assert settings[kernels] == {"commsOverSubshells": "disabled"}
+    # a name that JupyterLab doesn't know would change nothing
+    assert "disabled" in [choice["const"] for choice in known[kernels]["commsOverSubshells"]["oneOf"]]
     file.write_text("{}")
-    assert set_up.fold_long_lines(tmp_path) == file and file.read_text() == "{}"       # settings of one's own stay
+    assert set_up.settle_jupyterlab(tmp_path) == file and file.read_text() == "{}"       # settings of one's own stay
 
 
 def test_makefile_lists_its_targets():

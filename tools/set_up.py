@@ -96,15 +96,17 @@ def install_kernel(python: Path, folder: Path):
     run(python, "-m", "ipykernel", "install", "--prefix", folder, *quiet, quiet=True)
 
 
-def fold_long_lines(folder: Path) -> Path:
-    "Let JupyterLab fold long lines and ask for no news, unless it has settings of its own; return what says so."
+def settle_jupyterlab(folder: Path) -> Path:
+    "Let JupyterLab fold long lines, ask for no news, and let sliders and cells take turns, unless it has settings."
     file = folder / "share/jupyter/lab/settings/overrides.json"    # defaults: what a user sets in the menu goes before
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
         cells = {"codeCellConfig": {"lineNumbers": False, "lineWrap": True}}
+        # A slider that is moved while a cell runs would draw in a thread of its own; matplotlib has one current figure.
+        turns = {"commsOverSubshells": "disabled"}
         file.write_text(json.dumps({"@jupyterlab/notebook-extension:tracker": cells,
-                                    "@jupyterlab/apputils-extension:notification": {"fetchNews": "false"}},
-                                   indent=1) + "\n")
+                                    "@jupyterlab/apputils-extension:notification": {"fetchNews": "false"},
+                                    "@jupyterlab/apputils-extension:kernels-settings": turns}, indent=1) + "\n")
     return file
 
 
@@ -118,7 +120,7 @@ def main():
     python = make_environment(ROOT / folder)
     install(python, ROOT / folder)
     install_kernel(python, ROOT / folder)
-    fold_long_lines(ROOT / folder)
+    settle_jupyterlab(ROOT / folder)
     run(python.parent / "latentspeech", "doctor", check=False)
     (ROOT / folder / "ready").write_text("This file tells make that the set-up is done.\n")
     say(f"ready in {time.time() - started:.0f} s")
