@@ -5,6 +5,7 @@
 # %% ../nbs/12_autoencoder.ipynb #a81a11c0
 from __future__ import annotations
 import math
+from itertools import zip_longest
 from pathlib import Path
 import torch, torch.nn.functional as F
 from fastcore.basics import patch
@@ -386,19 +387,24 @@ def _plain_state(model):
     plain = {k: v for k, v in model.state_dict().items() if "parametrizations" not in k}
     return plain | {f"{k}.weight": m.weight for k, m in model.named_modules() if parametrize.is_parametrized(m)}
 
-# %% ../nbs/12_autoencoder.ipynb #3eb5ab7e
+# %% ../nbs/12_autoencoder.ipynb #825b0e06
 def _corner(new, old, out_axis):
     "Copy `old` into the first places of `new`; what reads a new channel into an old one becomes zero."
     new.narrow(out_axis, 0, old.shape[out_axis]).zero_()
     new[tuple(slice(n) for n in old.shape)] = old
 
+# %% ../nbs/12_autoencoder.ipynb #47e1ecad
 def _origins(larger, smaller):
-    "Name for each layer of a decoder the one of another that it continues; noise counts from the end."
+    "Name for each layer of a decoder the one of another that it continues; None = noise that is new. Noise ends alike."
     def split(network):
-        named = list(network.decoder.named_children())[::-1]
-        return ([k for k, m in named if isinstance(m, NoiseInjection) == noisy] for noisy in (False, True))
-    return {f"decoder.{a}": f"decoder.{b}" for new, old in zip(split(larger), split(smaller)) for a, b in zip(new, old)}
+        layers, noise = [], []
+        for name, layer in network.decoder.named_children():
+            (noise if isinstance(layer, NoiseInjection) else layers).append(f"decoder.{name}")
+        return layers, noise[::-1]
+    (new, new_noise), (old, old_noise) = split(larger), split(smaller)
+    return dict(zip(new, old)) | dict(zip_longest(new_noise, old_noise))
 
+# %% ../nbs/12_autoencoder.ipynb #3eb5ab7e
 @patch
 def grow(self: Autoencoder, config: AutoencoderConfig  # at least as wide in every layer; more may get noise
          ) -> Autoencoder:        # fused, in evaluation mode
@@ -408,14 +414,14 @@ def grow(self: Autoencoder, config: AutoencoderConfig  # at least as wide in eve
                                f"{config.noise_stages}: what it learned there would be lost")
     with torch.inference_mode(False), torch.no_grad():
         larger, states = type(self)(config, fused=True), _plain_state(self)
-        origins, fresh = _origins(larger, self), {f"decoder.{k}" for k, m in larger.decoder.named_children()
-                                                  if isinstance(m, NoiseInjection)}
+        origins = _origins(larger, self)
         transposed = {f"{k}.weight" for k, m in larger.named_modules() if isinstance(m, nn.ConvTranspose1d)}
         for name, new in larger.state_dict().items():
             layer = ".".join(name.split(".")[:2])
-            if layer in fresh - origins.keys():
+            origin = origins.get(layer, layer)
+            if origin is None:
                 continue
-            old = states.get(origins.get(layer, layer) + name.removeprefix(layer))
+            old = states.get(origin + name.removeprefix(layer))
             if old is None or any(a < b for a, b in zip(new.shape, old.shape)):
                 raise AutoencoderError(f"{name} has no room for that of the smaller network; only widths may grow")
             if new.dim():

@@ -200,7 +200,7 @@ def repetition(audio: Tensor,            # [..., T]
     now, later = looks[:, :-lag], looks[:, lag:]
     return ((now * later).sum(1) / (now.norm(dim=1) * later.norm(dim=1))).mean().item()
 
-# %% ../nbs/13_losses.ipynb #40cd482b
+# %% ../nbs/13_losses.ipynb #27a092e7
 @lru_cache(64)
 def _above(n, hertz, samples, device):
     "Say of each mel filter whether it peaks above a frequency."
@@ -212,6 +212,7 @@ def _hisses(true, first, ratio):   # magnitudes [B, bins, frames], the first bin
     low, high = (x.square().sum(-2, keepdim=True) for x in (true[..., :first, :], true[..., first:, :]))
     return (high > ratio * low).float()
 
+# %% ../nbs/13_losses.ipynb #40cd482b
 @patch
 def spread(self: ReconstructionLoss,
            one: Tensor, other: Tensor,   # two draws of a sound [B, 1, T]

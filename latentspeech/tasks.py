@@ -95,16 +95,6 @@ class AutoencoderTask(nn.Module):
         "Draw `size` crops."
         return {"audio": self.clips.crops(generator, size, self.n_samples)}
 
-    def forward(self, batch: dict) -> tuple:
-        "Return the distance between crops and their copies, and its terms; two copies each where a decoder may hiss."
-        audio, noisy = batch["audio"], self.training and self.autoencoder.config.noise_stages
-        decoded, bands, true_bands, _ = self.autoencoder.reconstruct(audio, 2 if noisy else 1)
-        if not noisy:
-            return self.distance(audio, decoded, bands, true_bands)
-        loss, terms = self.distance(audio.repeat(2, 1, 1), decoded, bands, true_bands.repeat(2, 1, 1))
-        spread = self.loss.spread(*decoded.chunk(2), audio)   # the energy score of lesson 13
-        return loss - spread / 2, terms | {"spread": spread.detach()}
-
     def train(self, mode: bool = True):
         "Set training mode, but for an encoder that is frozen."
         super().train(mode)
@@ -123,6 +113,18 @@ def distance(self: AutoencoderTask, audio, decoded, bands, true_bands) -> tuple:
         return loss, terms
     misread, more = self.reading(decoded, audio)
     return loss + misread, terms | more
+
+# %% ../nbs/41_tasks.ipynb #fa637a54
+@patch
+def forward(self: AutoencoderTask, batch: dict) -> tuple:
+    "Return the distance between crops and their copies, and its terms; two copies each where a decoder may hiss."
+    audio, noisy = batch["audio"], self.training and self.autoencoder.config.noise_stages
+    decoded, bands, true_bands, _ = self.autoencoder.reconstruct(audio, 2 if noisy else 1)
+    if not noisy:
+        return self.distance(audio, decoded, bands, true_bands)
+    loss, terms = self.distance(audio.repeat(2, 1, 1), decoded, bands, true_bands.repeat(2, 1, 1))
+    spread = self.loss.spread(*decoded.chunk(2), audio)   # the energy score of lesson 13
+    return loss - spread / 2, terms | {"spread": spread.detach()}
 
 # %% ../nbs/41_tasks.ipynb #06a50824
 @patch

@@ -12,6 +12,7 @@ from latentspeech.weights import PretrainedError, weights_hash
 
 NETWORK = replace(ReaderConfig().network, width=16, recogniser=TrainConfig(steps=12, batch=4, warmup=2, ema=0))
 SMALL = ReaderConfig(network=NETWORK)
+HISSING = replace(preset("tiny"), autoencoder=replace(preset("tiny").autoencoder, noise_stages=2))
 
 
 def noise(*shape, seed=0):
@@ -118,8 +119,7 @@ def test_the_encoder_goes_on_where_it_is_asked_to(tiny_corpus, reading, tmp_path
 
 def test_a_decoder_that_may_hiss_is_asked_twice_and_scored(tiny_corpus, reading):
     "Half the distance between two draws is taken off; with a reader, too; and judged once where nothing is learned."
-    hissing = replace(preset("tiny"), autoencoder=replace(preset("tiny").autoencoder, noise_stages=2))
-    task = AutoencoderTask(hissing, CropDataset(tiny_corpus, tiny_corpus.split("train")[:4]))
+    task = AutoencoderTask(HISSING, CropDataset(tiny_corpus, tiny_corpus.split("train")[:4]))
     task.reading, audio = reading, task.batch(torch.Generator().manual_seed(0), 2)["audio"]
     torch.manual_seed(1)
     loss, terms = task({"audio": audio})
@@ -136,10 +136,9 @@ def test_a_decoder_that_may_hiss_is_asked_twice_and_scored(tiny_corpus, reading)
 
 def test_training_goes_on_with_noise_where_there_was_none(tiny_corpus, tmp_path):
     few = tiny_corpus.with_utterances(tiny_corpus.split("train")[:4])
-    hissing = replace(preset("tiny"), autoencoder=replace(preset("tiny").autoencoder, noise_stages=2))
     how = dict(progress=False, device="cpu")
     train_autoencoder("tiny", few, tmp_path / "first", steps=1, **how)
-    run = train_autoencoder(hissing, few, tmp_path / "on", warm_start=str(tmp_path / "first"), steps=2, **how)
+    run = train_autoencoder(HISSING, few, tmp_path / "on", warm_start=str(tmp_path / "first"), steps=2, **how)
     before, after = (Autoencoder.from_pretrained(tmp_path / name) for name in ("first", "on"))
     assert after.config.noise_stages == 2 and weights_hash(before.encoder) == weights_hash(after.encoder)
     assert "spread" in run.history[-1]

@@ -60,7 +60,7 @@ def in_the_site(text: str, folder: Path) -> str:
         name = str(file.relative_to(ROOT)) if file.is_relative_to(ROOT) else match[2]
         return match[1] + OTHER_PAGES.get(name, name.removeprefix("nbs/"))
     lowered = HEADING.sub(lambda match: f"]({match[1]}#{place_of(match[2])})", text)
-    return LINK.sub(turned, lowered)
+    return SHOWN.sub(shown_link, LINK.sub(turned, lowered))
 
 
 def glossary() -> dict:   # term -> Chinese
@@ -138,7 +138,7 @@ def tidy(notebook):
     cells = []
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            cell.source = SHOWN.sub(shown_link, in_the_site(cell.source, ROOT / "nbs"))
+            cell.source = in_the_site(cell.source, ROOT / "nbs")
         elif is_prose(cell):
             made = "\n\n".join(o.data["text/markdown"] for o in cell.outputs if "text/markdown" in o.get("data", {}))
             cell = nbformat.v4.new_markdown_cell(in_the_site(made, ROOT / "nbs"), id=cell.id)
