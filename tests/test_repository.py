@@ -378,8 +378,33 @@ def test_jupyterlab_is_settled_unless_told_otherwise(tmp_path):
     assert settings[kernels] == {"commsOverSubshells": "disabled"}
     # a name that JupyterLab doesn't know would change nothing
     assert "disabled" in [choice["const"] for choice in known[kernels]["commsOverSubshells"]["oneOf"]]
+
+
+def test_an_older_environment_gets_the_settings_that_it_lacks(tmp_path, monkeypatch, capsys):
+    import json
+    from tools import set_up
+    file = set_up.settle_jupyterlab(tmp_path)
+    every, before = json.loads(file.read_text("utf8")), file.stat().st_ino
+    assert set_up.settle_jupyterlab(tmp_path).stat().st_ino == before       # nothing is missing, nothing is written
+    cells, news, kernels = every
+    mine = {cells: {"codeCellConfig": {"lineNumbers": True}, "windowingMode": "full"}, "theme": {"name": "深色"},
+            kernels: {"commsOverSubshells": "perComm"}}
+    file.write_text(json.dumps(mine, ensure_ascii=False), "utf8")
+    set_up.settle_jupyterlab(tmp_path)
+    assert json.loads(file.read_text("utf8")) == {
+        cells: {"codeCellConfig": {"lineNumbers": True, "lineWrap": True}, "windowingMode": "full"},
+        "theme": {"name": "深色"}, kernels: {"commsOverSubshells": "perComm"}, news: every[news]}
+    for other in ("{half", "[]", '{"a": 1} // a comment'):       # what can't be read isn't thrown away
+        file.write_text(other)
+        assert set_up.settle_jupyterlab(tmp_path) == file and file.read_text() == other
+        assert "stays as it is" in capsys.readouterr().out
+    def full(source, target):
+        raise OSError("no space")
     file.write_text("{}")
-    assert set_up.settle_jupyterlab(tmp_path) == file and file.read_text() == "{}"       # settings of one's own stay
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="no space"):
+        set_up.settle_jupyterlab(tmp_path)
+    assert file.read_text() == "{}" and list(file.parent.iterdir()) == [file]
 
 
 def test_makefile_lists_its_targets():

@@ -96,17 +96,37 @@ def install_kernel(python: Path, folder: Path):
     run(python, "-m", "ipykernel", "install", "--prefix", folder, *quiet, quiet=True)
 
 
+SETTINGS = {   # of JupyterLab
+    "@jupyterlab/notebook-extension:tracker": {"codeCellConfig": {"lineNumbers": False, "lineWrap": True}},
+    "@jupyterlab/apputils-extension:notification": {"fetchNews": "false"},
+    # A slider that is moved while a cell runs would draw in a thread of its own; matplotlib has one current figure.
+    "@jupyterlab/apputils-extension:kernels-settings": {"commsOverSubshells": "disabled"}}
+
+
+def completed(settings: dict, missing: dict) -> dict:
+    "Return settings with what they don't say yet, at any depth; what they say stays."
+    said = {key: completed(value, missing[key]) if isinstance(value, dict) and isinstance(missing.get(key), dict)
+            else value for key, value in settings.items()}
+    return {**said, **{key: value for key, value in missing.items() if key not in said}}
+
+
 def settle_jupyterlab(folder: Path) -> Path:
-    "Let JupyterLab fold long lines, ask for no news, and let sliders and cells take turns, unless it has settings."
+    "Let JupyterLab fold long lines, ask for no news, and let sliders and cells take turns, unless told otherwise."
     file = folder / "share/jupyter/lab/settings/overrides.json"    # defaults: what a user sets in the menu goes before
-    if not file.exists():
+    try:
+        known = json.loads(file.read_text("utf8")) if file.exists() else {}
+    except ValueError:
+        known = None
+    if not isinstance(known, dict):
+        say(f"{file} holds no settings that can be read; it stays as it is")
+    elif (settings := completed(known, SETTINGS)) != known:
         file.parent.mkdir(parents=True, exist_ok=True)
-        cells = {"codeCellConfig": {"lineNumbers": False, "lineWrap": True}}
-        # A slider that is moved while a cell runs would draw in a thread of its own; matplotlib has one current figure.
-        turns = {"commsOverSubshells": "disabled"}
-        file.write_text(json.dumps({"@jupyterlab/notebook-extension:tracker": cells,
-                                    "@jupyterlab/apputils-extension:notification": {"fetchNews": "false"},
-                                    "@jupyterlab/apputils-extension:kernels-settings": turns}, indent=1) + "\n")
+        fresh = file.with_name(f"{file.name}.{os.getpid()}")       # a set-up that is stopped leaves the old file whole
+        try:
+            fresh.write_text(json.dumps(settings, indent=1) + "\n", "utf8")
+            os.replace(fresh, file)
+        finally:
+            fresh.unlink(missing_ok=True)
     return file
 
 
