@@ -197,11 +197,34 @@ def test_train_makes_all_parts_and_they_speak(monkeypatch, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["voice"]["steps"] == 5
     from latentspeech.synthesis import LatentSpeech
     assert len(LatentSpeech.from_pretrained("weights").speak("你好").audio) > 0
+    def cached():
+        return {path: path.stat().st_mtime_ns for path in Path("out/train/tiny/voice/latents").iterdir()}
+    latents = cached()
     assert main(["train", "voice", "--preset", "tiny", "--steps", "1", "--out", "weights", "--json"]) == 0
     kept = Path("out/train/tiny/voice-before-1")
     assert str(kept) in capsys.readouterr().err and (kept / "step-00000005.pt").exists()
+    assert cached() == latents and not (kept / "latents").exists()   # read, not encoded once more
     with pytest.raises(ValueError, match="no part"):
         cli.train("nose", preset="tiny")
+
+
+@pytest.mark.parametrize("stopped", ("early", "late"))
+def test_a_new_run_finds_the_latents_of_the_one_before(tmp_path, capsys, stopped):
+    "A run that has checkpoints is kept beside it, one that has none is removed: either way its latents stay."
+    folder = tmp_path / "voice"
+    cli.set_aside(folder)                # nothing there yet
+    (folder / "latents").mkdir(parents=True)
+    (folder / "latents/latents-1.safetensors").write_text("minutes of work")
+    (folder / "tensorboard").mkdir()
+    (folder / "history.jsonl").touch()
+    if stopped == "late":
+        (folder / "step-00000100.json").touch()
+    cli.set_aside(folder)
+    assert [str(path.relative_to(folder)) for path in folder.rglob("*")] == [
+        "latents", str(Path("latents/latents-1.safetensors"))]
+    assert ("voice-before-1" in capsys.readouterr().err) == (stopped == "late")
+    kept = {path.name for path in tmp_path.glob("voice-before-1/*")}
+    assert kept == ({"tensorboard", "history.jsonl", "step-00000100.json"} if stopped == "late" else set())
 
 
 def test_choices_are_in_the_help(capsys):
