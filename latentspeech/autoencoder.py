@@ -276,6 +276,16 @@ def _check(audio):
 
 # %% ../nbs/12_autoencoder.ipynb #880e2c98
 @patch
+def decode_draws(self: Autoencoder, latents: Tensor,  # [draws B, C, L], whitened, draw after draw
+                 draws: int    # how many there are
+                 ) -> Tensor:  # [draws B, n_bands, 64 L]
+    "Decode several draws of the same latents, each with noise of its own, in training and in use."
+    if self.training:
+        return self.decode_bands(latents)
+    # shares of the table, not multiples of L: with L = 127 it would begin again, and two draws would be one
+    return torch.cat([self.decode_bands(z, k * NOISE_FRAMES // draws) for k, z in enumerate(latents.chunk(draws))])
+
+@patch
 def reconstruct(self: Autoencoder, audio: Tensor,  # [B, 1, T]
                 draws: int = 1   # how often each is decoded, with noise of its own each time
                 ) -> tuple:    # audio and bands [draws B, ...], true bands [B, n_bands, frames], latents [B, C, L]
@@ -285,7 +295,7 @@ def reconstruct(self: Autoencoder, audio: Tensor,  # [B, 1, T]
     noisy = latents.repeat(draws, 1, 1)
     if self.training and self.config.latent_noise:
         noisy = noisy + self.config.latent_noise * torch.randn_like(noisy)
-    bands = self.decode_bands(noisy)
+    bands = self.decode_draws(noisy, draws)
     return self.pqmf.inverse(bands)[..., :audio.shape[2]], bands, true_bands, latents
 
 # %% ../nbs/12_autoencoder.ipynb #2b4faba0

@@ -122,7 +122,7 @@ class MelVocoder(Autoencoder):
     def reconstruct(self, audio: Tensor, draws: int = 1) -> tuple:
         "Return what `Autoencoder.reconstruct` does: sound, bands, true bands, white mels."
         white = self.encode(audio)
-        bands = self.decode_bands(white.repeat(draws, 1, 1))
+        bands = self.decode_draws(white.repeat(draws, 1, 1), draws)
         return self.pqmf.inverse(bands)[..., :audio.shape[2]], bands, self.analyse(audio), white
 
 # %% ../nbs/61_baselines.ipynb #756ed785

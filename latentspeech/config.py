@@ -151,6 +151,7 @@ class LossConfig:
     phase_soft: float = 1e-5             # magnitude around which a direction fades
     hiss_from: float = 3000.0            # hertz: hiss lies above, and there two draws of a decoder may differ
     hiss_ratio: float = 3.0              # a moment hisses if it has so many times the power above as below
+    spread: float = -0.5                 # weight of how far two draws of hiss are apart: -0.5 makes an energy score
     paper_windows: tuple = (512, 256, 128, 64, 32)  # samples of one band: the authors' loss
 
 # %% ../nbs/01_notation.ipynb #534221f7

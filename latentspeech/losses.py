@@ -8,7 +8,6 @@ import math
 from dataclasses import replace
 from functools import lru_cache
 import torch, torch.nn.functional as F
-from fastcore.basics import patch
 from torch import nn, Tensor
 from torch.nn.utils.parametrizations import weight_norm
 from .audio import mel_filters
@@ -121,7 +120,8 @@ def _phase_error(mine, true, n, axis, top, sample_rate):
     weight = size.sqrt() * (size > LossConfig.phase_quiet)
     weight = torch.minimum(weight.narrow(axis, 0, length), weight.narrow(axis, 1, length))
     error = 1 - (_turn(mine, n, axis) * _turn(true, n, axis).conj()).real
-    return (error * weight).sum() / weight.sum().clamp(min=1e-3)
+    # one weight for the whole batch; draws, if `mine` has them as a first axis, count alike
+    return ((error * weight).sum((-3, -2, -1)) / weight.sum().clamp(min=1e-3)).mean()
 
 # %% ../nbs/13_losses.ipynb #2458c896
 def phase_distance(prediction: Tensor, target: Tensor,             # [..., T]
@@ -143,16 +143,26 @@ def paper_loss(bands: Tensor, true_bands: Tensor,      # [B, n_bands, frames]
     return mel_distance(bands, true_bands, windows, SAMPLE_RATE // bands.shape[-2]) + F.mse_loss(bands, true_bands)
 
 # %% ../nbs/13_losses.ipynb #f4e4cdbd
-def _spectral_terms(prediction, target, n, config):
-    "Compute the terms of one window, each spectrum once."
+def _draws(prediction, target):   # [draws B, 1, T] and [B, 1, T] -> [draws, B, T] and [B, T]
+    "Sort what is compared by draws, of which there may be one or two; raises `LossError`."
+    draws = len(prediction) // max(1, len(target))
+    if draws not in (1, 2) or prediction.shape != (draws * len(target), *target.shape[1:]):
+        raise LossError(f"shapes differ: {list(prediction.shape)} and {list(target.shape)}, and that isn't one or two "
+                        "draws of each sound")
+    length = target.shape[-1]
+    return prediction.float().reshape(draws, -1, length), target.float().reshape(-1, length)
+
+def _spectral_terms(prediction, target, n, config):   # [draws, B, T] and [B, T]
+    "Compute the terms of one window, each spectrum once; terms are means over draws."
     mine, true = _spectrum(prediction, n), _spectrum(target, n)
     size, true_size = _size(mine, n), _size(true, n)
-    terms = dict(mel=F.l1_loss(_log_mel(size, n, SAMPLE_RATE, config.filter_samples),
-                               _log_mel(true_size, n, SAMPLE_RATE, config.filter_samples)),
-                 convergence=_convergence(size, true_size))
+    mel, true_mel = (_log_mel(x, n, SAMPLE_RATE, config.filter_samples) for x in (size, true_size))
+    terms = dict(mel=(mel - true_mel).abs().mean(), convergence=_convergence(size, true_size))
     if config.phase and n in config.phase_windows:
         terms["phase"] = torch.stack([_phase_error(mine, true, n, axis, config.phase_top, SAMPLE_RATE)
                                       for axis in (-2, -1)]).mean()
+    if len(prediction) == 2:
+        terms["spread"] = _spread(size, mel, true_size, n, config)
     return terms
 
 # %% ../nbs/13_losses.ipynb #b92d6f2f
@@ -167,16 +177,18 @@ class ReconstructionLoss(nn.Module):
         self.config = replace(config, windows=windows or config.windows, **changes)
 
     def forward(self,
-                prediction: Tensor, target: Tensor,          # [B, 1, T]
-                bands: Tensor = None, true_bands: Tensor = None  # [B, n_bands, frames]; none = without that term
-                ) -> tuple:                                  # loss, dict of its terms, detached
-        config, (prediction, target) = self.config, _pair(prediction, target)
+                prediction: Tensor,         # [B, 1, T], or two draws of each sound: [2 B, 1, T], draw after draw
+                target: Tensor,             # [B, 1, T]
+                bands: Tensor = None,       # [B or 2 B, n_bands, frames]; none = without that term
+                true_bands: Tensor = None   # [B, n_bands, frames]
+                ) -> tuple:                 # loss, dict of its terms, detached; `spread` is one where there are draws
+        config, (prediction, target) = self.config, _draws(prediction, target)
         found = [_spectral_terms(prediction, target, n, config) for n in config.windows]
-        terms = {k: torch.stack([f[k] for f in found if k in f]).mean() for k in ("mel", "convergence")}
-        if turns := [f["phase"] for f in found if "phase" in f]:
-            terms["phase"] = torch.stack(turns).mean()
+        names = dict.fromkeys(name for f in found for name in f)   # not every window has a phase
+        terms = {k: torch.stack([f[k] for f in found if k in f]).mean() for k in names}
         if bands is not None:
-            terms["band"] = band_distance(bands[..., :config.bands, :], true_bands[..., :config.bands, :])
+            true_bands = true_bands[..., :config.bands, :].repeat(len(prediction), 1, 1)
+            terms["band"] = band_distance(bands[..., :config.bands, :], true_bands)
         loss = sum(getattr(config, k) * v for k, v in terms.items())
         return loss, {k: v.detach() for k, v in terms.items()}
 
@@ -213,25 +225,16 @@ def _hisses(true, first, ratio):   # magnitudes [B, bins, frames], the first bin
     return (high > ratio * low).float()
 
 # %% ../nbs/13_losses.ipynb #40cd482b
-@patch
-def spread(self: ReconstructionLoss,
-           one: Tensor, other: Tensor,   # two draws of a sound [B, 1, T]
-           target: Tensor                # the sound itself, which says where it hisses and what is loud
-           ) -> Tensor:
-    "Measure how far two draws of hiss are apart in the magnitudes that are compared: half of it comes off the loss."
-    config, (one, other), (target, _) = self.config, _pair(one, other), _pair(target, target)
-    samples, parts = config.filter_samples, []
-    for n in config.windows:
-        mine, its, true = (magnitude(x, n) for x in (one, other, target))
-        first = math.ceil(config.hiss_from * n / SAMPLE_RATE)
-        hisses = _hisses(true, first, config.hiss_ratio)
-        mel = _log_mel(mine, n, SAMPLE_RATE, samples) - _log_mel(its, n, SAMPLE_RATE, samples)
-        mel = (mel * hisses * _above(n, config.hiss_from, samples, mel.device)).abs().mean()
-        # the clamp: two draws that are alike have no infinite slope
-        apart = (hisses * (mine - its)[..., first:, :]).square().sum((-2, -1)).clamp(min=1e-8).sqrt()
-        loud = true.norm(dim=(-2, -1)).clamp(min=0.1)
-        parts.append(config.mel * mel + config.convergence * (apart / loud).mean())
-    return torch.stack(parts).mean()
+def _spread(size, mel, true_size, n, config):   # magnitudes and log-mels of two draws [2, B, ...], and of the truth
+    "Measure how far two draws of hiss are apart in the magnitudes that are compared, weighted as they are."
+    first = math.ceil(config.hiss_from * n / SAMPLE_RATE)
+    hisses = _hisses(true_size, first, config.hiss_ratio)
+    high = _above(n, config.hiss_from, config.filter_samples, mel.device)
+    # the clamp: two draws that are alike have no infinite slope
+    apart = (hisses * (size[0] - size[1])[..., first:, :]).square().sum((-2, -1)).clamp(min=1e-8).sqrt()
+    loud = true_size.norm(dim=(-2, -1)).clamp(min=0.1)
+    return (config.mel * ((mel[0] - mel[1]) * hisses * high).abs().mean()
+            + config.convergence * (apart / loud).mean())
 
 # %% ../nbs/13_losses.ipynb #54f7f782
 def _layer(in_channels, out_channels, kernel, stride, padding):

@@ -111,20 +111,16 @@ def distance(self: AutoencoderTask, audio, decoded, bands, true_bands) -> tuple:
     loss, terms = self.loss(decoded, audio, bands, true_bands)
     if self.reading is None:
         return loss, terms
-    misread, more = self.reading(decoded, audio)
+    misread, more = self.reading(decoded, audio.repeat(len(decoded) // len(audio), 1, 1))
     return loss + misread, terms | more
 
 # %% ../nbs/41_tasks.ipynb #fa637a54
 @patch
 def forward(self: AutoencoderTask, batch: dict) -> tuple:
     "Return the distance between crops and their copies, and its terms; two copies each where a decoder may hiss."
-    audio, noisy = batch["audio"], self.training and self.autoencoder.config.noise_stages
-    decoded, bands, true_bands, _ = self.autoencoder.reconstruct(audio, 2 if noisy else 1)
-    if not noisy:
-        return self.distance(audio, decoded, bands, true_bands)
-    loss, terms = self.distance(audio.repeat(2, 1, 1), decoded, bands, true_bands.repeat(2, 1, 1))
-    spread = self.loss.spread(*decoded.chunk(2), audio)   # the energy score of lesson 13
-    return loss - spread / 2, terms | {"spread": spread.detach()}
+    draws = 2 if self.autoencoder.config.noise_stages else 1
+    decoded, bands, true_bands, _ = self.autoencoder.reconstruct(batch["audio"], draws)
+    return self.distance(batch["audio"], decoded, bands, true_bands)
 
 # %% ../nbs/41_tasks.ipynb #06a50824
 @patch

@@ -363,6 +363,21 @@ def test_in_training_each_draw_has_noise_of_its_own():
     assert not sound[:2].allclose(sound[2:4], atol=1e-4) and not sound[2:4].allclose(sound[4:], atol=1e-4)
 
 
+@pytest.mark.parametrize("frames", (8, NOISE_FRAMES, NOISE_FRAMES + 1))
+@torch.inference_mode()
+def test_in_use_draws_differ_and_are_the_same_each_time(frames):
+    "Sounds as long as the table of noise as well; the first draw is the one that is always heard."
+    autoencoder, audio = loud(make(HISSING)), noise(2, 1, frames * FRAME - 5)
+    sound, bands, true_bands, latents = autoencoder.reconstruct(audio, 3)
+    assert sound.shape == (6, 1, frames * FRAME - 5) and bands.shape[0] == 6 and len(true_bands) == len(latents) == 2
+    for a, b in ((0, 2), (2, 4), (0, 4)):
+        assert not sound[a:a + 2].allclose(sound[b:b + 2], atol=1e-4)
+    assert torch.equal(sound, autoencoder.reconstruct(audio, 3)[0])
+    torch.testing.assert_close(sound[:2], autoencoder.reconstruct(audio)[0], atol=1e-6, rtol=1e-5)
+    one, other = make(TINY).reconstruct(audio, 2)[0].chunk(2)   # without noise there is one answer
+    assert torch.equal(one, other)
+
+
 @torch.inference_mode()
 def test_noise_is_added_to_what_a_network_knows_and_never_taken_away(tmp_path):
     "Also: it is no weight, so it costs no byte, and a file brings the same sound back."

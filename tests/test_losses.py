@@ -2,7 +2,7 @@
 import itertools, math
 import pytest, torch
 from latentspeech.audio import load_torchaudio
-from latentspeech.config import preset
+from latentspeech.config import LossConfig, preset
 from latentspeech.losses import (FLOOR, WINDOWS, LossError, MultiPeriodDiscriminator, MultiResolutionDiscriminator,
                                  ReconstructionLoss,
                                  adversarial_loss, band_distance, discriminator_loss, feature_matching_loss,
@@ -230,28 +230,57 @@ def test_repetition_of_hiss_of_a_buzz_and_of_what_does_not_hiss():
         assert math.isnan(repetition(other))
 
 
+def spread(one, other, target, criterion=ReconstructionLoss()):
+    "Return how far apart the loss finds two draws."
+    return criterion(torch.cat([one, other]), target)[1]["spread"]
+
+
+@pytest.mark.parametrize("config", [LossConfig(), preset("base").loss, LossConfig(spread=0.0)])
+def test_two_draws_cost_the_mean_of_both_less_half_their_spread(config):
+    "Bands and phases included; sounds of unequal level, so that no draw or sound may stand in for another."
+    gain = torch.tensor([0.3, 1.0, 2.0])[:, None, None]
+    one, other, true = (gain * noise(3, 1, 9600, seed=seed) for seed in range(3))
+    def in_bands(audio):
+        return audio.reshape(len(audio), 16, -1)
+    criterion, both = ReconstructionLoss(config=config), torch.cat([one, other])
+    loss, terms = criterion(both, true, in_bands(both), in_bands(true))
+    alone = [criterion(draw, true, in_bands(draw), in_bands(true)) for draw in (one, other)]
+    apart = terms.pop("spread")
+    assert set(terms) == set(alone[0][1]) == set(alone[1][1]) and apart > 0.1
+    for name, value in terms.items():
+        torch.testing.assert_close(value, (alone[0][1][name] + alone[1][1][name]) / 2)
+    torch.testing.assert_close(loss, (alone[0][0] + alone[1][0]) / 2 + config.spread * apart)
+    assert config.spread in (-0.5, 0)
+
+
+@pytest.mark.parametrize("draws, sounds", [(6, 2), (3, 2), (1, 2), (0, 2), (2, 0)])
+def test_one_or_two_draws_and_no_other_number(draws, sounds):
+    with pytest.raises(LossError, match="one or two draws"):
+        ReconstructionLoss()(noise(draws, 1, 3000), noise(sounds, 1, 3000))
+    with pytest.raises(LossError):      # bands of one draw beside the sounds of two
+        ReconstructionLoss()(noise(4, 1, 3200), noise(2, 1, 3200), noise(2, 16, 200), noise(2, 16, 200))
+
+
 def test_spread_is_the_distance_that_the_loss_measures():
     one, other = noise(2, 1, 9000), noise(2, 1, 9000, seed=1)
     criterion = ReconstructionLoss(mel=1.5, convergence=0.5, hiss_from=-1)
     wanted = 1.5 * mel_distance(one, other) + 0.5 * spectral_convergence(one, other)
-    torch.testing.assert_close(criterion.spread(one, other, other), wanted)
-    assert criterion.spread(one, other, 2 * other) < wanted   # the same wobble counts less in what is loud
+    torch.testing.assert_close(spread(one, other, other, criterion), wanted)
+    assert spread(one, other, 2 * other, criterion) < wanted   # the same wobble counts less in what is loud
 
 
 @pytest.mark.parametrize("target", [noise(1, 1, 6000, seed=2), torch.zeros(1, 1, 6000)])
 def test_spread_has_finite_slopes_where_draws_agree(target):
-    one, other = (x.requires_grad_() for x in (noise(1, 1, 6000), noise(1, 1, 6000)))
-    spread = ReconstructionLoss().spread(one, other, target)
-    spread.backward()
-    assert spread < 2e-3 and one.grad.isfinite().all() and other.grad.isfinite().all()
+    draws = noise(1, 1, 6000).repeat(2, 1, 1).requires_grad_()
+    loss, terms = ReconstructionLoss()(draws, target)
+    loss.backward()
+    assert terms["spread"] < 2e-3 and draws.grad.isfinite().all()
 
 
 def test_only_hiss_of_the_right_size_has_the_best_score():
     truth, criterion = noise(8, 1, 12_000), ReconstructionLoss(band=0, hiss_from=-1)
     def score(size):
-        one, other = (size * noise(8, 1, 12_000, seed=seed) for seed in (1, 2))
-        near = (criterion(one, truth)[0] + criterion(other, truth)[0]) / 2
-        return (near - criterion.spread(one, other, truth) / 2).item()
+        return criterion(torch.cat([size * noise(8, 1, 12_000, seed=seed) for seed in (1, 2)]), truth)[0].item()
     scores = {size: score(size) for size in (0.25, 0.5, 1.0, 2.0, 4.0)}
     assert min(scores, key=scores.get) == 1.0, scores
 
@@ -259,7 +288,6 @@ def test_only_hiss_of_the_right_size_has_the_best_score():
 def test_low_down_and_where_nothing_hisses_draws_may_not_differ():
     one = noise(1, 1, 12_000)
     hum = 0.1 * torch.sin(torch.arange(12_000) * 2 * math.pi * 500 / 48_000) * torch.hann_window(12_000)
-    criterion = ReconstructionLoss()
-    assert criterion.spread(one, one + hum, one) < 0.02 < criterion.spread(one, noise(1, 1, 12_000, seed=1), one)
+    assert spread(one, one + hum, one) < 0.02 < spread(one, noise(1, 1, 12_000, seed=1), one)
     voiced = one + 2 * torch.sin(torch.arange(12_000) * 2 * math.pi * 300 / 48_000)
-    assert criterion.spread(one, noise(1, 1, 12_000, seed=1), voiced) < 0.002
+    assert spread(one, noise(1, 1, 12_000, seed=1), voiced) < 0.002

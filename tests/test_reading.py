@@ -118,7 +118,7 @@ def test_the_encoder_goes_on_where_it_is_asked_to(tiny_corpus, reading, tmp_path
 
 
 def test_a_decoder_that_may_hiss_is_asked_twice_and_scored(tiny_corpus, reading):
-    "Half the distance between two draws is taken off; with a reader, too; and judged once where nothing is learned."
+    "Half the distance between two draws is taken off; with a reader, too; and judged as it is trained."
     task = AutoencoderTask(HISSING, CropDataset(tiny_corpus, tiny_corpus.split("train")[:4]))
     task.reading, audio = reading, task.batch(torch.Generator().manual_seed(0), 2)["audio"]
     torch.manual_seed(1)
@@ -126,12 +126,15 @@ def test_a_decoder_that_may_hiss_is_asked_twice_and_scored(tiny_corpus, reading)
     loss.backward()
     torch.manual_seed(1)
     decoded, bands, true_bands, _ = task.autoencoder.reconstruct(audio, 2)
-    near, _ = task.distance(audio.repeat(2, 1, 1), decoded, bands, true_bands.repeat(2, 1, 1))
-    torch.testing.assert_close(loss, near - task.loss.spread(*decoded.chunk(2), audio) / 2)
+    alone = [task.distance(audio, *draw, true_bands)[0] for draw in zip(decoded.chunk(2), bands.chunk(2))]
+    torch.testing.assert_close(loss, sum(alone) / 2 - terms["spread"] / 2)
     assert {"spread", "layers", "mel"} <= set(terms) and terms["spread"] > 0
     gates = [p.grad for name, p in task.autoencoder.named_parameters() if ".gate." in name]
     assert gates and all(g is not None and g.abs().sum() > 0 for g in gates)
-    assert "spread" not in task.eval()({"audio": audio})[1]
+    with torch.no_grad():
+        judged, again = task.eval()({"audio": audio}), task({"audio": audio})
+    assert set(judged[1]) == set(terms) and judged[1]["spread"] > 0 and judged[0] == again[0]
+    assert "spread" not in AutoencoderTask(preset("tiny"), task.clips)({"audio": audio})[1]
 
 
 def test_training_goes_on_with_noise_where_there_was_none(tiny_corpus, tmp_path):

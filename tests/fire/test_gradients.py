@@ -36,6 +36,7 @@ def distances(judge):
         band=lambda p, t: losses.band_distance(bands(p), bands(t)),
         paper=lambda p, t: losses.paper_loss(bands(p), bands(t), (16, 64)),
         first=lambda p, t: reconstruction(p, t, bands(p), bands(t))[0],
+        draws=lambda p, t: reconstruction(torch.cat([p, p.detach()]), t)[0],   # that agree: the distance has a corner
         verdict=lambda p, t: losses.adversarial_loss(judge(p)),
         matching=lambda p, t: losses.feature_matching_loss(judge(t), judge(p)),
         judged=lambda p, t: losses.discriminator_loss(judge(t), judge(p)))
