@@ -6,6 +6,7 @@
 from __future__ import annotations
 import json, random, sys, tempfile, time
 from dataclasses import replace
+from datetime import date
 from functools import partial
 from pathlib import Path
 import torch
@@ -19,7 +20,7 @@ from ..training import fit
 from ..tasks import (VoiceTask, fit_latent_statistics, run_card, train_autoencoder, train_voice,
                                 voice_example)
 from ..distances import MCD_CAPTION
-from ..table import record
+from ..table import RecordError, record, recorded
 from ..judge import Judge
 from ..synthesis import LatentSpeech
 from ..baselines import (MelRepresentation, cost, load_baseline, load_vocoder, train_baseline,
@@ -29,8 +30,8 @@ from .harness import (command, kept, main, open_corpora, references_of, results,
                                               show_scores, spread)
 
 # %% auto #0
-__all__ = ['DECODERS', 'PARTS', 'MEL_VOICES', 'SHARES', 'short_budget', 'trainer', 'steps_within', 'copies', 'systems',
-           'score_systems', 'said_corpus', 'paper_table', 'subset', 'scaling']
+__all__ = ['DECODERS', 'PARTS', 'MEL_VOICES', 'AS_SHIPPED', 'SHARES', 'short_budget', 'trainer', 'steps_within', 'copies',
+           'systems', 'score_systems', 'said_corpus', 'renew', 'paper_table', 'subset', 'scaling']
 
 # %% ../../nbs/72_paper_table.ipynb #741f7877
 DECODERS = ("autoencoder", "mel_vocoder")         # trained first: a voice may speak through them
@@ -164,7 +165,47 @@ def _say_and_score(speech: Corpus, split: str, limit: int, n_distance: int, fold
                          references_of(speech, utterances[:n_distance]), folder)
     return rows, dict(sentences=len(utterances), speakers=speech.speakers) | _facts_of(speech, split, judge)
 
-# %% ../../nbs/72_paper_table.ipynb #eb19511f
+def _renew_said(path: Path, speech: Corpus, split: str, limit: int, n_distance: int, weights: str) -> Path:
+    utterances, judge = spread(speech.split(split), limit), Judge.from_pretrained(weights)
+    facts = _facts_of(speech, split, judge)
+    same = {name: facts[name] for name in ("split_sha256", "split", "judge_sha256")}
+    return renew(path, speech, utterances, references_of(speech, utterances[:n_distance]), weights,
+                 same | dict(sentences=len(utterances)))
+
+# %% ../../nbs/72_paper_table.ipynb #77faa673
+def _training_of(parts: tuple, folder: Path, preset: str, weights: str) -> dict:
+    "Return what a record says of the networks: hashes, batches, costs."
+    cards = {part: _card_in(folder / part) for part in parts}
+    voices = [part for part in PARTS if part not in (*DECODERS, "latentspeech_own")]
+    return dict(weights_sha256={part: card["sha256"] for part, card in cards.items()}, shipped=weights,
+                shipped_sha256={part: load_weights(weights, part)[1]["sha256"] for part in ("autoencoder", "voice")},
+                batch={part: card["batch"] for part, card in cards.items()},
+                costs={part: cost(untrained(part, get_preset(preset)), 4) for part in voices})
+
+# %% ../../nbs/72_paper_table.ipynb #e9be43c0
+AS_SHIPPED = ("latents, as shipped", "LatentSpeech, as shipped")
+
+def renew(path: Path,         # a record that `paper_table` made; raises `RecordError` where it doesn't compare
+          corpus: Corpus, utterances: list,
+          references: list,   # recordings of the first of them, for MCD
+          weights: str,       # that ship now
+          facts: dict         # that both must share
+          ) -> Path:
+    "Measure again what a record holds of weights that ship; its other rows stay as they are."
+    earlier = recorded(path)
+    if other := [name for name, value in facts.items() if earlier.get(name) != value]:
+        raise RecordError(f"{path} has another {other[0]}: measure the whole table again")
+    made, judge = systems(corpus, utterances, path.parent, weights), Judge.from_pretrained(weights)
+    new = {(r["row"], r["metric"]): r for name in AS_SHIPPED
+           for r in score(name, made[name][1](), judge, utterances, references, made[name][0])}
+    rows = [new.get((r["row"], r["metric"]), r) for r in earlier.pop("rows")]
+    hashes = {part: load_weights(weights, part)[1]["sha256"] for part in ("autoencoder", "voice")}
+    known = {name: earlier.pop(name) for name in ("command", "seed", "machine", "date")}
+    about = earlier | dict(shipped=weights, shipped_sha256=hashes, remade=dict.fromkeys(AS_SHIPPED, str(date.today())),
+                           first_made=earlier.get("first_made", known["date"]))
+    return record(path, rows, known["command"], known["seed"], **about)
+
+# %% ../../nbs/72_paper_table.ipynb #e16d8374
 def paper_table(*, preset: str = "mini",       # sizes of what is trained
                 corpus: str = "embedded",      # corpus folders, with commas between; embedded = the one made here
                 speakers: str = "",            # only what these said, with commas between; none = all
@@ -177,12 +218,15 @@ def paper_table(*, preset: str = "mini",       # sizes of what is trained
                 limit: int = 60,               # so many sentences; 0 = train only
                 n_distance: int = 24,          # so many of them for MCD
                 folder: str = "out/baselines", # for checkpoints, weights and rows
+                again: str = "",               # a record whose rows of shipped weights are measured anew, nothing else
                 out: str = ""                  # the record; none = table.json in the folder
                 ) -> dict:
     "Train every system of lesson 61 for the same seconds, and score what it says on sentences it has not seen."
     said, place = command(paper_table, locals()), Path(folder)
     torch.set_num_threads(1)
     p, speech = short_budget(get_preset(preset), batch), said_corpus(corpus, preset, speakers)
+    if again:
+        return dict(record=str(_renew_said(Path(again), speech, split, limit, n_distance, weights)))
     steps = _train_parts(parts, p, speech, place, weights, seconds, decoder_seconds or seconds)
     if not limit:
         return dict(steps=steps)
@@ -190,16 +234,6 @@ def paper_table(*, preset: str = "mini",       # sizes of what is trained
     about |= _training_of(parts, place, preset, weights) | dict(
         training_seconds=seconds, decoder_seconds=decoder_seconds or seconds, steps=steps, preset=preset)
     return dict(record=str(record(out or place / "table.json", rows, said, 0, **about)))
-
-# %% ../../nbs/72_paper_table.ipynb #77faa673
-def _training_of(parts: tuple, folder: Path, preset: str, weights: str) -> dict:
-    "Return what a record says of the networks: hashes, batches, costs."
-    cards = {part: _card_in(folder / part) for part in parts}
-    voices = [part for part in PARTS if part not in (*DECODERS, "latentspeech_own")]
-    return dict(weights_sha256={part: card["sha256"] for part, card in cards.items()}, shipped=weights,
-                shipped_sha256={part: load_weights(weights, part)[1]["sha256"] for part in ("autoencoder", "voice")},
-                batch={part: card["batch"] for part, card in cards.items()},
-                costs={part: cost(untrained(part, get_preset(preset)), 4) for part in voices})
 
 # %% ../../nbs/72_paper_table.ipynb #053f78eb
 SHARES = (1 / 8, 1 / 4, 1 / 2, 1.0)
