@@ -101,6 +101,7 @@ class TrainConfig:
     steps: int = 1000
     batch: int = 16                      # examples a step
     seconds: float = 0.34                # length of an audio crop (autoencoder); longest utterance otherwise
+    looks: int = 1                       # places drawn for a crop, which is cut from the loudest
     learning_rate: float = 5e-4
     betas: tuple = (0.9, 0.99)
     weight_decay: float = 1e-4

@@ -53,12 +53,17 @@ class DeviceClips(CropDataset):
         inside = place < self.lengths[rows][:, None]
         return (self.samples[index].float() / 32768 * inside)[:, None]
 
-    def crops(self, generator: torch.Generator | None, size: int, n_samples: int) -> Tensor:  # [size, 1, n_samples]
+    def crops(self, generator: torch.Generator | None, size: int, n_samples: int,
+              looks: int = 1   # places that are drawn for each crop; it is cut from the loudest
+              ) -> Tensor:     # [size, 1, n_samples]
         "Cut `size` random crops; a clip shorter than a crop is followed by silence."
         rows = draw_rows(self.ends, size, generator)
         room = (self.lengths[rows] - n_samples).clamp(min=0)
-        share = draw_where(torch.rand, (size,), generator, self.ends)
-        return self.cut(rows, (share * (room + 1)).long(), n_samples)
+        shares = draw_where(torch.rand, (looks, size), generator, self.ends)
+        cuts = torch.stack([self.cut(rows, (share * (room + 1)).long(), n_samples) for share in shares])
+        loudest = cuts.square().sum((2, 3)).argmax(0)
+        return cuts[loudest, torch.arange(size, device=loudest.device)]
+
 
 # %% ../nbs/45_gpu_run.ipynb #8cea77d4
 class ShelvedVoiceTask(VoiceTask):

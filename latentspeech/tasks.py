@@ -66,17 +66,21 @@ def part(self: CropDataset, number: int, first: int, count: int) -> Tensor:  # i
     start = int(self.starts[number]) + first
     return self.samples[start:start + count]
 @patch
-def crops(self: CropDataset, generator: torch.Generator, size: int, n_samples: int) -> Tensor:  # [size, 1, n_samples]
+def crops(self: CropDataset, generator: torch.Generator, size: int, n_samples: int,
+          looks: int = 1   # places that are drawn for each crop; it is cut from the loudest
+          ) -> Tensor:     # [size, 1, n_samples]
     "Cut `size` crops; a clip shorter than a crop is followed by silence."
     chosen = torch.multinomial(self.weights, size, replacement=True, generator=generator)
     room = (self.lengths[chosen] - n_samples).clamp(min=0)
-    offsets = (torch.rand(size, generator=generator) * (room + 1)).long()
+    places = (torch.rand(looks, size, generator=generator) * (room + 1)).long()
+    counts = (self.lengths[chosen] - places).clamp(max=n_samples)
     out = torch.zeros(size, 1, n_samples)
-    counts = (self.lengths[chosen] - offsets).clamp(max=n_samples)
-    for row, number, first, count in zip(out, chosen.tolist(), offsets.tolist(), counts.tolist()):
-        part = self.part(number, first, count)
-        row[0, :len(part)] = part.float() / 32768
+    for row, number, *at in zip(out, chosen.tolist(), places.T.tolist(), counts.T.tolist()):
+        parts = [self.part(number, first, count).float() / 32768 for first, count in zip(*at)]
+        loudest = max(parts, key=lambda part: part.square().sum())
+        row[0, :len(loudest)] = loudest
     return out
+
 
 # %% ../nbs/41_tasks.ipynb #ba84b79b
 class AutoencoderTask(nn.Module):
@@ -89,11 +93,12 @@ class AutoencoderTask(nn.Module):
         self.frozen = False          # True: only the decoder learns, and the latents stay what they are
         self.reading = None          # a `reading.ReadingLoss`, where one listens as well
         self.autoencoder.bfloat16 = preset.train_autoencoder.bfloat16
+        self.looks = preset.train_autoencoder.looks
         self.n_samples = max(1, round(preset.train_autoencoder.seconds * SAMPLE_RATE / FRAME)) * FRAME
 
     def batch(self, generator: torch.Generator, size: int) -> dict:
         "Draw `size` crops."
-        return {"audio": self.clips.crops(generator, size, self.n_samples)}
+        return {"audio": self.clips.crops(generator, size, self.n_samples, self.looks)}
 
     def train(self, mode: bool = True):
         "Set training mode, but for an encoder that is frozen."

@@ -3,8 +3,9 @@ import json, os, signal, subprocess, sys
 from dataclasses import replace
 from pathlib import Path
 import pytest, torch
-from latentspeech.config import SAMPLE_RATE, SoundLimits, preset
+from latentspeech.config import FRAME, SAMPLE_RATE, SoundLimits, preset
 from latentspeech.corpora import CorpusError, make_embedded_corpus
+from latentspeech.gpu_run import DeviceClips
 from latentspeech.shards import prepare
 from latentspeech.tasks import AutoencoderTask, CropDataset
 from latentspeech.training import fit, step_generator
@@ -104,3 +105,15 @@ def test_fifty_gigabytes_of_shards_take_two_of_memory(packed):
     told = json.loads(done.stdout.splitlines()[-1])
     assert told["size"] >= 50e9 and told["utterances"] > 50_000 and told["loud"] > 0
     assert told["peak"] <= 2e9, told
+
+
+def test_of_several_places_a_crop_is_cut_from_the_loudest():
+    corpus = make_embedded_corpus(config=preset("tiny").corpus, progress=False)
+    clips = CropDataset(corpus, corpus.split("train"))
+    on_device = DeviceClips(corpus, corpus.split("train"))
+    for held in (clips, on_device):
+        def power(looks):
+            crops = held.crops(torch.Generator().manual_seed(0), 64, 8 * FRAME, looks)
+            assert crops.shape == (64, 1, 8 * FRAME)
+            return crops.square().mean()
+        assert power(1) < power(2) < power(5)
