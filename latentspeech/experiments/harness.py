@@ -198,6 +198,7 @@ EXPERIMENTS = {  # command -> module of this package that has a function of the 
     "paper-table": ("paper_table", "every system of lesson 61, trained for the same seconds"),
     "scaling": ("paper_table", "the same voice on more and more sentences"),
     "judges": ("judges", "two judges on the same sounds"),
+    "phones": ("judges", "phones that a reader hears wrongly, in recordings, copies and a voice"),
     "ablations": ("ablations", "the system with one part after another taken away"),
     "efficiency": ("efficiency", "what four systems cost: work, time, memory, training"),
     "gpu-sampling": ("efficiency", "sampling on a GPU, step by step and as one graph"),

@@ -12,19 +12,21 @@ from ..files import MissingExtra
 from ..config import preset as get_preset
 from ..corpora import Corpus, make_embedded_corpus
 from ..layouts import join, open_corpus
-from ..metrics import (align, bootstrap_interval, paired_interval, split_tone, syllable_error_rate,
+from ..metrics import (Rate, align, bootstrap_interval, paired_interval, split_tone, syllable_error_rate,
                                   tone_error_rate, toned_syllable_error_rate)
 from ..table import measured, record
 from ..judge import calibrate, train_judge
+from ..reading import load_reader
+from ..weights import load_weights
 from ..recognisers import recogniser
 from ..synthesis import LatentSpeech
 from ..evaluation import recordings, say
-from .harness import (CONTROLS, command, control, hashes, kept, main, results,
-                                              training_facts)
+from .harness import (CONTROLS, by_set, command, control, hashes, kept, main,
+                                              open_corpora, results, training_facts)
 
 # %% auto #0
 __all__ = ['SHARES', 'METRICS', 'MOST', 'SLOPE', 'right', 'kappa', 'agreement', 'slope', 'compare', 'every', 'agree',
-           'acceptance', 'hears_tones', 'drawn', 'Exam', 'show', 'open_one', 'finish', 'judges']
+           'acceptance', 'hears_tones', 'drawn', 'Exam', 'show', 'open_one', 'finish', 'judges', 'phones']
 
 # %% ../../nbs/78_judges.ipynb #d5ff96c9
 def right(reference: list, hypothesis: list) -> list:
@@ -229,6 +231,34 @@ def judges(*, judge: str = "mini",           # name, file or folder
     exam = Exam(judge, second, voice, work)
     rows = list(_rows_of(exam, corpora, split, speakers, limit, seed, bool(voice)))
     return finish(exam, rows, said, results("53_judge", out), corpora, split, seed)
+
+# %% ../../nbs/78_judges.ipynb #659e1dc7
+def phones(*, reader: str = "out/train/reader",  # name or folder of what `train_reader` stored
+           voice: str = "base",                  # name or folder
+           corpus: str = "embedded",             # folders, with commas between; embedded = the one made here
+           speakers: str = "",                   # only what these said, with commas between; none = all
+           split: str = "test",                  # train, valid or test
+           limit: int = 0,                       # so many of each speaker; 0 = all
+           seeds: int = 3,                       # how many seeds of the synthesis
+           out: str = ""                         # the record; none = 78_phones
+           ) -> dict:
+    "Let a reader of phones hear recordings, their copies, and a voice."
+    said, tts, reading = command(phones, locals()), LatentSpeech.from_pretrained(voice), load_reader(reader)
+    speech, rows = open_corpora(corpus, "base", speakers), []
+    for speaker, utterances in by_set(speech, split, speakers, limit):
+        utterances = [u for u in utterances if u.symbols]
+        heard = {name: [reading.misread(sounds, utterances)]
+                 for name, sounds in recordings(tts, speech, utterances).items()}
+        heard["TTS"] = [reading.misread(say(tts, utterances, seed=seed), utterances) for seed in range(seeds)]
+        for name, rates in heard.items():
+            row = measured(name, "phones misread", Rate(*np.sum([rate.per_utterance for rate in rates], 0)))
+            print(f"{speaker:12}{row.row:26}{row.value:.3f} [{row.low:.3f}, {row.high:.3f}]  n = {row.n}", flush=True)
+            rows.append(dict(set=speaker, **asdict(row)))
+    card = load_weights(reader, "reader")[1]
+    path = record(results("78_phones", out), rows, said, 0, speech.split_sha256(split),
+                  hashes(tts) | dict(reader=card["sha256"]), split=split, limit=limit, seeds=seeds,
+                  training=training_facts(card))
+    return dict(record=str(path))
 
 # %% ../../nbs/78_judges.ipynb #b0844dfc
 if __name__ == "__main__" and "get_ipython" not in globals():   # run by python -m, not as a notebook
