@@ -5,7 +5,9 @@ from latentspeech.aligner import PhoneRecogniser
 from latentspeech.autoencoder import Autoencoder
 from latentspeech.config import LossConfig, ReaderConfig, TrainConfig, preset
 from latentspeech.corpora import make_embedded_corpus
+from latentspeech.experiments.train_autoencoder import reconstruction
 from latentspeech.reading import ReadingLoss, ReaderTask, load_reader, reader_features, train_reader
+from latentspeech.table import recorded
 from latentspeech.tasks import AutoencoderTask, CropDataset, train_autoencoder
 from latentspeech.training import TrainingError
 from latentspeech.weights import PretrainedError, weights_hash
@@ -112,6 +114,10 @@ def test_the_encoder_goes_on_where_it_is_asked_to(tiny_corpus, reading, tmp_path
     after = Autoencoder.from_pretrained(tmp_path / "on")
     assert (weights_hash(before.encoder) != weights_hash(after.encoder)) == learn_encoder
     assert weights_hash(before.decoder) != weights_hash(after.decoder)
+    record = tmp_path / "r.json"         # a checkpoint of either kind can be measured
+    reconstruction(corpus=str(tiny_corpus.folder), weights=(f"on={tmp_path / 'on/step-00000002.pt'}",), preset="tiny",
+                   judge="mini", speakers="female", limit=1, out=str(record))
+    assert recorded(record)["training"]["on"]["steps"] == 2
     with pytest.raises(TrainingError):   # the folder holds a run of the other kind
         train_autoencoder("tiny", few, tmp_path / "on", warm_start=str(tmp_path / "first"),
                           learn_encoder=not learn_encoder, steps=3, **how)
@@ -159,6 +165,21 @@ def test_a_loss_of_base_and_a_reader_add_up(tiny_corpus, reading):
     assert set(more) - set(terms) == {"layers", "phones"}
     torch.testing.assert_close(both - alone, SMALL.layers * more["layers"] + SMALL.phones * more["phones"],
                                rtol=1e-3, atol=1e-5)
+
+
+def test_what_a_reader_writes_down_is_counted(tiny_corpus, tmp_path):
+    few = tiny_corpus.with_utterances(tiny_corpus.split("train")[:3])
+    sounds = [few.audio(u) for u in few]
+    torch.manual_seed(0)
+    deaf = ReadingLoss(PhoneRecogniser(NETWORK), SMALL)
+    deaf.reader.leave.bias.data[0] += 100          # it hears nothing: every phone is missing
+    assert deaf.read(sounds[0]) == [] and deaf.misread(sounds, list(few)) == 1
+    training = TrainConfig(steps=100, batch=3, learning_rate=2e-3, warmup=10, ema=0)
+    learning = replace(NETWORK, width=64, recogniser=training)
+    train_reader(few, tmp_path, replace(SMALL, network=learning), progress=False, device="cpu")
+    apt = load_reader(tmp_path)
+    assert apt.misread(sounds, list(few)) < 0.6 < apt.misread(sounds[::-1], list(few))
+    assert apt.misread(sounds, list(few)).per_utterance[1].tolist() == [len(u.symbols) for u in few]
 
 
 def test_no_reader_there(tmp_path):

@@ -26,8 +26,12 @@ def _load_network(where: str,   # a name or folder of finished weights, or a che
     if not where.endswith(".pt"):
         return Autoencoder.from_pretrained(where)
     state, part = read_checkpoint(Path(where).with_suffix(".json")), "autoencoder."
+    weights = {k.removeprefix(part): v for k, v in state["average"].items() if k.startswith(part)}
     network = Autoencoder(get_preset(preset).autoencoder)
-    network.load_state_dict({k.removeprefix(part): v for k, v in state["average"].items() if k.startswith(part)})
+    for half in ("encoder", "decoder"):   # one that was held still carries no weight normalisation
+        if not any(name.startswith(half) and "parametrizations" in name for name in weights):
+            setattr(network, half, getattr(Autoencoder(network.config, fused=True), half))
+    network.load_state_dict(weights)
     network.card = dict(sha256=file_sha256(where), steps=state["step"], batch=state["config"]["batch"],
                         training_seconds=round(state["seconds"]))
     return network.fuse().eval()
