@@ -274,6 +274,7 @@ def _add_walks(rows, exam: Exam, student: LatentSpeech, own):
 def distillation(*, voice: str = "mini",            # the teacher: a name or a folder
                  judge: str = "",                   # who listens: a name or a folder; none = the voice's own
                  corpus: str = "embedded",          # corpus folders, with commas between; embedded = the one made here
+                 speakers: str = "",                # only what these said, with commas between; none = all
                  split: str = "valid",              # train, valid or test
                  limit: int = 0,                    # so many sentences; 0 = all
                  seed: int = 0,                     # of the synthesis
@@ -287,7 +288,8 @@ def distillation(*, voice: str = "mini",            # the teacher: a name or a f
                  n_steps: int = 4                   # steps that the student is taught for
                  ) -> dict:
     "Distil a voice to a few steps, and let a judge score teacher and student on held-out sentences."
-    said, exam = command(distillation, locals()), Exam(voice, judge, corpus, split, limit, seed, device)
+    said, exam = command(distillation, locals()), Exam(voice, judge, corpus, split, limit, seed, device,
+                                                                 speakers)
     student = _train_or_load_student(exam.corpus, preset, folder, voice, n_steps, steps, minutes, batch, device)
     card, own = student.card, replace(exam.tts.preset.diffusion, sampler="ddim")
     about = {key: card[key] for key in ("sha256", "steps", "batch", "machine")}
