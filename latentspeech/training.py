@@ -54,7 +54,7 @@ def learning_rate(config: TrainConfig,   # its `learning_rate`, `warmup`, `sched
 
 # %% ../nbs/40_training.ipynb #6af72b95
 class Average:
-    "Keep an exponential moving average of a module's parameters; buffers are copied."
+    "Keep an exponential moving average of a module's values; what is held still is copied, to the bit."
     def __init__(self, module: nn.Module, decay: float):  # decay in [0, 1); 0 = the weights themselves
         self.decay = decay
         self.values = {k: v.detach().clone() for k, v in module.state_dict().items()}
@@ -64,7 +64,9 @@ class Average:
         "Move the average towards the module's present weights."
         decay = min(self.decay, (1 + step) / (10 + step))
         now = module.state_dict()
-        moving = [k for k in now if now[k].is_floating_point()]
+        # an average of zeros forgets their sign, and a hash of weights sees it
+        still = {k for k, p in module.named_parameters() if not p.requires_grad}
+        moving = [k for k in now if now[k].is_floating_point() and k not in still]
         torch._foreach_lerp_([self.values[k] for k in moving], [now[k] for k in moving], 1 - decay)
         for k in now.keys() - set(moving):
             self.values[k].copy_(now[k])

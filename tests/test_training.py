@@ -8,8 +8,9 @@ import torch
 
 from latentspeech.config import TrainConfig
 from latentspeech.files import folder_lock
-from latentspeech.training import (CheckpointCorrupt, Run, TrainingError, describe_machine, fit, latest_checkpoint,
-                                   read_checkpoint, save_bytes, save_checkpoint)
+from latentspeech.weights import weights_hash
+from latentspeech.training import (Average, CheckpointCorrupt, Run, TrainingError, describe_machine, fit,
+                                   latest_checkpoint, read_checkpoint, save_bytes, save_checkpoint)
 
 ROOT = Path(__file__).parent.parent
 TASK = '''
@@ -328,3 +329,16 @@ def test_a_settled_loss_ends_a_run_at_the_same_step_in_one_go_or_in_two(tmp_path
 
 def test_the_machine_is_named():
     assert describe_machine().endswith(f"torch {torch.__version__}") and "thread" in describe_machine()
+
+
+def test_what_is_held_still_is_averaged_to_the_bit():
+    "An average of negative zeros was zero, and a voice no longer knew the encoder whose latents it had learned."
+    network = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Linear(3, 1))
+    network[0].weight.data[0] = -0.0
+    network[0].requires_grad_(False)
+    before, average = weights_hash(network[0]), Average(network, 0.9)
+    network[1].weight.data += 1
+    average.update(network, 100)
+    network.load_state_dict(average.values)
+    assert weights_hash(network[0]) == before and network[1].weight.grad is None
+    assert torch.equal(average.values["1.weight"], network[1].weight)

@@ -334,7 +334,8 @@ def main(argv=None) -> int:
     parser.add_argument("--save", help="write the notebooks as run into this folder")
     parser.add_argument("--json", help="write what was measured into this file")
     options = parser.parse_args(argv)
-    threads = str(max(1, (os.cpu_count() or 1) // options.jobs))
+    # one wish for all libraries: where one of them spins with more threads than there are cores, all wait
+    threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, (os.cpu_count() or 1) // options.jobs))
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, threads)
     os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
