@@ -214,13 +214,13 @@ class ReaderConfig:
     "Describe a network that reads phones, and what its reading counts in the autoencoder's loss."
     network: AlignerConfig = AlignerConfig(
         window=1024, n_mels=64, f_max=16_000.0, width=160,
-        recogniser=TrainConfig(steps=1700, batch=12, learning_rate=2e-3, warmup=50, ema=0))
+        recogniser=TrainConfig(steps=5000, batch=12, learning_rate=2e-3, warmup=50, ema=0))
     faintest: float = 0.01               # loudness below which a crop isn't raised to the level of the others
     floor: float = 2e-4                  # magnitude, at that level: what is quieter counts as equal
     hiss: tuple = (1e-4, 1e-2)           # noise in its training, shares of the sound's size, on a logarithmic scale
     hidden_bands: int = 8                # so many neighbouring mel bands at most are hidden in its training
-    layers: float = 0.2                  # weight of how differently its layers see the two sounds
-    phones: float = 0.06                 # weight of how differently it reads them
+    layers: float = 0.35                 # weight of how differently its layers see the two sounds
+    phones: float = 0.3                  # weight of how differently it reads them
 
 # %% ../nbs/01_notation.ipynb #b32d2f00
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 "Experiments whose records are committed: rows of each are made again, small, from the experiment's own code."
 import json, shlex, time
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from types import SimpleNamespace
@@ -8,8 +9,9 @@ import matplotlib, numpy as np, pytest, torch
 matplotlib.use("Agg")
 from latentspeech.autoencoder import Autoencoder
 from latentspeech.config import preset
-from latentspeech.corpora import make_embedded_corpus
+from latentspeech.corpora import CorpusError, make_embedded_corpus
 from latentspeech.espeak import speak_espeak
+from latentspeech.experiments import train_latentspeech
 from latentspeech.experiments.downstream import compactness_rows, probe_errors, see_corpus, witnesses
 from latentspeech.experiments.harness import EXPERIMENTS, build_experiment_parser, command, experiments
 from latentspeech.experiments.harness import find_experiment, main, results
@@ -169,3 +171,11 @@ def test_an_experiment_that_is_not_there_is_refused(capsys):
     with pytest.raises(SystemExit) as done:
         main(["dowsing"])
     assert done.value.code == 2 and "verdicts" in capsys.readouterr().err
+
+
+def test_recordings_without_times_are_refused_with_the_way_out(monkeypatch):
+    corpus = make_embedded_corpus(config=preset("tiny").corpus, progress=False)
+    timeless = corpus.with_utterances([replace(u, starts=None) for u in corpus])
+    monkeypatch.setattr(train_latentspeech, "open_corpora", lambda *_: timeless)
+    with pytest.raises(CorpusError, match="prepare --align"):
+        train_latentspeech.evaluate_voice(voice=("mini",))

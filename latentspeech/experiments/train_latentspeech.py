@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 import torch
 from ..config import SAMPLE_RATE, preset as get_preset
-from ..corpora import Corpus
+from ..corpora import Corpus, CorpusError
 from ..metrics import Rate, bootstrap_interval, syllable_error_rate, tone_error_rate
 from ..reverse_diffusion import SAMPLERS
 from ..training import describe_machine
@@ -76,6 +76,9 @@ def evaluate_voice(*, corpus: str = "embedded", # folders, with commas between; 
                                                 n_distance=distances):
         rows += [dict(set=speaker, **which, **asdict(row)) for row in table.rows]
         sets[", ".join([speaker, *which.values()])] = _about_set(table)
+    if not rows:
+        raise CorpusError(f"nothing in the {split} split of {speech.name} says when its phones start; align it first, "
+                          "with latentspeech prepare --align")
     path = record(results("71_train_latentspeech", out), rows, said, seed, speech.split_sha256(split),
                   hashes_of_all(voices) | dict(judge=table.about["judge_sha256"]), split=split, sets=sets,
                   training={name: training_facts(tts.card) for name, tts in voices.items()}, note=note,
