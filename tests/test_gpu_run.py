@@ -184,7 +184,7 @@ def test_what_is_not_finite_is_neither_learned_nor_kept(sound, tmp_path):
 
 class SimpleClips:
     "Sound that is not a number."
-    def crops(self, generator, size, n_samples):
+    def crops(self, generator, size, n_samples, looks=1):
         return torch.full((size, 1, n_samples), math.nan)
 
 
