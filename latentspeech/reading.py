@@ -15,7 +15,6 @@ from .aligner import PhoneRecogniser, RecogniserTask, class_ids, mel_features
 from .config import ReaderConfig, from_dict
 from .corpora import Corpus
 from .losses import feature_matching_loss
-from .metrics import Rate, edit_distance
 from .tasks import data_facts, run_card
 from .training import Run, fit
 from .weights import fitting, load_weights, save_weights
@@ -117,11 +116,3 @@ def read(self: ReadingLoss, sound: Tensor  # [T], 48 kHz
     scores = self.reader.hear(reader_features(sound[None].float(), None, self.config))[1][0]
     best = torch.unique_consecutive(scores.argmax(1))
     return best[best > 0].tolist()
-
-@patch
-def misread(self: ReadingLoss, sounds: list, utterances: list  # as many, with phones
-            ) -> Rate:                                         # of the phones of each
-    "Count the phones that the reader hears wrongly; tones are none of its business."
-    said = [class_ids(u.symbols).tolist() for u in utterances]
-    wrong = [edit_distance(phones, self.read(sound)) for phones, sound in zip(said, sounds)]
-    return Rate(wrong, [len(phones) for phones in said])

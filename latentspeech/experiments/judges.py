@@ -12,8 +12,9 @@ from ..files import MissingExtra
 from ..config import preset as get_preset
 from ..corpora import Corpus, make_embedded_corpus
 from ..layouts import join, open_corpus
-from ..metrics import (Rate, align, bootstrap_interval, paired_interval, split_tone, syllable_error_rate,
-                                  tone_error_rate, toned_syllable_error_rate)
+from ..aligner import class_ids
+from ..metrics import (Rate, align, bootstrap_interval, edit_distance, paired_interval, split_tone,
+                                  syllable_error_rate, tone_error_rate, toned_syllable_error_rate)
 from ..table import measured, record
 from ..judge import calibrate, train_judge
 from ..reading import load_reader
@@ -26,7 +27,7 @@ from .harness import (CONTROLS, by_set, command, control, hashes, kept, main,
 
 # %% auto #0
 __all__ = ['SHARES', 'METRICS', 'MOST', 'SLOPE', 'right', 'kappa', 'agreement', 'slope', 'compare', 'every', 'agree',
-           'acceptance', 'hears_tones', 'drawn', 'Exam', 'show', 'open_one', 'finish', 'judges', 'phones']
+           'acceptance', 'hears_tones', 'drawn', 'Exam', 'show', 'open_one', 'finish', 'judges', 'misread', 'phones']
 
 # %% ../../nbs/78_judges.ipynb #d5ff96c9
 def right(reference: list, hypothesis: list) -> list:
@@ -233,6 +234,13 @@ def judges(*, judge: str = "mini",           # name, file or folder
     return finish(exam, rows, said, results("53_judge", out), corpora, split, seed)
 
 # %% ../../nbs/78_judges.ipynb #659e1dc7
+def misread(reading, sounds: list, utterances: list  # a `ReadingLoss`; as many of both, with phones
+            ) -> Rate:                               # of the phones of each
+    "Count the phones that a reader hears wrongly; tones are none of its business."
+    said = [class_ids(u.symbols).tolist() for u in utterances]
+    wrong = [edit_distance(right, reading.read(sound)) for right, sound in zip(said, sounds)]
+    return Rate(wrong, [len(right) for right in said])
+
 def phones(*, reader: str = "out/train/reader",  # name or folder of what `train_reader` stored
            voice: str = "base",                  # name or folder
            corpus: str = "embedded",             # folders, with commas between; embedded = the one made here
@@ -247,9 +255,9 @@ def phones(*, reader: str = "out/train/reader",  # name or folder of what `train
     speech, rows = open_corpora(corpus, "base", speakers), []
     for speaker, utterances in by_set(speech, split, speakers, limit):
         utterances = [u for u in utterances if u.symbols]
-        heard = {name: [reading.misread(sounds, utterances)]
+        heard = {name: [misread(reading, sounds, utterances)]
                  for name, sounds in recordings(tts, speech, utterances).items()}
-        heard["TTS"] = [reading.misread(say(tts, utterances, seed=seed), utterances) for seed in range(seeds)]
+        heard["TTS"] = [misread(reading, say(tts, utterances, seed=seed), utterances) for seed in range(seeds)]
         for name, rates in heard.items():
             row = measured(name, "phones misread", Rate(*np.sum([rate.per_utterance for rate in rates], 0)))
             print(f"{speaker:12}{row.row:26}{row.value:.3f} [{row.low:.3f}, {row.high:.3f}]  n = {row.n}", flush=True)
