@@ -157,28 +157,24 @@ def _card_in(folder: Path) -> dict:
     return json.loads(next(p.with_suffix(".json") for p in folder.glob("*.safetensors")).read_text())
 
 # %% ../../nbs/72_paper_table.ipynb #26d696f5
-def _say_and_score(speech: Corpus, split: str, limit: int, n_distance: int, folder: Path, weights: str
-                   ) -> tuple:   # rows, facts
-    "Let every system say the same sentences, and score them."
+def _exam(speech: Corpus, split: str, limit: int, n_distance: int, weights: str
+          ) -> tuple:   # utterances, recordings of the first of them, judge, facts of a record
+    "Settle what every system is asked, and who listens."
     utterances, judge = spread(speech.split(split), limit), Judge.from_pretrained(weights)
-    rows = score_systems(systems(speech, utterances, folder, weights), judge, utterances,
-                         references_of(speech, utterances[:n_distance]), folder)
-    return rows, dict(sentences=len(utterances), speakers=speech.speakers) | _facts_of(speech, split, judge)
+    facts = dict(sentences=len(utterances), speakers=speech.speakers) | _facts_of(speech, split, judge)
+    return utterances, references_of(speech, utterances[:n_distance]), judge, facts
 
-def _renew_said(path: Path, speech: Corpus, split: str, limit: int, n_distance: int, weights: str) -> Path:
-    utterances, judge = spread(speech.split(split), limit), Judge.from_pretrained(weights)
-    facts = _facts_of(speech, split, judge)
-    same = {name: facts[name] for name in ("split_sha256", "split", "judge_sha256")}
-    return renew(path, speech, utterances, references_of(speech, utterances[:n_distance]), weights,
-                 same | dict(sentences=len(utterances)))
+def _shipped(weights: str) -> dict:
+    "Name the weights that ship."
+    return dict(shipped=weights, shipped_sha256={part: load_weights(weights, part)[1]["sha256"]
+                                                 for part in ("autoencoder", "voice")})
 
 # %% ../../nbs/72_paper_table.ipynb #77faa673
 def _training_of(parts: tuple, folder: Path, preset: str, weights: str) -> dict:
     "Return what a record says of the networks: hashes, batches, costs."
     cards = {part: _card_in(folder / part) for part in parts}
     voices = [part for part in PARTS if part not in (*DECODERS, "latentspeech_own")]
-    return dict(weights_sha256={part: card["sha256"] for part, card in cards.items()}, shipped=weights,
-                shipped_sha256={part: load_weights(weights, part)[1]["sha256"] for part in ("autoencoder", "voice")},
+    return dict(weights_sha256={part: card["sha256"] for part, card in cards.items()}, **_shipped(weights),
                 batch={part: card["batch"] for part, card in cards.items()},
                 costs={part: cost(untrained(part, get_preset(preset)), 4) for part in voices})
 
@@ -188,22 +184,22 @@ AS_SHIPPED = ("latents, as shipped", "LatentSpeech, as shipped")
 def renew(path: Path,         # a record that `paper_table` made; raises `RecordError` where it doesn't compare
           corpus: Corpus, utterances: list,
           references: list,   # recordings of the first of them, for MCD
-          weights: str,       # that ship now
-          facts: dict         # that both must share
+          judge, facts: dict, # what a record would say of this exam
+          weights: str        # that ship now
           ) -> Path:
     "Measure again what a record holds of weights that ship; its other rows stay as they are."
     earlier = recorded(path)
-    if other := [name for name, value in facts.items() if earlier.get(name) != value]:
-        raise RecordError(f"{path} has another {other[0]}: measure the whole table again")
-    made, judge = systems(corpus, utterances, path.parent, weights), Judge.from_pretrained(weights)
+    for name in ("split_sha256", "split", "judge_sha256", "sentences"):
+        if earlier.get(name) != facts[name]:
+            raise RecordError(f"{path} has another {name}: measure the whole table again")
+    made = systems(corpus, utterances, path.parent, weights)
     new = {(r["row"], r["metric"]): r for name in AS_SHIPPED
            for r in score(name, made[name][1](), judge, utterances, references, made[name][0])}
     rows = [new.get((r["row"], r["metric"]), r) for r in earlier.pop("rows")]
-    hashes = {part: load_weights(weights, part)[1]["sha256"] for part in ("autoencoder", "voice")}
-    known = {name: earlier.pop(name) for name in ("command", "seed", "machine", "date")}
-    about = earlier | dict(shipped=weights, shipped_sha256=hashes, remade=dict.fromkeys(AS_SHIPPED, str(date.today())),
-                           first_made=earlier.get("first_made", known["date"]))
-    return record(path, rows, known["command"], known["seed"], **about)
+    command, seed, _, made_on = (earlier.pop(name) for name in ("command", "seed", "machine", "date"))
+    about = earlier | _shipped(weights) | dict(first_made=earlier.get("first_made", made_on),
+                                               remade=dict.fromkeys(AS_SHIPPED, str(date.today())))
+    return record(path, rows, command, seed, **about)
 
 # %% ../../nbs/72_paper_table.ipynb #e16d8374
 def paper_table(*, preset: str = "mini",       # sizes of what is trained
@@ -226,11 +222,12 @@ def paper_table(*, preset: str = "mini",       # sizes of what is trained
     torch.set_num_threads(1)
     p, speech = short_budget(get_preset(preset), batch), said_corpus(corpus, preset, speakers)
     if again:
-        return dict(record=str(_renew_said(Path(again), speech, split, limit, n_distance, weights)))
+        return dict(record=str(renew(Path(again), speech, *_exam(speech, split, limit, n_distance, weights), weights)))
     steps = _train_parts(parts, p, speech, place, weights, seconds, decoder_seconds or seconds)
     if not limit:
         return dict(steps=steps)
-    rows, about = _say_and_score(speech, split, limit, n_distance, place, weights)
+    utterances, references, judge, about = _exam(speech, split, limit, n_distance, weights)
+    rows = score_systems(systems(speech, utterances, place, weights), judge, utterances, references, place)
     about |= _training_of(parts, place, preset, weights) | dict(
         training_seconds=seconds, decoder_seconds=decoder_seconds or seconds, steps=steps, preset=preset)
     return dict(record=str(record(out or place / "table.json", rows, said, 0, **about)))

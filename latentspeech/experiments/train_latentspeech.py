@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 import torch
 from ..config import SAMPLE_RATE, preset as get_preset
-from ..corpora import Corpus, CorpusError
+from ..corpora import Corpus
 from ..metrics import Rate, bootstrap_interval, syllable_error_rate, tone_error_rate
 from ..reverse_diffusion import SAMPLERS
 from ..training import describe_machine
@@ -42,9 +42,9 @@ def hashes_of_all(voices: dict) -> dict:  # part, with the voice's name where th
 def _evaluate_sets(voices: dict, corpus: Corpus, sets, split: str, **how):
     "Evaluate every voice on every set; yields (set, fields that name the voice, table)."
     for speaker, utterances in sets:
-        mine = Corpus(corpus.folder, corpus.name, [u for u in utterances if u.starts])
+        mine = Corpus(corpus.folder, corpus.name, [u for u in utterances if u.symbols])
         for name, voice in voices.items() if len(mine) else ():
-            table = evaluate(voice, mine, split=split, **how)
+            table = evaluate(voice, mine.require("voice", split), split=split, **how)
             which = dict(voice=name) if len(voices) > 1 else {}
             print(speaker, *which.values(), table.to_markdown(), sep="\n", flush=True)
             yield speaker, which, table
@@ -76,9 +76,6 @@ def evaluate_voice(*, corpus: str = "embedded", # folders, with commas between; 
                                                 n_distance=distances):
         rows += [dict(set=speaker, **which, **asdict(row)) for row in table.rows]
         sets[", ".join([speaker, *which.values()])] = _about_set(table)
-    if not rows:
-        raise CorpusError(f"nothing in the {split} split of {speech.name} says when its phones start; align it first, "
-                          "with latentspeech prepare --align")
     path = record(results("71_train_latentspeech", out), rows, said, seed, speech.split_sha256(split),
                   hashes_of_all(voices) | dict(judge=table.about["judge_sha256"]), split=split, sets=sets,
                   training={name: training_facts(tts.card) for name, tts in voices.items()}, note=note,
@@ -263,6 +260,11 @@ def _train_or_load_student(corpus, preset: str, folder: str, voice: str, n_steps
                       sys.stderr.isatty())
     return LatentSpeech.from_pretrained(folder, device)
 
+def _about_student(card: dict) -> dict:
+    "Say how a student learned."
+    return {key: card[key] for key in ("sha256", "steps", "batch", "machine")} | dict(
+        seconds=card["training_seconds"], **card["distilled"])
+
 # %% ../../nbs/71_train_latentspeech.ipynb #1b64be3b
 def _add_walks(rows, exam: Exam, student: LatentSpeech, own):
     "Add the rows of teacher and student, against where the teacher's own walk ends."
@@ -291,15 +293,12 @@ def distillation(*, voice: str = "mini",            # the teacher: a name or a f
                  n_steps: int = 4                   # steps that the student is taught for
                  ) -> dict:
     "Distil a voice to a few steps, and let a judge score teacher and student on held-out sentences."
-    said, exam = command(distillation, locals()), Exam(voice, judge, corpus, split, limit, seed, device,
-                                                                 speakers)
+    said = command(distillation, locals())
+    exam = Exam(voice, judge, corpus, split, limit, seed, device, speakers)
     student = _train_or_load_student(exam.corpus, preset, folder, voice, n_steps, steps, minutes, batch, device)
-    card, own = student.card, replace(exam.tts.preset.diffusion, sampler="ddim")
-    about = {key: card[key] for key in ("sha256", "steps", "batch", "machine")}
-    about |= dict(seconds=card["training_seconds"], **card["distilled"])
-    rows = Rows(results("43_distillation", out), said, exam.about | dict(student=about))
+    rows = Rows(results("43_distillation", out), said, exam.about | dict(student=_about_student(student.card)))
     _add_controls(rows, exam)
-    _add_walks(rows, exam, student, own)
+    _add_walks(rows, exam, student, replace(exam.tts.preset.diffusion, sampler="ddim"))
     return dict(record=str(rows.path))
 
 # %% ../../nbs/71_train_latentspeech.ipynb #d6b70282
