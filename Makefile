@@ -35,7 +35,7 @@ help:  ## list the targets
 $(READY): constraints.txt pyproject.toml tools/set_up.py
 	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer that can make environments was found."; \
 	  echo "Install one (Debian and Ubuntu: apt-get install python3 python3-venv; macOS: brew install python@3.12), or name it: make setup PYTHON=/path/to/python3.12"; exit 1; }
-	@"$(PYTHON)" tools/set_up.py "$(VENV)"
+	@"$(PYTHON)" -m tools.set_up "$(VENV)"
 
 setup: $(READY)  ## build .venv (once; later calls find it ready)
 	@echo "The environment in $(VENV) is ready."

@@ -16,13 +16,13 @@ from .config import SAMPLE_RATE, preset as get_preset
 from .doctor import doctor, extra_with
 
 # %% auto #0
-__all__ = ['SHORT', 'EXIT_CODES', 'SPIN', 'PARTS', 'LATENTS', 'PLAYERS', 'COMMANDS', 'BASH', 'choices_of', 'add_option',
-           'add_shared', 'build_parser', 'brief', 'as_text', 'as_json', 'one_line', 'set_threads', 'show', 'call',
-           'run_command', 'open_corpora', 'prepare', 'pack_corpus', 'check_device', 'train', 'train_parts',
-           'train_by_clock', 'warm_starts', 'check_starts', 'clear_run', 'set_aside', 'trainer', 'from_autoencoder',
-           'train_part', 'copy_weights', 'decode', 'text_from', 'wav_head', 'samples_of', 'speak_out', 'find_player',
-           'load_voice', 'describe_speech', 'speak', 'listen', 'describe_voice', 'voices', 'export', 'evaluate', 'push',
-           'say_all', 'experiment', 'commands', 'options_of', 'completion', 'polite_streams', 'silence', 'main']
+__all__ = ['SHORT', 'EXIT_CODES', 'SPIN', 'PARTS', 'PLAYERS', 'COMMANDS', 'BASH', 'choices_of', 'add_option', 'add_shared',
+           'build_parser', 'brief', 'as_text', 'as_json', 'one_line', 'set_threads', 'show', 'call', 'run_command',
+           'open_corpora', 'prepare', 'pack_corpus', 'check_device', 'train', 'train_parts', 'train_by_clock',
+           'warm_starts', 'check_starts', 'clear_run', 'set_aside', 'trainer', 'from_autoencoder', 'train_part',
+           'copy_weights', 'decode', 'text_from', 'wav_head', 'samples_of', 'speak_out', 'find_player', 'load_voice',
+           'describe_speech', 'speak', 'listen', 'describe_voice', 'voices', 'export', 'evaluate', 'push', 'say_all',
+           'experiment', 'commands', 'options_of', 'completion', 'polite_streams', 'silence', 'main']
 
 # %% ../nbs/65_cli.ipynb #15a197ac
 SHORT = dict(out="-o", file="-f", quiet="-q")   # options with a letter of their own
@@ -324,13 +324,12 @@ def check_starts(starts: dict  # part -> name or folder of weights, or None
             raise ValueError(f"--from takes nothing, pretrained, or the name or folder of weights: {error}") from None
 
 # %% ../nbs/65_cli.ipynb #1acd6d2d
-LATENTS = "latents"   # the folder in which a voice's training keeps them
-
 def clear_run(folder: Path  # of a run that has no checkpoint; it need not exist
               ):
     "Remove what a run left that was stopped before its first checkpoint, but for its cache of latents."
+    from latentspeech.latents import LATENTS_FOLDER
     for path in folder.glob("*"):
-        if path.is_dir() and path.name != LATENTS:
+        if path.is_dir() and path.name != LATENTS_FOLDER:
             shutil.rmtree(path, ignore_errors=True)
         elif path.is_file():
             path.unlink()
@@ -338,14 +337,15 @@ def clear_run(folder: Path  # of a run that has no checkpoint; it need not exist
 def set_aside(folder: Path  # of checkpoints
               ):
     "Move a run that is there out of the way, under a name that says so; its cache of latents stays."
+    from latentspeech.latents import LATENTS_FOLDER
     if not any(folder.glob("step-*.json")):
         return clear_run(folder)
     free = next(n for n in itertools.count(1) if not folder.with_name(f"{folder.name}-before-{n}").exists())
     kept = folder.rename(folder.with_name(f"{folder.name}-before-{free}"))
     print(f"the earlier run is kept as {kept}", file=sys.stderr)
-    if (kept / LATENTS).is_dir():
+    if (kept / LATENTS_FOLDER).is_dir():
         folder.mkdir()
-        (kept / LATENTS).rename(folder / LATENTS)
+        (kept / LATENTS_FOLDER).rename(folder / LATENTS_FOLDER)
 
 # %% ../nbs/65_cli.ipynb #f4d42460
 def trainer(part: str):  # one of `PARTS`

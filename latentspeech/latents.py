@@ -15,8 +15,8 @@ from .autoencoder import Autoencoder
 from .config import FRAME, SAMPLE_RATE
 
 # %% auto #0
-__all__ = ['LatentError', 'numbers_a_second', 'sparsity', 'latent_statistics', 'whiten', 'unwhiten', 'entropy', 'LatentCache',
-           'cache_latents']
+__all__ = ['LATENTS_FOLDER', 'LatentError', 'numbers_a_second', 'sparsity', 'latent_statistics', 'whiten', 'unwhiten', 'entropy',
+           'LatentCache', 'cache_latents']
 
 # %% ../nbs/14_latents.ipynb #77924b16
 class LatentError(ValueError):
@@ -94,6 +94,8 @@ def _kept(path, corpus, channels):
     return LatentCache(kept) if whole and kept.keys() == {u.id for u in corpus.utterances} else None
 
 # %% ../nbs/14_latents.ipynb #ab4cd822
+LATENTS_FOLDER = "latents"   # where a training keeps them, beside its checkpoints
+
 @torch.no_grad()   # not inference_mode: a voice could not be trained on such tensors
 def cache_latents(
     autoencoder: Autoencoder,  # its hash names the file: other weights, other latents

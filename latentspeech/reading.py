@@ -99,13 +99,15 @@ class ReadingLoss(nn.Module):
 # %% ../nbs/46_reading.ipynb #a29f56ca
 def load_reader(name_or_path  # a folder or a file
                 ) -> ReadingLoss:
-    "Load what `train_reader` stored, ready to be a loss; raises `PretrainedError`."
+    "Load what `train_reader` stored, ready to be a loss; its card is in `.card`. Raises `PretrainedError`."
     state, card = load_weights(name_or_path, "reader")
     with fitting(name_or_path):
         config = from_dict(ReaderConfig, card["config"])
         reader = PhoneRecogniser(config.network)
         reader.load_state_dict(state)
-    return ReadingLoss(reader, config)
+    reading = ReadingLoss(reader, config)
+    reading.card = card
+    return reading
 
 # %% ../nbs/46_reading.ipynb #e0c22e69
 @patch

@@ -21,7 +21,7 @@ from .denoiser import Denoiser
 from .encoder import TextEncoder, duration_loss, prior_loss
 from .files import required, sha256
 from .forward_diffusion import Schedule, diffusion_error, sample_times
-from .latents import cache_latents
+from .latents import LATENTS_FOLDER, cache_latents
 from .losses import (MultiPeriodDiscriminator, MultiResolutionDiscriminator, ReconstructionLoss,
                                  adversarial_loss, discriminator_loss, feature_matching_loss, paper_loss)
 from .text import SYMBOLS
@@ -430,7 +430,7 @@ def train_voice(preset: Preset | str = "mini",
     preset, corpus, config = set_up_training("voice", preset, corpus, steps, batch, None, progress)
     network, train = Autoencoder.from_pretrained(autoencoder), speakable_utterances(corpus)
     on_gpu, speakers = torch.cuda.is_available() and device != "cpu", speakers_by_duration(train)
-    latents = cache_latents(network, corpus, Path(folder) / "latents", device or ("cuda" if on_gpu else "cpu"),
+    latents = cache_latents(network, corpus, Path(folder) / LATENTS_FOLDER, device or ("cuda" if on_gpu else "cpu"),
                             progress)
     task = VoiceTask(preset, [voice_example(u, latents[u.id], speakers) for u in train], len(speakers), on_gpu)
     before = load_weights(warm_start, "voice")[1] if warm_start else None

@@ -1,4 +1,4 @@
-"""Build the environment that everything else runs in: `python tools/set_up.py .venv`.
+"""Build the environment that everything else runs in: `python -m tools.set_up .venv`.
 
 Only the standard library: this runs before anything is installed. It makes the environment if there is none, installs
 the pinned packages, tries the packages that want a C compiler, tells the notebooks' kernel to let waiting threads
@@ -7,6 +7,7 @@ A torch that is already there (a CUDA set-up, say) is kept: its own version take
 """
 import argparse, json, os, subprocess, sys, time
 from pathlib import Path
+from latentspeech.files import write_atomically   # it, too, needs the standard library alone
 
 ROOT = Path(__file__).resolve().parent.parent
 EXTRAS = "dev"   # which brings notebook, train, hub and zh
@@ -105,9 +106,8 @@ SETTINGS = {   # of JupyterLab
 
 def completed(settings: dict, missing: dict) -> dict:
     "Return settings with what they don't say yet, at any depth; what they say stays."
-    said = {key: completed(value, missing[key]) if isinstance(value, dict) and isinstance(missing.get(key), dict)
-            else value for key, value in settings.items()}
-    return {**said, **{key: value for key, value in missing.items() if key not in said}}
+    both = {key for key, value in missing.items() if isinstance(value, dict) and isinstance(settings.get(key), dict)}
+    return missing | settings | {key: completed(settings[key], missing[key]) for key in both}
 
 
 def settle_jupyterlab(folder: Path) -> Path:
@@ -120,13 +120,7 @@ def settle_jupyterlab(folder: Path) -> Path:
     if not isinstance(known, dict):
         say(f"{file} holds no settings that can be read; it stays as it is")
     elif (settings := completed(known, SETTINGS)) != known:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        fresh = file.with_name(f"{file.name}.{os.getpid()}")       # a set-up that is stopped leaves the old file whole
-        try:
-            fresh.write_text(json.dumps(settings, indent=1) + "\n", "utf8")
-            os.replace(fresh, file)
-        finally:
-            fresh.unlink(missing_ok=True)
+        write_atomically(file, json.dumps(settings, indent=1) + "\n")
     return file
 
 

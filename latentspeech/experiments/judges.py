@@ -18,7 +18,6 @@ from ..metrics import (Rate, align, bootstrap_interval, edit_distance, paired_in
 from ..table import measured, record
 from ..judge import calibrate, train_judge
 from ..reading import load_reader
-from ..weights import load_weights
 from ..recognisers import recogniser
 from ..synthesis import LatentSpeech
 from ..evaluation import recordings, say
@@ -237,10 +236,19 @@ def judges(*, judge: str = "mini",           # name, file or folder
 def misread(reading, sounds: list, utterances: list  # a `ReadingLoss`; as many of both, with phones
             ) -> Rate:                               # of the phones of each
     "Count the phones that a reader hears wrongly; tones are none of its business."
-    said = [class_ids(u.symbols).tolist() for u in utterances]
-    wrong = [edit_distance(right, reading.read(sound)) for right, sound in zip(said, sounds)]
-    return Rate(wrong, [len(right) for right in said])
+    spelt = [class_ids(u.symbols).tolist() for u in utterances]
+    wrong = [edit_distance(said, reading.read(sound)) for said, sound in zip(spelt, sounds)]
+    return Rate(wrong, [len(said) for said in spelt])
 
+def _heard_by(reading, tts, speech: Corpus, utterances: list, seeds: int):
+    "Yield what a reader mishears of recordings, copies and a voice, one row each."
+    heard = {name: [misread(reading, sounds, utterances)]
+             for name, sounds in recordings(tts, speech, utterances).items()}
+    heard["TTS"] = [misread(reading, say(tts, utterances, seed=seed), utterances) for seed in range(seeds)]
+    for name, rates in heard.items():
+        yield measured(name, "phones misread", Rate(*np.sum([rate.per_utterance for rate in rates], 0)))
+
+# %% ../../nbs/78_judges.ipynb #48759f95
 def phones(*, reader: str = "out/train/reader",  # name or folder of what `train_reader` stored
            voice: str = "base",                  # name or folder
            corpus: str = "embedded",             # folders, with commas between; embedded = the one made here
@@ -254,18 +262,12 @@ def phones(*, reader: str = "out/train/reader",  # name or folder of what `train
     said, tts, reading = command(phones, locals()), LatentSpeech.from_pretrained(voice), load_reader(reader)
     speech, rows = open_corpora(corpus, "base", speakers), []
     for speaker, utterances in by_set(speech, split, speakers, limit):
-        utterances = [u for u in utterances if u.symbols]
-        heard = {name: [misread(reading, sounds, utterances)]
-                 for name, sounds in recordings(tts, speech, utterances).items()}
-        heard["TTS"] = [misread(reading, say(tts, utterances, seed=seed), utterances) for seed in range(seeds)]
-        for name, rates in heard.items():
-            row = measured(name, "phones misread", Rate(*np.sum([rate.per_utterance for rate in rates], 0)))
+        for row in _heard_by(reading, tts, speech, [u for u in utterances if u.symbols], seeds):
             print(f"{speaker:12}{row.row:26}{row.value:.3f} [{row.low:.3f}, {row.high:.3f}]  n = {row.n}", flush=True)
             rows.append(dict(set=speaker, **asdict(row)))
-    card = load_weights(reader, "reader")[1]
     path = record(results("78_phones", out), rows, said, 0, speech.split_sha256(split),
-                  hashes(tts) | dict(reader=card["sha256"]), split=split, limit=limit, seeds=seeds,
-                  training=training_facts(card))
+                  hashes(tts) | dict(reader=reading.card["sha256"]), split=split, limit=limit, seeds=seeds,
+                  training=training_facts(reading.card))
     return dict(record=str(path))
 
 # %% ../../nbs/78_judges.ipynb #b0844dfc
