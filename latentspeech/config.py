@@ -10,8 +10,8 @@ from typing import get_type_hints
 # %% auto #0
 __all__ = ['SAMPLE_RATE', 'N_BANDS', 'FRAME', 'LATENT_CHANNELS', 'FRAME_RATE', 'N_TONES', 'PRESETS', 'AutoencoderConfig',
            'EncoderConfig', 'DenoiserConfig', 'DiffusionConfig', 'JudgeConfig', 'TrainConfig', 'TimedRunConfig',
-           'LossConfig', 'DiscriminatorConfig', 'AugmentConfig', 'AlignerConfig', 'ReaderConfig', 'CorpusConfig',
-           'SoundLimits', 'Preset', 'ConfigError', 'preset', 'to_dict', 'from_dict']
+           'LossConfig', 'DiscriminatorConfig', 'AugmentConfig', 'AlignerConfig', 'RefineConfig', 'ReaderConfig',
+           'CorpusConfig', 'SoundLimits', 'Preset', 'ConfigError', 'preset', 'to_dict', 'from_dict']
 
 # %% ../nbs/01_notation.ipynb #ffc4be78
 SAMPLE_RATE = 48_000       # samples a second, everywhere inside the system
@@ -207,6 +207,14 @@ class AlignerConfig:
     seed: int = 0
     recogniser: TrainConfig = TrainConfig(steps=2000, batch=12, learning_rate=2e-3, warmup=1, ema=0, until=0.05)
     classifier: TrainConfig = TrainConfig(steps=60, batch=48, learning_rate=2e-3, warmup=1, ema=0)
+
+# %% ../nbs/01_notation.ipynb #456a6e95
+@dataclass(frozen=True)
+class RefineConfig:
+    "Describe the search for the latents whose sound is nearest to a given one."
+    steps: int = 20                      # of Adam; half as many reach three quarters of it
+    learning_rate: float = 0.03          # deviations of a white latent that a step moves it, about
+    chunk: int = 256                     # latent frames that are searched at a time: 5 s
 
 # %% ../nbs/01_notation.ipynb #028cb0f7
 @dataclass(frozen=True)

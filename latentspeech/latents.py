@@ -12,11 +12,12 @@ from torch import Tensor
 from tqdm.auto import tqdm
 from .weights import PretrainedError, load_weights, save_tensors, weights_hash
 from .autoencoder import Autoencoder
-from .config import FRAME, SAMPLE_RATE
+from .config import FRAME, SAMPLE_RATE, RefineConfig, preset
+from .losses import ReconstructionLoss
 
 # %% auto #0
 __all__ = ['LATENTS_FOLDER', 'LatentError', 'numbers_a_second', 'sparsity', 'latent_statistics', 'whiten', 'unwhiten', 'entropy',
-           'LatentCache', 'cache_latents']
+           'LatentCache', 'cache_latents', 'refine_latents']
 
 # %% ../nbs/14_latents.ipynb #77924b16
 class LatentError(ValueError):
@@ -117,3 +118,42 @@ def cache_latents(
             raise LatentError(f"cannot write {path} ({e.strerror or e}); make room, then run it again") from e
     cache.path = path
     return cache
+
+# %% ../nbs/14_latents.ipynb #80c436b8
+def _search(autoencoder, audio, latents, free, start, loss, config):  # free: the frames that may move
+    "Move some frames of a sound's latents downhill; return them, the best that was met."
+    true_bands, guess = autoencoder.analyse(audio), latents[..., free].clone()
+    moved, best = guess.clone().requires_grad_(), (float("inf"), guess)
+    optimiser = torch.optim.Adam([moved], config.learning_rate)
+    for step in range(config.steps + 1):
+        z = torch.cat([latents[..., :free.start], moved, latents[..., free.stop:]], -1)
+        bands = autoencoder.decode_bands(z, start)
+        distance = loss(autoencoder.pqmf.inverse(bands)[..., :audio.shape[2]], audio, bands, true_bands)[0]
+        best = min(best, (distance.item(), moved.detach().clone()), key=lambda found: found[0])
+        if step < config.steps:
+            moved.grad, = torch.autograd.grad(distance, moved)
+            optimiser.step()
+    return best[1]
+
+# %% ../nbs/14_latents.ipynb #4528c529
+def refine_latents(autoencoder: Autoencoder,  # in evaluation mode
+                   audio: Tensor,             # [B, 1, T]
+                   config: RefineConfig = RefineConfig(),
+                   loss: ReconstructionLoss | None = None  # what is compared; none = as `base` learned
+                   ) -> Tensor:               # [B, C, ceil(T / 1024)], whitened
+    "Search for the latents whose sound is nearest to this one, from the encoder's on (analysis by synthesis)."
+    if autoencoder.training:
+        raise LatentError("a network in training mode decodes otherwise each time; call .eval() first")
+    loss = loss or ReconstructionLoss(config=preset("base").loss)
+    with torch.inference_mode(False), torch.enable_grad():
+        return torch.cat([_refined(autoencoder, sound[None], config, loss) for sound in audio.clone()])
+
+def _refined(autoencoder, audio, config, loss):
+    latents, hop, context = autoencoder.encode(audio).detach(), autoencoder.hop, autoencoder.context
+    for first in range(0, latents.shape[2], config.chunk):
+        left, stop = max(0, first - context), min(latents.shape[2], first + config.chunk)
+        piece = slice(left, min(latents.shape[2], stop + context))
+        sound = audio[..., left * hop:piece.stop * hop]
+        free = slice(first - left, stop - left)
+        latents[..., first:stop] = _search(autoencoder, sound, latents[..., piece], free, left, loss, config)
+    return latents

@@ -3,8 +3,10 @@ import json, math
 from types import SimpleNamespace
 import pytest, torch
 from hypothesis import given, settings, strategies
+from latentspeech.audio import vowel
 from latentspeech.autoencoder import Autoencoder
-from latentspeech.config import FRAME, AutoencoderConfig
+from latentspeech.config import FRAME, AutoencoderConfig, RefineConfig, preset
+from latentspeech.evaluation import reconstruct
 from latentspeech.experiments import downstream as sweep
 from latentspeech.files import sha256
 from latentspeech.latents import (
@@ -13,10 +15,12 @@ from latentspeech.latents import (
     entropy,
     latent_statistics,
     numbers_a_second,
+    refine_latents,
     sparsity,
     unwhiten,
     whiten,
 )
+from latentspeech.losses import ReconstructionLoss
 
 SMALL = AutoencoderConfig(channels=(8, 8, 8, 8), residual_units=0)
 
@@ -160,3 +164,73 @@ def test_the_sweep_goes_on_where_it_stopped(tmp_path, monkeypatch):
     trained = []
     monkeypatch.setattr(sweep, "train_size", lambda *a: trained.append(a))
     assert run()["rows"] == result["rows"] and not trained
+
+
+def small_search(steps=8, **more):
+    return RefineConfig(steps=steps, **more)
+
+
+def distance(network, z, sound):
+    bands = network.decode_bands(z)
+    return ReconstructionLoss(config=preset("base").loss)(
+        network.pqmf.inverse(bands)[..., :sound.shape[2]], sound, bands, network.analyse(sound))[0].item()
+
+
+@pytest.fixture(scope="module")
+def mini():
+    return Autoencoder.from_pretrained("mini")
+
+
+@pytest.mark.parametrize("length", [1, 1023, 1024, 30_000])
+def test_a_search_ends_nearer_than_the_guess(mini, length):
+    sound = vowel("a", 4, 0.7)[None, None, 2000:2000 + length]
+    guess, found = mini.encode(sound).detach(), refine_latents(mini, sound, small_search())
+    assert found.shape == guess.shape and not found.requires_grad and found.isfinite().all()
+    assert distance(mini, found, sound) <= distance(mini, guess, sound)
+    if length == 30_000:
+        assert distance(mini, found, sound) < 0.97 * distance(mini, guess, sound)
+
+
+def test_a_search_changes_no_weight_and_leaves_no_gradient(mini):
+    before = {k: v.clone() for k, v in mini.state_dict().items()}
+    refine_latents(mini, vowel("i", 1, 0.2)[None, None], small_search(3))
+    assert all(torch.equal(v, before[k]) for k, v in mini.state_dict().items())
+    assert all(p.grad is None for p in mini.parameters())
+
+
+def test_each_sound_is_searched_on_its_own(mini):
+    a, b = vowel("a", 1, 0.2)[None, None], 0.3 * vowel("u", 3, 0.2)[None, None]
+    both = refine_latents(mini, torch.cat([a, b]), small_search(4))
+    assert torch.equal(both, torch.cat([refine_latents(mini, x, small_search(4)) for x in (a, b)]))
+
+
+def test_a_long_sound_is_searched_in_pieces_as_good_as_the_whole(mini):
+    sound = torch.cat([vowel(v, t, 0.5) for v, t in zip("aiu", (1, 2, 4))])[None, None]
+    guess = mini.encode(sound).detach()
+    whole, pieces = (refine_latents(mini, sound, small_search(chunk=chunk)) for chunk in (256, 16))
+    gain = distance(mini, guess, sound) - distance(mini, whole, sound)
+    assert distance(mini, guess, sound) - distance(mini, pieces, sound) > 0.7 * gain > 0
+
+
+def test_a_search_works_where_gradients_are_off_and_silence_stays_silent(mini):
+    sound = vowel("a", 2, 0.2)[None, None]
+    expected = refine_latents(mini, sound, small_search(3))
+    with torch.inference_mode():
+        assert torch.equal(refine_latents(mini, sound.clone(), small_search(3)), expected)
+    with torch.no_grad():
+        assert torch.equal(refine_latents(mini, sound, small_search(3)), expected)
+        quiet = mini.decode(refine_latents(mini, torch.zeros(1, 1, 5000), small_search(3)))
+    assert quiet.abs().max() < 0.01
+
+
+def test_a_network_in_training_mode_is_not_searched():
+    with pytest.raises(LatentError, match="call .eval"):
+        refine_latents(make().train(), torch.zeros(1, 1, 2048))
+
+
+def test_what_a_search_finds_is_what_an_evaluation_copies(mini):
+    sound = vowel("a", 4, 0.4)
+    with torch.no_grad():
+        expected = mini.decode(refine_latents(mini, sound[None, None], RefineConfig(2)))[0, 0, :len(sound)]
+    assert torch.equal(reconstruct(mini, [sound], refine=2)[0], expected)
+    assert not torch.equal(reconstruct(mini, [sound])[0], expected)

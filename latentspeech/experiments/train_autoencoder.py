@@ -16,7 +16,7 @@ from ..evaluation import ALIGNED, bounds, distances, errors, other_texts, recons
 from .harness import by_set, command, main, open_corpora, results, training_facts
 
 # %% auto #0
-__all__ = ['HEARD', 'measure_set', 'known_distances', 'reconstruction']
+__all__ = ['HEARD', 'REFINED', 'measure_set', 'known_distances', 'reconstruction']
 
 # %% ../../nbs/70_train_autoencoder.ipynb #97b8ab58
 def _load_network(where: str,   # a name or folder of finished weights, or a checkpoint: step-00005000.pt
@@ -38,14 +38,20 @@ def _load_network(where: str,   # a name or folder of finished weights, or a che
 
 # %% ../../nbs/70_train_autoencoder.ipynb #491409f3
 HEARD = ("SER (in-house)", "tone error")   # what a judge has a say in
+REFINED = ", refined in {} steps"           # what follows a network's name where its latents were searched
 
 def measure_set(corpus, utterances: list, networks: dict, judge, seed: int = 0,
-                known: list = ()   # rows of distances that needn't be measured again
+                known: list = (),  # rows of distances that needn't be measured again
+                refine: int = 0    # steps of a search for better latents, a row of its own each; 0 = none
                 ):                 # yields `Row`s
     "Measure every row of one set; syllables are counted where they are known."
     natural = [corpus.audio(u) for u in utterances]
     sounds = {"natural": natural, **bounds(natural, seed), "control: another text": other_texts(natural, utterances)}
-    sounds |= {name: reconstruct(network, natural) for name, network in networks.items()}
+    copies = {name: reconstruct(network, natural) for name, network in networks.items()}
+    if refine:
+        copies |= {f"{name}{REFINED.format(refine)}": reconstruct(network, natural, refine)
+                   for name, network in networks.items()}
+    sounds |= copies
     spelt = [i for i, u in enumerate(utterances) if u.pinyin]
     for name, some in sounds.items():
         heard = judge.transcribe_batch([some[i] for i in spelt])
@@ -54,13 +60,13 @@ def measure_set(corpus, utterances: list, networks: dict, judge, seed: int = 0,
     done = {row.row for row in known}
     new = {name: some for name, some in sounds.items() if name == "natural" or name not in done}
     if len(new) > 1:
-        yield from distances(new, seed=seed, aligned=[*ALIGNED, *networks])
+        yield from distances(new, seed=seed, aligned=[*ALIGNED, *copies])
 
 # %% ../../nbs/70_train_autoencoder.ipynb #ef0966c9
-def _measure_sets(sets, corpus, networks: dict, judge, seed: int, known: dict):
+def _measure_sets(sets, corpus, networks: dict, judge, seed: int, known: dict, refine: int):
     "Measure set after set; yields plain rows, and shows each."
     for speaker, utterances in sets:
-        for row in measure_set(corpus, utterances, networks, judge, seed, known.get(speaker, ())):
+        for row in measure_set(corpus, utterances, networks, judge, seed, known.get(speaker, ()), refine):
             row = dict(set=speaker, **vars(row))
             print(json.dumps(row), flush=True)
             yield row
@@ -75,7 +81,8 @@ def known_distances(path: Path, networks: dict,
         return {}
     old = earlier["weights_sha256"]
     new = {name for name, network in networks.items() if old.get(name) != network.card["sha256"]}
-    rows = [row for row in earlier["rows"] if row["metric"] not in HEARD and row["row"] not in new]
+    rows = [row for row in earlier["rows"]
+            if row["metric"] not in HEARD and row["row"].partition(", refined in ")[0] not in new]
     return {s: ResultsTable.of_record(rows, set=s).rows for s in {row["set"] for row in rows}}
 
 # %% ../../nbs/70_train_autoencoder.ipynb #6e200811
@@ -87,6 +94,7 @@ def reconstruction(*, corpus: str = "embedded", # folders, with commas between; 
                    split: str = "test",         # train, valid or test
                    limit: int = 0,              # so many of each speaker; 0 = all
                    seed: int = 0,               # of every draw
+                   refine: int = 0,             # steps of a search for better latents, a row more each; 0 = none
                    out: str = "",               # the record; none = 70_train_autoencoder
                    note: str = ""               # said of the machine or the run
                    ) -> dict:
@@ -97,7 +105,7 @@ def reconstruction(*, corpus: str = "embedded", # folders, with commas between; 
     networks = {name: _load_network(where or name, preset) for name, _, where in named}
     about = dict(split_sha256=speech.split_sha256(split), seed=seed, limit=limit)
     rows = list(_measure_sets(by_set(speech, split, speakers, limit), speech, networks, ear, seed,
-                             known_distances(path, networks, **about)))
+                             known_distances(path, networks, **about), refine))
     hashes = {name: n.card["sha256"] for name, n in networks.items()} | {"judge": ear.card["sha256"]}
     training = {name: training_facts(n.card) for name, n in networks.items()}
     record(path, rows, said, weights_sha256=hashes, split=split, note=note, training=training, **about,
