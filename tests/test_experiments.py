@@ -15,6 +15,7 @@ from latentspeech.experiments import train_latentspeech
 from latentspeech.experiments.downstream import compactness_rows, probe_errors, see_corpus, witnesses
 from latentspeech.experiments.harness import EXPERIMENTS, build_experiment_parser, command, experiments
 from latentspeech.experiments.harness import find_experiment, main, results
+from latentspeech.experiments.train_autoencoder import known_distances
 from latentspeech.metrics import paired_interval
 from latentspeech.synthesis import LatentSpeech
 from latentspeech.table import recorded
@@ -179,3 +180,25 @@ def test_recordings_without_times_are_refused_with_the_way_out(monkeypatch):
     monkeypatch.setattr(train_latentspeech, "open_corpora", lambda *_: timeless)
     with pytest.raises(CorpusError, match="prepare --align"):
         train_latentspeech.evaluate_voice(voice=("mini",))
+
+
+def test_a_search_has_a_row_of_its_own(tmp_path):
+    paths = [str(tmp_path / name) for name in ("guessed.json", "searched.json")]
+    for path, refine in zip(paths, ([], ["--refine", "2"])):
+        assert not main(["reconstruction", "--weights", "mini", "--judge", "mini", "--speakers", "female", "--limit",
+                         "1", "--split", "valid", "--out", path, *refine])
+    guessed, searched = ({(r["row"], r["metric"]): r["value"] for r in recorded(path)["rows"]} for path in paths)
+    new = {row for row, _ in searched} - {row for row, _ in guessed}
+    assert new == {"mini, refined in 2 steps"}
+    assert searched["mini, refined in 2 steps", "MCD"] != searched["mini", "MCD"] == guessed["mini", "MCD"]
+
+
+def test_distances_of_other_weights_are_measured_again_searched_or_not():
+    earlier, shipped = results("70_train_autoencoder"), Autoencoder.from_pretrained("base")
+    same = {key: recorded(earlier)[key] for key in ("split_sha256", "seed", "limit")}
+    def rows(network):
+        return {row.row for row in known_distances(earlier, {"base": network}, **same)["tan"]}
+    assert {"base", "WORLD copy-synthesis"} <= rows(shipped)
+    assert any(row.startswith("base, refined in ") for row in rows(shipped))
+    other = SimpleNamespace(card=dict(sha256="0" * 64))
+    assert "WORLD copy-synthesis" in rows(other) and not [row for row in rows(other) if row.startswith("base")]

@@ -302,6 +302,26 @@ def _walk(answer, seed):
                     else ("speed", f"the norm is right, but at t = {t} it isn't t of the angle."))
     return None
 
+@exercise("14.4", "14_latents.ipynb#Search-instead-of-guessing", "the last place isn't always the best one.")
+def _downhill(answer, seed):
+    start, goal = torch.randn(2, 16, 6, generator=torch.Generator().manual_seed(seed + 5))
+    def far(z):
+        return (z - goal).square().sum()
+    before, small = start.clone(), torch.as_tensor(ask(answer, start, far, 4, 0.1))
+    if small.shape != start.shape:
+        return "shape", f"{list(start.shape)} is wanted, and this is {list(small.shape)}."
+    if not torch.equal(start, before):
+        return "start", "the guess itself was changed; whoever holds it will wonder. Work on a copy."
+    if small.requires_grad:
+        return "gradient", "what comes back still carries the graph of the whole search; detach it."
+    if problem := difference(small, goal + 0.8 ** 4 * (start - goal)):
+        worse = float(far(small)) > float(far(start))
+        return ("sign", "it walks uphill: minus the gradient.") if worse else problem
+    large = torch.as_tensor(ask(answer, start, far, 3, 1.1))   # each step overshoots farther than the one before
+    return None if difference(large, start) is None else (
+        "best", "with a rate that is too large it ends farther away than it began: keep the best that you met.")
+
+
 # %% ../../nbs/91_checks_sound.ipynb #9d9c1119
 number("13.1", "13_losses.ipynb#Log-mel-distance", "a distance of 0.1 is somewhat less than one decibel.",
        20 * math.log10(math.e), {1.0: ("unit", "the distance is in natural logarithms, not in decibels."),

@@ -43,6 +43,15 @@ WRONG = {
              ("def walk(a, b, t):\n    w = torch.acos((a * b).sum() / (a.norm() * b.norm()))\n"
               "    return (torch.sin(t * w) * a + torch.sin((1 - t) * w) * b) / torch.sin(w)", "order")],
     "14.3": [("answer = 2.047", "step"), ("answer = 6.024", "unit"), ("answer = -4.597", "sign")],
+    "14.4": [("def downhill(z, far, steps, rate):\n    for _ in range(steps):\n"
+              "        z = z.detach().requires_grad_()\n"
+              "        z = (z - rate * torch.autograd.grad(far(z), z)[0]).detach()\n    return z", "best"),
+             ("def downhill(z, far, steps, rate):\n    for _ in range(steps):\n"
+              "        z = z.detach().requires_grad_()\n"
+              "        z = (z + rate * torch.autograd.grad(far(z), z)[0]).detach()\n    return z", "sign"),
+             ("def downhill(z, far, steps, rate):\n    best = z = z.clone().requires_grad_()\n"
+              "    for _ in range(steps):\n        z = z - rate * torch.autograd.grad(far(z), z)[0]\n"
+              "        best = min(best, z, key=far)\n    return best", "gradient")],
     "15.1": [("def fair_gain(a, b): return a.abs().max() / b.abs().max()", "peak"),
              ("def fair_gain(a, b): return a.square().mean() / b.square().mean()", "power"),
              ("def fair_gain(a, b): return b.norm() / a.norm()", "upside down")],
