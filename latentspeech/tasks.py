@@ -96,6 +96,11 @@ class AutoencoderTask(nn.Module):
         self.looks = preset.train_autoencoder.looks
         self.n_samples = max(1, round(preset.train_autoencoder.seconds * SAMPLE_RATE / FRAME)) * FRAME
 
+    @property
+    def draws(self) -> int:
+        "Return how often each crop is decoded: twice where a decoder may hiss, so that draws can be compared."
+        return 2 if self.autoencoder.config.noise_stages else 1
+
     def batch(self, generator: torch.Generator, size: int) -> dict:
         "Draw `size` crops."
         return {"audio": self.clips.crops(generator, size, self.n_samples, self.looks)}
@@ -123,8 +128,7 @@ def distance(self: AutoencoderTask, audio, decoded, bands, true_bands) -> tuple:
 @patch
 def forward(self: AutoencoderTask, batch: dict) -> tuple:
     "Return the distance between crops and their copies, and its terms; two copies each where a decoder may hiss."
-    draws = 2 if self.autoencoder.config.noise_stages else 1
-    decoded, bands, true_bands, _ = self.autoencoder.reconstruct(batch["audio"], draws)
+    decoded, bands, true_bands, _ = self.autoencoder.reconstruct(batch["audio"], self.draws)
     return self.distance(batch["audio"], decoded, bands, true_bands)
 
 # %% ../nbs/41_tasks.ipynb #06a50824
@@ -164,8 +168,9 @@ class AdversarialTask(AutoencoderTask):
 
     def forward(self, batch: dict) -> tuple:
         "Return both sides' losses as one sum, and their terms."
-        decoded, bands, true_bands, _ = self.autoencoder.reconstruct(batch["audio"])
+        decoded, bands, true_bands, _ = self.autoencoder.reconstruct(batch["audio"], self.draws)
         distance, terms = self.distance(batch["audio"], decoded, bands, true_bands)
+        decoded = decoded[:len(batch["audio"])]      # discriminators judge one draw of each
         seen = self.verdicts(decoded, learn=False)   # first: what is held still at the end learns nothing
         real, fake = self.verdicts(batch["audio"], learn=True), self.verdicts(decoded.detach(), learn=True)
         parts = dict(discriminators=discriminator_loss(real, fake), verdict=adversarial_loss(seen),

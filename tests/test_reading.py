@@ -2,14 +2,14 @@
 from dataclasses import replace
 import pytest, torch
 from latentspeech.aligner import PhoneRecogniser
-from latentspeech.autoencoder import Autoencoder
+from latentspeech.autoencoder import Autoencoder, NoiseInjection
 from latentspeech.config import LossConfig, ReaderConfig, TrainConfig, preset
 from latentspeech.corpora import make_embedded_corpus
 from latentspeech.experiments.judges import misread
 from latentspeech.experiments.train_autoencoder import reconstruction
 from latentspeech.reading import ReadingLoss, ReaderTask, load_reader, reader_features, train_reader
 from latentspeech.table import recorded
-from latentspeech.tasks import AutoencoderTask, CropDataset, train_autoencoder
+from latentspeech.tasks import AdversarialTask, AutoencoderTask, CropDataset, train_autoencoder
 from latentspeech.training import TrainingError
 from latentspeech.weights import PretrainedError, weights_hash
 
@@ -152,6 +152,23 @@ def test_training_goes_on_with_noise_where_there_was_none(tiny_corpus, tmp_path)
     before, after = (Autoencoder.from_pretrained(tmp_path / name) for name in ("first", "on"))
     assert after.config.noise_stages == 2 and weights_hash(before.encoder) == weights_hash(after.encoder)
     assert "spread" in run.history[-1]
+
+
+def test_discriminators_hear_one_draw_and_the_loss_two(tiny_corpus, tmp_path):
+    few = tiny_corpus.with_utterances(tiny_corpus.split("train")[:4])
+    train_autoencoder("tiny", few, tmp_path / "first", steps=1, progress=False, device="cpu")
+    task = AdversarialTask(HISSING, CropDataset(few, few.split("train")), str(tmp_path / "first"))
+    audio = task.batch(torch.Generator().manual_seed(0), 2)["audio"]
+    heard = []
+    def ask(sound, learn):
+        heard.append(sound.shape)
+        return AdversarialTask.verdicts(task, sound, learn)
+    task.verdicts = ask
+    loss, terms = task({"audio": audio})
+    loss.backward()
+    assert heard == [audio.shape] * 3 and loss.isfinite() and terms["spread"] > 0
+    gates = [m.gate.parametrizations.weight.original1.grad for m in task.modules() if isinstance(m, NoiseInjection)]
+    assert gates and all(g.abs().sum() > 0 for g in gates)
 
 
 def test_a_loss_of_base_and_a_reader_add_up(tiny_corpus, reading):
