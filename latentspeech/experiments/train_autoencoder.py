@@ -38,7 +38,7 @@ def _load_network(where: str,   # a name or folder of finished weights, or a che
 
 # %% ../../nbs/70_train_autoencoder.ipynb #491409f3
 HEARD = ("SER (in-house)", "tone error")   # what a judge has a say in
-REFINED = ", refined in {} steps"           # what follows a network's name where its latents were searched
+REFINED = ", refined in "                  # what follows a network's name, and steps, where its latents were searched
 
 def measure_set(corpus, utterances: list, networks: dict, judge, seed: int = 0,
                 known: list = (),  # rows of distances that needn't be measured again
@@ -49,7 +49,7 @@ def measure_set(corpus, utterances: list, networks: dict, judge, seed: int = 0,
     sounds = {"natural": natural, **bounds(natural, seed), "control: another text": other_texts(natural, utterances)}
     copies = {name: reconstruct(network, natural) for name, network in networks.items()}
     if refine:
-        copies |= {f"{name}{REFINED.format(refine)}": reconstruct(network, natural, refine)
+        copies |= {f"{name}{REFINED}{refine} steps": reconstruct(network, natural, refine)
                    for name, network in networks.items()}
     sounds |= copies
     spelt = [i for i, u in enumerate(utterances) if u.pinyin]
@@ -82,7 +82,7 @@ def known_distances(path: Path, networks: dict,
     old = earlier["weights_sha256"]
     new = {name for name, network in networks.items() if old.get(name) != network.card["sha256"]}
     rows = [row for row in earlier["rows"]
-            if row["metric"] not in HEARD and row["row"].partition(", refined in ")[0] not in new]
+            if row["metric"] not in HEARD and row["row"].partition(REFINED)[0] not in new]
     return {s: ResultsTable.of_record(rows, set=s).rows for s in {row["set"] for row in rows}}
 
 # %% ../../nbs/70_train_autoencoder.ipynb #6e200811
