@@ -17,8 +17,8 @@ from .pqmf import PQMF
 from .weights import PretrainedError, fitting, load_weights, save_weights
 
 # %% auto #0
-__all__ = ['NOISE_FRAMES', 'ResidualUnit', 'Tilt', 'channel_statistics', 'RunningNorm', 'base_encoder', 'NoiseInjection',
-           'base_decoder', 'paper_encoder', 'PaperDecoder', 'AutoencoderError', 'Autoencoder']
+__all__ = ['NOISE_FRAMES', 'ResidualUnit', 'Tilt', 'train_together', 'channel_statistics', 'RunningNorm', 'base_encoder',
+           'NoiseInjection', 'base_decoder', 'paper_encoder', 'PaperDecoder', 'AutoencoderError', 'Autoencoder']
 
 # %% ../nbs/12_autoencoder.ipynb #100cc953
 def _drawn(layer, taps, gain):  # taps: how many inputs an output sees
@@ -79,10 +79,14 @@ class Tilt(nn.Module):
         return bands * self.gain
 
 # %% ../nbs/12_autoencoder.ipynb #3bc1c177
+def train_together() -> bool:
+    "Say whether several processes train as one."
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
+
 def channel_statistics(values: Tensor  # [C, N]
                        ) -> tuple:     # mean [C], deviation [C]
     "Measure each channel; processes that train together measure what all of them hold."
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+    if not train_together():
         return values.mean(1), values.std(1, unbiased=False)
     sums = torch.stack([torch.ones_like(values[:, 0]) * values.shape[1], values.sum(1), values.square().sum(1)])
     torch.distributed.all_reduce(sums)

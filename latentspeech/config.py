@@ -144,12 +144,18 @@ class LossConfig:
     convergence: float = 1.0             # weight of the spectral convergence
     band: float = 1.0                    # weight of the relative band error
     phase: float = 0.0                   # weight of the differences of phase; 0 = without
+    envelope: float = 0.0                # weight of the distance of spectral envelopes; 0 = without
+    modulation: float = 0.0              # weight of how differently envelopes move; 0 = without
     bands: int = 16                      # how many of the lowest bands the band error compares
     filter_samples: int = 16             # a window has one mel filter for so many of its samples, 5 to 160 in all
     phase_windows: tuple = (1024, 512)   # samples
     phase_top: float = 4000.0            # hertz: above, phase is noise
     phase_quiet: float = 2e-4            # magnitude below which a phase doesn't count
     phase_soft: float = 1e-5             # magnitude around which a direction fades
+    envelope_window: int = 1024          # samples
+    envelope_bands: int = 24             # about as many as the ear has below the next line
+    envelope_top: float = 8000.0         # hertz
+    envelope_range: float = 20.0         # dB below the mean, where a moment is too faint to count
     hiss_from: float = 3000.0            # hertz: hiss lies above, and there two draws of a decoder may differ
     hiss_ratio: float = 3.0              # a moment hisses if it has so many times the power above as below
     spread: float = -0.5                 # weight of how far two draws of hiss are apart: -0.5 makes an energy score
@@ -292,7 +298,7 @@ _mini = Preset("mini",
 # %% ../nbs/01_notation.ipynb #4aeca518
 _base = Preset("base", parts=("judge", "autoencoder", "decoder", "voice"),
     autoencoder=AutoencoderConfig(channels=(64, 128, 256, 512), residual_units=2, latent_noise=0.01),
-    loss=LossConfig(mel=1.5, band=0.3, phase=0.25, bands=2, filter_samples=8),
+    loss=LossConfig(mel=1.5, band=0.3, phase=0.25, envelope=0.75, modulation=2.0, bands=2, filter_samples=8),
     encoder=EncoderConfig(width=160, phone_blocks=3, style_blocks=1, frame_blocks=2),
     denoiser=DenoiserConfig(layers=8, width=160, dilation_cycle=4),
     diffusion=DiffusionConfig(n_steps=4, guidance=2.5),

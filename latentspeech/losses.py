@@ -11,12 +11,14 @@ import torch, torch.nn.functional as F
 from torch import nn, Tensor
 from torch.nn.utils.parametrizations import weight_norm
 from .audio import mel_filters
+from .autoencoder import train_together
 from .config import FRAME, SAMPLE_RATE, DiscriminatorConfig, LossConfig
 
 # %% auto #0
 __all__ = ['WINDOWS', 'FLOOR', 'LossError', 'magnitude', 'mel_distance', 'spectral_convergence', 'stft_distance', 'band_distance',
-           'phase_distance', 'paper_loss', 'ReconstructionLoss', 'repetition', 'MultiPeriodDiscriminator',
-           'MultiResolutionDiscriminator', 'discriminator_loss', 'adversarial_loss', 'feature_matching_loss']
+           'phase_distance', 'envelope_distance', 'paper_loss', 'ReconstructionLoss', 'repetition',
+           'MultiPeriodDiscriminator', 'MultiResolutionDiscriminator', 'discriminator_loss', 'adversarial_loss',
+           'feature_matching_loss']
 
 # %% ../nbs/13_losses.ipynb #14bdf2cb
 class LossError(ValueError):
@@ -100,11 +102,19 @@ def stft_distance(prediction: Tensor, target: Tensor,  # [..., T]
     return distance + spectral_convergence(prediction, target, windows)
 
 # %% ../nbs/13_losses.ipynb #f71327d7
+def _measure(values):   # of the truth
+    "Average what a distance is divided by; processes that train together divide by the same."
+    if not (train_together() and torch.is_grad_enabled()):
+        return values.sum() / max(1, values.numel())   # one frame has no turns
+    total = torch.stack([values.sum(), torch.full_like(values.sum(), values.numel())])
+    torch.distributed.all_reduce(total)
+    return total[0] / total[1]
+
 def band_distance(prediction: Tensor, target: Tensor  # [B, n_bands, frames]
                   ) -> Tensor:
     "Measure the L1 distance of PQMF bands relative to their size: it hears phase, and wants this very wave."
     prediction, target = _pair(prediction, target)
-    return (prediction - target).abs().mean() / target.abs().mean().clamp(min=1e-4)
+    return (prediction - target).abs().mean() / _measure(target.abs()).clamp(min=1e-4)
 
 # %% ../nbs/13_losses.ipynb #f5555fad
 def _turn(spectrum, n, axis):
@@ -121,7 +131,7 @@ def _phase_error(mine, true, n, axis, top, sample_rate):
     weight = torch.minimum(weight.narrow(axis, 0, length), weight.narrow(axis, 1, length))
     error = 1 - (_turn(mine, n, axis) * _turn(true, n, axis).conj()).real
     # one weight for the whole batch; draws, if `mine` has them as a first axis, count alike
-    return ((error * weight).sum((-3, -2, -1)) / weight.sum().clamp(min=1e-3)).mean()
+    return ((error * weight).sum((-3, -2, -1)) / (_measure(weight) * weight.numel()).clamp(min=1e-3)).mean()
 
 # %% ../nbs/13_losses.ipynb #2458c896
 def phase_distance(prediction: Tensor, target: Tensor,             # [..., T]
@@ -134,6 +144,39 @@ def phase_distance(prediction: Tensor, target: Tensor,             # [..., T]
     spectra = [(n, _spectrum(prediction, n), _spectrum(target, n)) for n in windows]
     return torch.stack([_phase_error(mine, true, n, axis, top, sample_rate)
                         for n, mine, true in spectra for axis in (-2, -1)]).mean()
+
+# %% ../nbs/13_losses.ipynb #16687a29
+@lru_cache(8)
+def _wide_bands(n, device, config):
+    with torch.inference_mode(False):
+        return mel_filters(n, SAMPLE_RATE, config.envelope_bands, 0.0, config.envelope_top).to(device)
+
+def _shape_error(mine, true, within):   # loudness [draws, B, bands, frames] and [B, bands, frames]; dB
+    level = true.square().sum(-2, keepdim=True)
+    heard = (level > 10 ** (-within / 10) * _measure(level)).float()
+    apart = mine.clamp(min=FLOOR).log() - true.clamp(min=FLOOR).log()
+    apart = apart - apart.mean(-2, keepdim=True)
+    distance = (apart.square().mean(-2, keepdim=True) + 1e-4).sqrt()   # a root has no slope at 0
+    return (distance * heard).mean() / _measure(heard).clamp(min=1e-3)
+
+def _movement_error(mine, true):
+    mine, true = (x - x.mean(-1, keepdim=True) for x in (mine, true))
+    moves = (true.norm(dim=-1) > 1e-3).float()
+    alike = (mine * true).sum(-1) / (mine.norm(dim=-1) * true.norm(dim=-1)).clamp(min=1e-6)
+    return ((1 - alike) * moves).mean() / _measure(moves).clamp(min=1e-3)
+
+# %% ../nbs/13_losses.ipynb #8bc323f1
+def _envelope_terms(size, true_size, n, config=LossConfig()):   # magnitudes [..., bins, frames]
+    bank = _wide_bands(n, size.device, config)
+    mine, true = ((bank @ x.square()).clamp(min=1e-10).sqrt() for x in (size, true_size))
+    return dict(envelope=_shape_error(mine, true, config.envelope_range), modulation=_movement_error(mine, true))
+
+def envelope_distance(prediction: Tensor, target: Tensor   # [..., T]
+                      ) -> dict:  # envelope: nepers, 0 = the same shapes; modulation: 0 = the same movements, 1 = none
+    "Compare spectral envelopes below 8 kHz, and how each band's energy moves (as MCD and STOI do)."
+    prediction, target = _pair(prediction, target)
+    n = LossConfig.envelope_window
+    return _envelope_terms(magnitude(prediction, n), magnitude(target, n), n)
 
 # %% ../nbs/13_losses.ipynb #6e1b5359
 def paper_loss(bands: Tensor, true_bands: Tensor,      # [B, n_bands, frames]
@@ -161,6 +204,8 @@ def _spectral_terms(prediction, target, n, config):   # [draws, B, T] and [B, T]
     if config.phase and n in config.phase_windows:
         terms["phase"] = torch.stack([_phase_error(mine, true, n, axis, config.phase_top, SAMPLE_RATE)
                                       for axis in (-2, -1)]).mean()
+    if (config.envelope or config.modulation) and n == config.envelope_window:
+        terms |= _envelope_terms(size, true_size, n, config)
     if len(prediction) == 2:
         terms["spread"] = _spread(size, mel, true_size, n, config)
     return terms
@@ -306,4 +351,4 @@ def feature_matching_loss(real: list, fake: list  # what a discriminator returne
                           ) -> Tensor:
     "Compare what a discriminator saw inside, layer by layer, relative to its size: steadier than its score."
     pairs = [(a.detach(), b) for (_, r), (_, f) in zip(real, fake) for a, b in zip(r, f)]
-    return sum(F.l1_loss(b, a) / a.abs().mean().clamp(min=1e-5) for a, b in pairs) / len(pairs)
+    return sum(F.l1_loss(b, a) / _measure(a.abs()).clamp(min=1e-5) for a, b in pairs) / len(pairs)

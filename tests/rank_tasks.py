@@ -3,6 +3,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 import torch
+from accelerate import PartialState
+import latentspeech.judge
 from latentspeech.config import preset
 from latentspeech.corpora import make_embedded_corpus
 from latentspeech.judge import train_judge
@@ -13,9 +15,11 @@ def train(folder: Path, steps: int, parts: list):
     "Train tasks in a folder."
     torch.set_num_threads(1)
     # what draws in the forward pass draws in each process for itself
+    latentspeech.judge.mask_features = lambda features, lengths, generator=None: features
     tiny = preset("tiny")
     tiny = replace(tiny, encoder=replace(tiny.encoder, dropout=0.0, duration_dropout=0.0),
-                   judge=replace(tiny.judge, dropout=0.0), autoencoder=replace(tiny.autoencoder, latent_noise=0.0))
+                   judge=replace(tiny.judge, dropout=0.0), autoencoder=replace(tiny.autoencoder, latent_noise=0.0),
+                   loss=preset("base").loss)   # all the terms there are
     corpus = make_embedded_corpus(config=tiny.corpus, progress=False)
     weights = str(folder / "autoencoder")
     ways = dict(judge=(train_judge, {}), autoencoder=(train_autoencoder, {}),
@@ -26,4 +30,6 @@ def train(folder: Path, steps: int, parts: list):
 
 
 if __name__ == "__main__":
+    state = PartialState(cpu=True)
+    print(f"process {state.process_index} of {state.num_processes}", flush=True)
     train(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3].split(","))

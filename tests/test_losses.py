@@ -1,11 +1,13 @@
 """The losses against other libraries and closed forms, on odd input, and their gradients."""
 import itertools, math
+import numpy as np
 import pytest, torch
-from latentspeech.audio import load_torchaudio
+from latentspeech.audio import fade, load_torchaudio, mel_filters, vowel
 from latentspeech.config import LossConfig, preset
 from latentspeech.losses import (FLOOR, WINDOWS, LossError, MultiPeriodDiscriminator, MultiResolutionDiscriminator,
                                  ReconstructionLoss,
-                                 adversarial_loss, band_distance, discriminator_loss, feature_matching_loss,
+                                 adversarial_loss, band_distance, discriminator_loss, envelope_distance,
+                                 feature_matching_loss,
                                  magnitude, mel_distance,
                                  paper_loss, phase_distance, repetition, spectral_convergence, stft_distance)
 
@@ -77,6 +79,38 @@ def test_phase_turns_by_their_formula():
     torch.testing.assert_close(phase_distance(a, b, (512,)), sum(errors) / 2, atol=5e-3, rtol=5e-3)
 
 
+def test_envelopes_by_their_formula():
+    "Energy in 24 mel bands below 8 kHz: the root mean square of log ratios less their mean, and a correlation in time."
+    a, b = 0.1 * noise(2, 1, 20_000), 0.1 * noise(2, 1, 20_000, seed=1)
+    spectrum = torchaudio.transforms.Spectrogram(1024, hop_length=256, power=2, pad_mode="constant")
+    bank = mel_filters(1024, 48_000, 24, 0.0, 8000.0).numpy()
+    mine, true = (np.sqrt(np.einsum("mf,bft->bmt", bank, spectrum(x)[:, 0].numpy() / 512 ** 2)) for x in (a, b))
+    apart = np.log(mine) - np.log(true)
+    level = (true ** 2).sum(1)
+    shapes = np.sqrt(((apart - apart.mean(1, keepdims=True)) ** 2).mean(1) + 1e-4)[level > 0.01 * level.mean()].mean()
+    moves = np.mean([1 - np.corrcoef(x, y)[0, 1] for x, y in zip(mine.reshape(48, -1), true.reshape(48, -1))])
+    found = envelope_distance(a, b)
+    assert found["envelope"].item() == pytest.approx(shapes, rel=1e-3)
+    assert found["modulation"].item() == pytest.approx(moves, rel=1e-3)
+
+
+@pytest.mark.parametrize("gain", (0.7, 1.0, 2.0))
+def test_envelopes_forgive_level_and_sign_but_neither_tilt_nor_delay(gain):
+    voice = fade(torch.cat([vowel("a", 4, 0.3), vowel("i", 2, 0.3)]))[None, None]
+    same = envelope_distance(-gain * voice, voice)
+    assert same["envelope"] < 0.03 and same["modulation"] < 1e-4      # 0.01 is the floor of the root
+    assert envelope_distance(voice - 0.9 * voice.roll(1, -1), voice)["envelope"] > 0.3
+    assert envelope_distance(gain * voice.roll(2400, -1), voice)["modulation"] > 0.2
+
+
+def test_faint_moments_have_no_shape_and_still_bands_no_movement():
+    voice = torch.cat([vowel("a", 1, 0.3), torch.zeros(9600)])[None, None]
+    rustle = torch.cat([torch.zeros(1, 1, 14_400 + 1024), 1e-3 * noise(1, 1, 9600 - 1024)], -1)
+    assert envelope_distance(voice + rustle, voice)["envelope"] < 0.02
+    still = torch.zeros(2, 1, 9000)
+    assert envelope_distance(noise(2, 1, 9000), still)["modulation"] == 0
+
+
 def test_phase_turns_forgive_sign_and_delay_but_not_another_sound():
     audio = noise(2, 1, 24_000)
     assert phase_distance(-audio, audio) < 0.02 and phase_distance(audio.roll(4, -1), audio) < 0.1
@@ -90,7 +124,9 @@ def test_loss_of_base_leaves_the_upper_bands_free():
     other = torch.cat([bands[:, :2], noise(1, 14, 600, seed=1)], 1)
     value, terms = loss(a, b, other, bands)
     assert terms["band"] == 0 and terms["mel"] > mel_distance(a, b)
-    torch.testing.assert_close(value, 1.5 * terms["mel"] + terms["convergence"] + 0.25 * terms["phase"])
+    weighted = 1.5 * terms["mel"] + terms["convergence"] + 0.25 * terms["phase"]
+    torch.testing.assert_close(value, weighted + 0.75 * terms["envelope"] + 2 * terms["modulation"])
+    torch.testing.assert_close({k: terms[k] for k in ("envelope", "modulation")}, envelope_distance(a, b))
 
 
 def test_only_the_band_term_hears_phase():
@@ -107,12 +143,13 @@ def test_finite_with_finite_gradients(length, target):
         true[..., length // 2] = 1
     if target == "full scale":
         true += 1
-    for start, phase in itertools.product((torch.zeros(2, 1, length), noise(2, 1, length)), (0, 1)):
+    for start, more in itertools.product((torch.zeros(2, 1, length), noise(2, 1, length)), (0, 1)):
         prediction = start.clone().requires_grad_()
-        loss, terms = ReconstructionLoss(phase=phase)(prediction, true, prediction, true)
+        criterion = ReconstructionLoss(phase=more, envelope=more, modulation=more)
+        loss, terms = criterion(prediction, true, prediction, true)
         loss.backward()
         assert loss.isfinite() and prediction.grad.isfinite().all()
-        assert set(terms) == {"mel", "convergence", "band"} | ({"phase"} if phase else set())
+        assert set(terms) == {"mel", "convergence", "band"} | ({"phase", "envelope", "modulation"} if more else set())
 
 
 def test_sum_of_terms_and_shared_spectra():
