@@ -125,13 +125,16 @@ def test_two_processes_see_the_losses_of_one(tmp_path):
 from pathlib import Path
 config = TrainConfig(steps=12, batch=8, learning_rate=1e-2, warmup=2, save_every=6, ema=0.9)
 run = fit(Task(), config, Path(sys.argv[1]), device="cpu", progress=False)
+print("one of", run.accelerator.num_processes)
 '''
     command = script(tmp_path, body, dropout=0.0)
     subprocess.run([*command, str(tmp_path / "one")], env=environment(), check=True, timeout=120)
-    subprocess.run([sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2",
-                    "--num_machines", "1",
-                    "--mixed_precision", "no", "--dynamo_backend", "no", command[1], str(tmp_path / "two")],
-                   env={**environment(), "ACCELERATE_USE_CPU": "true"}, check=True, timeout=180, capture_output=True)
+    # "--cpu" starts one process, whatever number follows; this starts two, with GPUs or without
+    done = subprocess.run([sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2",
+                           "--num_machines", "1", "--main_process_port", str(32000 + os.getpid() % 2000),
+                           "--mixed_precision", "no", "--dynamo_backend", "no", command[1], str(tmp_path / "two")],
+                          env=environment(), check=True, timeout=180, capture_output=True, text=True)
+    assert done.stdout.count("one of 2") == 2
     one, two = (latest_checkpoint(tmp_path / name) for name in ("one", "two"))
     assert len(two["history"]) == 12 == len(one["history"])
     for a, b in zip(one["history"], two["history"]):
