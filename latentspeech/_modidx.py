@@ -2663,5 +2663,6 @@ d = { 'settings': { 'branch': 'main',
                                       'latentspeech.weights.parse_address': ('weights.html#parse_address', 'latentspeech/weights.py'),
                                       'latentspeech.weights.save_tensors': ('weights.html#save_tensors', 'latentspeech/weights.py'),
                                       'latentspeech.weights.save_weights': ('weights.html#save_weights', 'latentspeech/weights.py'),
+                                      'latentspeech.weights.store_average': ('weights.html#store_average', 'latentspeech/weights.py'),
                                       'latentspeech.weights.store_weights': ('weights.html#store_weights', 'latentspeech/weights.py'),
                                       'latentspeech.weights.weights_hash': ('weights.html#weights_hash', 'latentspeech/weights.py')}}}

@@ -15,7 +15,7 @@ from .files import file_sha256, required, sha256, sync_folder, write_atomically
 
 # %% auto #0
 __all__ = ['HUB', 'PretrainedError', 'store_weights', 'save_tensors', 'save_weights', 'find_weights', 'parse_address',
-           'load_weights', 'fitting', 'weights_hash']
+           'load_weights', 'store_average', 'fitting', 'weights_hash']
 
 # %% ../nbs/03_weights.ipynb #4e84fc4c
 class PretrainedError(RuntimeError):
@@ -140,6 +140,23 @@ def load_weights(name_or_path,  # as in `find_weights`
     except (SafetensorError, ValueError) as error:
         raise PretrainedError(f"{path} holds no tensors, though its card vouches for it: {error}") from error
     return {k: v.float() if v.is_floating_point() else v for k, v in state.items()}, card
+
+# %% ../nbs/03_weights.ipynb #79d7b1d0
+def store_average(path,                       # as in `save_tensors`
+                  part: str,                  # "autoencoder", "voice", "judge", ...
+                  sources: list,              # names, folders or files; the last one lends its card
+                  shares: list | None = None  # how much each counts, 1 in all; none = alike
+                  ) -> Path:                  # the .safetensors
+    "Store the mean of networks that went on from the same weights; raises `PretrainedError` for other sizes."
+    from safetensors.torch import load
+    states, cards = zip(*(load_weights(source, part) for source in sources))
+    shares, last = shares or [1 / len(states)] * len(states), load(find_weights(sources[-1], part).read_bytes())
+    if any({k: v.shape for k, v in state.items()} != {k: v.shape for k, v in last.items()} for state in states):
+        raise PretrainedError(f"{', '.join(map(str, sources))} differ in their sizes and have no mean")
+    mean = {k: sum(share * state[k] for share, state in zip(shares, states)).to(v.dtype) if v.is_floating_point() else v
+            for k, v in last.items()}
+    return save_tensors(path, mean, cards[-1] | dict(averaged=[dict(sha256=card["sha256"], share=share)
+                                                               for share, card in zip(shares, cards)]))
 
 # %% ../nbs/03_weights.ipynb #40ac6ba1
 @contextmanager

@@ -5,7 +5,8 @@ from safetensors.torch import load
 from torch import nn
 from latentspeech.autoencoder import Autoencoder
 from latentspeech.config import DenoiserConfig, preset
-from latentspeech.weights import PretrainedError, find_weights, load_weights, save_tensors, save_weights, weights_hash
+from latentspeech.weights import (PretrainedError, find_weights, load_weights, save_tensors, save_weights,
+                                  store_average, weights_hash)
 
 
 def make(seed=0):
@@ -97,3 +98,38 @@ def test_failed_save_leaves_the_old_and_no_litter(tmp_path, monkeypatch, call):
         save_weights(tmp_path / "m", make(seed=2))
     assert (path.read_bytes(), path.with_suffix(".json").read_bytes()) == old
     assert sorted(os.listdir(tmp_path)) == ["m.json", "m.safetensors"]
+
+
+@pytest.mark.parametrize("shares", [None, [0.25, 0.75]])
+def test_the_mean_of_two_networks(tmp_path, shares):
+    """Shares count, parameters stay in 16 bits, statistics and counters in theirs; the card names both."""
+    networks = [make(seed) for seed in (0, 1)]
+    networks[1][1].num_batches_tracked += 7
+    paths = [save_weights(tmp_path / f"part{k}", network, card={"k": k}) for k, network in enumerate(networks)]
+    path = store_average(tmp_path / "mean" / "linear", "linear", paths, shares)
+    state, card = load_weights(path, "linear")
+    a, b = shares or (0.5, 0.5)
+    for name, value in networks[0].state_dict().items():
+        other = networks[1].state_dict()[name]
+        wanted = a * value + b * other if value.is_floating_point() else other
+        torch.testing.assert_close(state[name], wanted, atol=1e-3, rtol=1e-3)
+    assert {k: v.dtype for k, v in load(path.read_bytes()).items()} == {
+        k: v.dtype for k, v in load(paths[1].read_bytes()).items()}
+    hashes = [load_weights(p, "linear")[1]["sha256"] for p in paths]
+    assert card["k"] == 1 and card["averaged"] == [dict(sha256=h, share=s) for h, s in zip(hashes, (a, b))]
+
+
+def test_strangers_have_no_mean(tmp_path):
+    paths = [save_weights(tmp_path / f"n{k}", nn.Linear(3, k)) for k in (2, 3)]
+    with pytest.raises(PretrainedError, match="have no mean"):
+        store_average(tmp_path / "mean" / "linear", "linear", paths)
+    assert not (tmp_path / "mean").exists()
+
+
+def test_a_mean_speaks(tmp_path):
+    """Of an autoencoder with itself: the same sound, from a name and a folder."""
+    store_average(tmp_path / "mean-autoencoder", "autoencoder", ["mini", "mini"])
+    one, mean = Autoencoder.from_pretrained("mini"), Autoencoder.from_pretrained(tmp_path)
+    audio = 0.1 * torch.randn(1, 1, 9000)
+    with torch.inference_mode():
+        torch.testing.assert_close(mean(audio), one(audio), atol=1e-5, rtol=1e-4)
