@@ -156,6 +156,8 @@ class LossConfig:
     envelope_bands: int = 24             # about as many as the ear has below the next line
     envelope_top: float = 8000.0         # hertz
     envelope_range: float = 20.0         # dB below the mean, where a moment is too faint to count
+    envelope_soft: float = 1e-4          # nepers squared, below the root of the distance: a root has no slope at 0
+    envelope_still: float = 1e-3         # a band whose loudness moves less over a crop doesn't count
     hiss_from: float = 3000.0            # hertz: hiss lies above, and there two draws of a decoder may differ
     hiss_ratio: float = 3.0              # a moment hisses if it has so many times the power above as below
     spread: float = -0.5                 # weight of how far two draws of hiss are apart: -0.5 makes an energy score

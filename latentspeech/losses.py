@@ -151,17 +151,17 @@ def _wide_bands(n, device, config):
     with torch.inference_mode(False):
         return mel_filters(n, SAMPLE_RATE, config.envelope_bands, 0.0, config.envelope_top).to(device)
 
-def _shape_error(mine, true, within):   # loudness [draws, B, bands, frames] and [B, bands, frames]; dB
+def _shape_error(mine, true, config):   # loudness [draws, B, bands, frames] and [B, bands, frames]
     level = true.square().sum(-2, keepdim=True)
-    heard = (level > 10 ** (-within / 10) * _measure(level)).float()
+    heard = (level > 10 ** (-config.envelope_range / 10) * _measure(level)).float()
     apart = mine.clamp(min=FLOOR).log() - true.clamp(min=FLOOR).log()
     apart = apart - apart.mean(-2, keepdim=True)
-    distance = (apart.square().mean(-2, keepdim=True) + 1e-4).sqrt()   # a root has no slope at 0
+    distance = (apart.square().mean(-2, keepdim=True) + config.envelope_soft).sqrt()
     return (distance * heard).mean() / _measure(heard).clamp(min=1e-3)
 
-def _movement_error(mine, true):
+def _movement_error(mine, true, config):
     mine, true = (x - x.mean(-1, keepdim=True) for x in (mine, true))
-    moves = (true.norm(dim=-1) > 1e-3).float()
+    moves = (true.norm(dim=-1) > config.envelope_still).float()
     alike = (mine * true).sum(-1) / (mine.norm(dim=-1) * true.norm(dim=-1)).clamp(min=1e-6)
     return ((1 - alike) * moves).mean() / _measure(moves).clamp(min=1e-3)
 
@@ -169,7 +169,7 @@ def _movement_error(mine, true):
 def _envelope_terms(size, true_size, n, config=LossConfig()):   # magnitudes [..., bins, frames]
     bank = _wide_bands(n, size.device, config)
     mine, true = ((bank @ x.square()).clamp(min=1e-10).sqrt() for x in (size, true_size))
-    return dict(envelope=_shape_error(mine, true, config.envelope_range), modulation=_movement_error(mine, true))
+    return dict(envelope=_shape_error(mine, true, config), modulation=_movement_error(mine, true, config))
 
 def envelope_distance(prediction: Tensor, target: Tensor   # [..., T]
                       ) -> dict:  # envelope: nepers, 0 = the same shapes; modulation: 0 = the same movements, 1 = none
