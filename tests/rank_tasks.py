@@ -11,8 +11,8 @@ from latentspeech.judge import train_judge
 from latentspeech.tasks import train_autoencoder, train_decoder, train_voice
 
 
-def train(folder: Path, steps: int, parts: list):
-    "Train tasks in a folder."
+def train(folder: Path, steps: int, parts: list, start: Path | None = None):
+    "Train tasks in a folder; decoder and voice go on from the autoencoder in `start`, none = the same folder."
     torch.set_num_threads(1)
     # what draws in the forward pass draws in each process for itself
     latentspeech.judge.mask_features = lambda features, lengths, generator=None: features
@@ -21,7 +21,7 @@ def train(folder: Path, steps: int, parts: list):
                    judge=replace(tiny.judge, dropout=0.0), autoencoder=replace(tiny.autoencoder, latent_noise=0.0),
                    loss=preset("base").loss)   # all the terms there are
     corpus = make_embedded_corpus(config=tiny.corpus, progress=False)
-    weights = str(folder / "autoencoder")
+    weights = str((start or folder) / "autoencoder")
     ways = dict(judge=(train_judge, {}), autoencoder=(train_autoencoder, {}),
                 decoder=(train_decoder, dict(warm_start=weights)), voice=(train_voice, dict(autoencoder=weights)))
     for part in parts:
@@ -32,4 +32,4 @@ def train(folder: Path, steps: int, parts: list):
 if __name__ == "__main__":
     state = PartialState(cpu=True)
     print(f"process {state.process_index} of {state.num_processes}", flush=True)
-    train(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3].split(","))
+    train(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3].split(","), *map(Path, sys.argv[4:]))

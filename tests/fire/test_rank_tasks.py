@@ -47,7 +47,7 @@ def test_each_task_has_the_losses_of_one_process(tmp_path_factory, processes):
         alone.mkdir()
         rank_tasks.train(alone, STEPS, PARTS.split(","))
     together = tmp_path_factory.mktemp(f"ranks-{processes}")
-    said = launch(together, processes, ROOT / "tests/rank_tasks.py", together, STEPS, PARTS)
+    said = launch(together, processes, ROOT / "tests/rank_tasks.py", together, STEPS, PARTS, alone)
     # asked for CPUs by name, accelerate starts one process, says nothing, and every loss is right
     ranks = sorted(re.findall(r"process (\d) of (\d)", said))
     assert ranks == [(str(k), str(processes)) for k in range(processes)]
