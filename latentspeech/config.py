@@ -146,6 +146,7 @@ class LossConfig:
     phase: float = 0.0                   # weight of the differences of phase; 0 = without
     envelope: float = 0.0                # weight of the distance of spectral envelopes; 0 = without
     modulation: float = 0.0              # weight of how differently envelopes move; 0 = without
+    periodicity: float = 0.0             # weight of the distance of autocorrelations; 0 = without
     bands: int = 16                      # how many of the lowest bands the band error compares
     filter_samples: int = 16             # a window has one mel filter for so many of its samples, 5 to 160 in all
     phase_windows: tuple = (1024, 512)   # samples
@@ -158,6 +159,12 @@ class LossConfig:
     envelope_range: float = 20.0         # dB below the mean, where a moment is too faint to count
     envelope_soft: float = 1e-4          # nepers squared, below the root of the distance: a root has no slope at 0
     envelope_still: float = 1e-3         # a band whose loudness moves less over a crop doesn't count
+    periodicity_window: int = 2048       # samples: three periods of the lowest voice
+    periodicity_top: float = 900.0       # hertz: what lies higher doesn't count
+    periodicity_pitch: tuple = (70, 800) # hertz: the voices whose periods are compared
+    periodicity_step: int = 12           # samples from one delay to the next
+    periodicity_range: float = 40.0      # dB below the mean, where a moment is too faint to count
+    periodicity_soft: float = 1e-9       # power at which silence begins
     hiss_from: float = 3000.0            # hertz: hiss lies above, and there two draws of a decoder may differ
     hiss_ratio: float = 3.0              # a moment hisses if it has so many times the power above as below
     spread: float = -0.5                 # weight of how far two draws of hiss are apart: -0.5 makes an energy score
@@ -300,7 +307,8 @@ _mini = Preset("mini",
 # %% ../nbs/01_notation.ipynb #4aeca518
 _base = Preset("base", parts=("judge", "autoencoder", "decoder", "voice"),
     autoencoder=AutoencoderConfig(channels=(64, 128, 256, 512), residual_units=2, latent_noise=0.01),
-    loss=LossConfig(mel=1.5, band=0.3, phase=0.25, envelope=0.75, modulation=2.0, bands=2, filter_samples=8),
+    loss=LossConfig(mel=1.5, band=0.3, phase=0.25, envelope=0.75, modulation=2.0, periodicity=1.0,
+                    bands=2, filter_samples=8),
     encoder=EncoderConfig(width=160, phone_blocks=3, style_blocks=1, frame_blocks=2),
     denoiser=DenoiserConfig(layers=8, width=160, dilation_cycle=4),
     diffusion=DiffusionConfig(n_steps=4, guidance=2.5),

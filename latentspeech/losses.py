@@ -16,9 +16,9 @@ from .config import FRAME, SAMPLE_RATE, DiscriminatorConfig, LossConfig
 
 # %% auto #0
 __all__ = ['WINDOWS', 'FLOOR', 'LossError', 'magnitude', 'mel_distance', 'spectral_convergence', 'stft_distance', 'band_distance',
-           'phase_distance', 'envelope_distance', 'paper_loss', 'ReconstructionLoss', 'repetition',
-           'MultiPeriodDiscriminator', 'MultiResolutionDiscriminator', 'discriminator_loss', 'adversarial_loss',
-           'feature_matching_loss']
+           'phase_distance', 'envelope_distance', 'periodicity_distance', 'paper_loss', 'ReconstructionLoss',
+           'repetition', 'MultiPeriodDiscriminator', 'MultiResolutionDiscriminator', 'discriminator_loss',
+           'adversarial_loss', 'feature_matching_loss']
 
 # %% ../nbs/13_losses.ipynb #14bdf2cb
 class LossError(ValueError):
@@ -178,6 +178,36 @@ def envelope_distance(prediction: Tensor, target: Tensor   # [..., T]
     n = LossConfig.envelope_window
     return _envelope_terms(magnitude(prediction, n), magnitude(target, n), n)
 
+# %% ../nbs/13_losses.ipynb #a4d8488e
+@lru_cache(8)
+def _cosines(n, device, config):   # [delays, bins]; the two lowest bins are left out
+    with torch.inference_mode(False):
+        low, high = config.periodicity_pitch
+        bins = torch.arange(2, int(config.periodicity_top * n / SAMPLE_RATE), device=device)
+        delays = torch.arange(SAMPLE_RATE // high, SAMPLE_RATE // low, config.periodicity_step, device=device)
+        return torch.cos(2 * math.pi / n * delays[:, None] * bins)
+
+def _autocorrelation(size, n, config):   # magnitudes [..., bins, frames] -> [..., delays, frames], and the power
+    cosines = _cosines(n, size.device, config)
+    power = size[..., 2:2 + cosines.shape[1], :].square()
+    total = power.sum(-2, keepdim=True)
+    return cosines @ power / (total + config.periodicity_soft), total
+
+def _periodicity_error(size, true_size, n, config=LossConfig()):
+    (mine, _), (true, level) = (_autocorrelation(x, n, config) for x in (size, true_size))
+    faintest = (10 ** (-config.periodicity_range / 10) * _measure(level)).clamp(min=config.periodicity_soft)
+    heard = (level > faintest).float()
+    distance = ((mine - true).square().mean(-2, keepdim=True) + config.envelope_soft).sqrt()   # peaks decide
+    return (distance * heard).mean() / _measure(heard).clamp(min=1e-3)
+
+# %% ../nbs/13_losses.ipynb #3f929653
+def periodicity_distance(prediction: Tensor, target: Tensor   # [..., T]
+                         ) -> Tensor:                         # 0 = the same periods; levels don't matter
+    "Compare autocorrelations below 900 Hz at the periods of voices, in faint frames as in loud ones."
+    prediction, target = _pair(prediction, target)
+    n = LossConfig.periodicity_window
+    return _periodicity_error(magnitude(prediction, n), magnitude(target, n), n)
+
 # %% ../nbs/13_losses.ipynb #6e1b5359
 def paper_loss(bands: Tensor, true_bands: Tensor,      # [B, n_bands, frames]
                windows: tuple = LossConfig.paper_windows # samples of a band
@@ -206,6 +236,8 @@ def _spectral_terms(prediction, target, n, config):   # [draws, B, T] and [B, T]
                                       for axis in (-2, -1)]).mean()
     if (config.envelope or config.modulation) and n == config.envelope_window:
         terms |= _envelope_terms(size, true_size, n, config)
+    if config.periodicity and n == config.periodicity_window:
+        terms["periodicity"] = _periodicity_error(size, true_size, n, config)
     if len(prediction) == 2:
         terms["spread"] = _spread(size, mel, true_size, n, config)
     return terms
