@@ -307,7 +307,7 @@ _mini = Preset("mini",
 # %% ../nbs/01_notation.ipynb #4aeca518
 _base = Preset("base", parts=("judge", "autoencoder", "decoder", "voice"),
     autoencoder=AutoencoderConfig(channels=(64, 128, 256, 512), residual_units=2, latent_noise=0.01),
-    loss=LossConfig(mel=1.5, band=0.3, phase=0.25, envelope=0.75, modulation=2.0, periodicity=1.0,
+    loss=LossConfig(mel=1.5, band=0.3, phase=0.25, envelope=0.75, modulation=2.0, periodicity=1.5,
                     bands=2, filter_samples=8),
     encoder=EncoderConfig(width=160, phone_blocks=3, style_blocks=1, frame_blocks=2),
     denoiser=DenoiserConfig(layers=8, width=160, dilation_cycle=4),

@@ -58,15 +58,18 @@ def magnitude(audio: Tensor,  # [..., T]
 
 # %% ../nbs/13_losses.ipynb #bc940679
 @lru_cache(64)
-def _filterbank(n, sample_rate, samples, device):
+def _filterbank(n, sample_rate, bands, top, device):
     with torch.inference_mode(False):
-        bank = mel_filters(n, sample_rate, min(160, max(5, n // samples)), 0.0, sample_rate / 2)
+        bank = mel_filters(n, sample_rate, bands, 0.0, top)
         return bank[bank.sum(1) > 0].contiguous().to(device)   # narrow filters between two bins are empty: dropped
+
+def _fine_bands(n, sample_rate, samples, device):   # one for so many samples of the window, 5 to 160 in all
+    return _filterbank(n, sample_rate, min(160, max(5, n // samples)), sample_rate / 2, device)
 
 # %% ../nbs/13_losses.ipynb #4e5262d2
 def _log_mel(spectrum, n, sample_rate, samples=LossConfig.filter_samples):
     with torch.autocast(spectrum.device.type, enabled=False):
-        return (_filterbank(n, sample_rate, samples, spectrum.device) @ spectrum).clamp(min=FLOOR).log()
+        return (_fine_bands(n, sample_rate, samples, spectrum.device) @ spectrum).clamp(min=FLOOR).log()
 
 # %% ../nbs/13_losses.ipynb #2df74319
 def mel_distance(prediction: Tensor, target: Tensor,  # [..., T]
@@ -146,11 +149,6 @@ def phase_distance(prediction: Tensor, target: Tensor,             # [..., T]
                         for n, mine, true in spectra for axis in (-2, -1)]).mean()
 
 # %% ../nbs/13_losses.ipynb #16687a29
-@lru_cache(8)
-def _wide_bands(n, device, config):
-    with torch.inference_mode(False):
-        return mel_filters(n, SAMPLE_RATE, config.envelope_bands, 0.0, config.envelope_top).to(device)
-
 def _shape_error(mine, true, config):   # loudness [draws, B, bands, frames] and [B, bands, frames]
     level = true.square().sum(-2, keepdim=True)
     heard = (level > 10 ** (-config.envelope_range / 10) * _measure(level)).float()
@@ -167,7 +165,7 @@ def _movement_error(mine, true, config):
 
 # %% ../nbs/13_losses.ipynb #8bc323f1
 def _envelope_terms(size, true_size, n, config=LossConfig()):   # magnitudes [..., bins, frames]
-    bank = _wide_bands(n, size.device, config)
+    bank = _filterbank(n, SAMPLE_RATE, config.envelope_bands, config.envelope_top, size.device)
     mine, true = ((bank @ x.square()).clamp(min=1e-10).sqrt() for x in (size, true_size))
     return dict(envelope=_shape_error(mine, true, config), modulation=_movement_error(mine, true, config))
 
@@ -294,7 +292,7 @@ def repetition(audio: Tensor,            # [..., T]
 def _above(n, hertz, samples, device):
     "Say of each mel filter whether it peaks above a frequency."
     with torch.inference_mode(False):
-        peaks = _filterbank(n, SAMPLE_RATE, samples, device).argmax(1) * SAMPLE_RATE / n
+        peaks = _fine_bands(n, SAMPLE_RATE, samples, device).argmax(1) * SAMPLE_RATE / n
         return (peaks > hertz).float()[:, None]
 
 def _hisses(true, first, ratio):   # magnitudes [B, bins, frames], the first bin of hiss

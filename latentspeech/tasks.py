@@ -391,11 +391,13 @@ def train_decoder(preset: Preset | str = "mini",
                   corpus: Corpus | None = None,
                   folder: str | Path = "out/train/decoder",
                   warm_start: str = "mini",           # the autoencoder whose decoder goes on: a name or a folder
+                  reading=None,                       # a `reading.ReadingLoss` that listens as well
                   steps: int | None = None, minutes: float | None = None, batch: int | None = None,
                   device: str | None = None, progress: bool = True, callback=None) -> Run:
     "Train the decoder against discriminators; store `<preset>-autoencoder.safetensors`; run again to go on."
     preset, corpus, config = set_up_training("decoder", preset, corpus, steps, batch, None, progress)
     task = AdversarialTask(preset, CropDataset(corpus, corpus.split("train"), progress), warm_start)
+    task.reading = reading
     run = fit(task, config, folder, minutes, device, progress, callback, f"decoder ({preset.name})",
               data_facts(preset.autoencoder, corpus, warm_start=warm_start))
     first_stage = {k: v for k, v in load_weights(warm_start, "autoencoder")[1].items() if k != "config"}

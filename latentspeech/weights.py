@@ -121,10 +121,8 @@ def _from_hub(address, part):
     return _only(Path(folder), part)
 
 # %% ../nbs/03_weights.ipynb #54ff3924
-def load_weights(name_or_path,  # as in `find_weights`
-                 part: str      # "autoencoder", "voice", "judge", ...
-                 ) -> tuple:    # state dict in float32, card
-    "Load weights whose SHA-256 is what the card says; raises `PretrainedError` for any that differ."
+def _load_as_kept(name_or_path, part):
+    "Load tensors as they are in their file, in 16 bits or 32, and the card."
     from safetensors import SafetensorError
     from safetensors.torch import load
     path = find_weights(name_or_path, part)
@@ -136,9 +134,15 @@ def load_weights(name_or_path,  # as in `find_weights`
     if damaged:
         raise PretrainedError(f"{path} is damaged: its SHA-256 is not the one in its card; fetch or make it again")
     try:
-        state = load(data)
+        return load(data), card
     except (SafetensorError, ValueError) as error:
         raise PretrainedError(f"{path} holds no tensors, though its card vouches for it: {error}") from error
+
+def load_weights(name_or_path,  # as in `find_weights`
+                 part: str      # "autoencoder", "voice", "judge", ...
+                 ) -> tuple:    # state dict in float32, card
+    "Load weights whose SHA-256 is what the card says; raises `PretrainedError` for any that differ."
+    state, card = _load_as_kept(name_or_path, part)
     return {k: v.float() if v.is_floating_point() else v for k, v in state.items()}, card
 
 # %% ../nbs/03_weights.ipynb #79d7b1d0
@@ -148,13 +152,13 @@ def store_average(path,                       # as in `save_tensors`
                   shares: list | None = None  # how much each counts, 1 in all; none = alike
                   ) -> Path:                  # the .safetensors
     "Store the mean of networks that went on from the same weights; raises `PretrainedError` for other sizes."
-    from safetensors.torch import load
-    states, cards = zip(*(load_weights(source, part) for source in sources))
-    shares, last = shares or [1 / len(states)] * len(states), load(find_weights(sources[-1], part).read_bytes())
+    states, cards = zip(*(_load_as_kept(source, part) for source in sources))
+    shares, last = shares or [1 / len(states)] * len(states), states[-1]
     if any({k: v.shape for k, v in state.items()} != {k: v.shape for k, v in last.items()} for state in states):
         raise PretrainedError(f"{', '.join(map(str, sources))} differ in their sizes and have no mean")
-    mean = {k: sum(share * state[k] for share, state in zip(shares, states)).to(v.dtype) if v.is_floating_point() else v
-            for k, v in last.items()}
+    def mean_of(key):   # in 32 bits, then as it was kept
+        return sum(share * state[key].float() for share, state in zip(shares, states)).to(last[key].dtype)
+    mean = {k: mean_of(k) if v.is_floating_point() else v for k, v in last.items()}
     return save_tensors(path, mean, cards[-1] | dict(averaged=[dict(sha256=card["sha256"], share=share)
                                                                for share, card in zip(shares, cards)]))
 

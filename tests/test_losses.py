@@ -157,7 +157,7 @@ def test_loss_of_base_leaves_the_upper_bands_free():
     value, terms = loss(a, b, other, bands)
     assert terms["band"] == 0 and terms["mel"] > mel_distance(a, b)
     weighted = 1.5 * terms["mel"] + terms["convergence"] + 0.25 * terms["phase"]
-    weighted = weighted + 0.75 * terms["envelope"] + 2 * terms["modulation"] + terms["periodicity"]
+    weighted = weighted + 0.75 * terms["envelope"] + 2 * terms["modulation"] + 1.5 * terms["periodicity"]
     torch.testing.assert_close(value, weighted)
     torch.testing.assert_close(terms["periodicity"], periodicity_distance(a, b))
     torch.testing.assert_close({k: terms[k] for k in ("envelope", "modulation")}, envelope_distance(a, b))

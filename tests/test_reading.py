@@ -9,7 +9,7 @@ from latentspeech.experiments.judges import misread
 from latentspeech.experiments.train_autoencoder import reconstruction
 from latentspeech.reading import ReadingLoss, ReaderTask, load_reader, reader_features, train_reader
 from latentspeech.table import recorded
-from latentspeech.tasks import AdversarialTask, AutoencoderTask, CropDataset, train_autoencoder
+from latentspeech.tasks import AdversarialTask, AutoencoderTask, CropDataset, train_autoencoder, train_decoder
 from latentspeech.training import TrainingError
 from latentspeech.weights import PretrainedError, weights_hash
 
@@ -183,6 +183,15 @@ def test_a_loss_of_base_and_a_reader_add_up(tiny_corpus, reading):
     assert set(more) - set(terms) == {"layers", "phones"}
     torch.testing.assert_close(both - alone, SMALL.layers * more["layers"] + SMALL.phones * more["phones"],
                                rtol=1e-3, atol=1e-5)
+
+
+def test_a_reader_listens_in_both_stages(tiny_corpus, reading, tmp_path):
+    few = tiny_corpus.with_utterances(tiny_corpus.split("train")[:2])
+    alike = dict(reading=reading, steps=2, progress=False, device="cpu")
+    first = train_autoencoder("tiny", few, tmp_path / "first", **alike)
+    second = train_decoder("tiny", few, tmp_path / "second", str(tmp_path / "first"), **alike)
+    for run in (first, second):
+        assert {"layers", "phones"} <= run.history[-1].keys()
 
 
 def test_what_a_reader_writes_down_is_counted(tiny_corpus, tmp_path):

@@ -4,19 +4,22 @@
 
 # %% ../../nbs/70_train_autoencoder.ipynb #2d18566c
 from __future__ import annotations
-import json, sys, time
+import json, math, sys, time
+from dataclasses import asdict
 from pathlib import Path
 from ..files import file_sha256
 from ..autoencoder import Autoencoder
-from ..config import preset as get_preset
+from ..config import FRAME, SAMPLE_RATE, preset as get_preset
+from ..distances import f0_metrics, mel_cepstral_distortion, pesq_wb, stoi, world
+from ..metrics import paired_interval, syllable_error_rate, tone_error_rate
 from ..training import read_checkpoint
-from ..table import ResultsTable, record, recorded
+from ..table import ResultsTable, Row, record, recorded
 from ..judge import Judge
 from ..evaluation import ALIGNED, bounds, distances, errors, other_texts, reconstruct
-from .harness import by_set, command, main, open_corpora, results, training_facts
+from .harness import by_set, command, main, open_corpora, results, spread, training_facts
 
 # %% auto #0
-__all__ = ['HEARD', 'REFINED', 'measure_set', 'known_distances', 'reconstruction']
+__all__ = ['HEARD', 'REFINED', 'BUZZ', 'UNITS', 'measure_set', 'known_distances', 'reconstruction', 'gains']
 
 # %% ../../nbs/70_train_autoencoder.ipynb #97b8ab58
 def _load_network(where: str,   # a name or folder of finished weights, or a checkpoint: step-00005000.pt
@@ -110,6 +113,69 @@ def reconstruction(*, corpus: str = "embedded", # folders, with commas between; 
     training = {name: training_facts(n.card) for name, n in networks.items()}
     record(path, rows, said, weights_sha256=hashes, split=split, note=note, training=training, **about,
            minutes=round((time.time() - began) / 60, 1))
+    return dict(record=str(path))
+
+# %% ../../nbs/70_train_autoencoder.ipynb #acd54fd5
+BUZZ = 2 * SAMPLE_RATE / FRAME   # hertz, 94: what half a latent frame, said again and again, sounds like
+
+def _buzzes(seen):   # by `world`: the share of loud frames
+    return float((abs(seen.f0 - BUZZ) < 6)[seen.loud].mean()) if seen else math.nan
+
+def _each(copies, natural, worlds, spelt, judge) -> dict:   # metric -> a `Rate`, or a value for each copy
+    "Measure copies one by one."
+    heard, seen = judge.transcribe_batch(copies), [world(a) for a in copies]
+    pairs, sounds = list(zip(worlds, seen)), list(zip(natural, copies))
+    return {"PESQ-wb": [pesq_wb(*p) for p in sounds], "STOI": [stoi(*p) for p in sounds],
+            "MCD": [mel_cepstral_distortion(*p) for p in pairs],
+            "F0 correlation": [f0_metrics(*p).correlation for p in pairs],
+            "frames at 94 Hz": [_buzzes(b) for b in seen],
+            "SER (in-house)": syllable_error_rate(spelt, heard), "tone error": tone_error_rate(spelt, heard)}
+
+# %% ../../nbs/70_train_autoencoder.ipynb #0c454004
+UNITS = {"MCD": "dB", "frames at 94 Hz": "%", "SER (in-house)": "%", "tone error": "%"}
+
+def _gain(name, metric, mine, theirs, seed):
+    "Subtract word by word; words that one of both can't be measured on are counted as failed."
+    if isinstance(mine, list):
+        pairs = [(a, b) for a, b in zip(mine, theirs) if math.isfinite(a) and math.isfinite(b)]
+        failed = len(mine) - len(pairs)
+        mine, theirs = zip(*pairs) if pairs else ([math.nan], [math.nan])
+        n = len(pairs) + failed
+    else:
+        n, failed = mine.n, 0
+    value, low, high = paired_interval(mine, theirs, seed=seed)
+    return Row(name, metric, value, n, low, high, "", UNITS.get(metric, ""), failed)
+
+# %% ../../nbs/70_train_autoencoder.ipynb #aeb4bba9
+def gains(*, corpus: str = "embedded", # folders, with commas between; embedded = the one made here
+          weights: tuple = ("base",),  # names, or name=folder, or name=checkpoint.pt
+          against: str = "base",       # what they are compared with, alike
+          preset: str = "base",        # whose sizes a checkpoint has
+          speakers: str = "",          # only these, with commas between
+          judge: str = "base",         # name or folder of its weights
+          split: str = "valid",        # train, valid or test
+          limit: int = 80,             # so many of all, from everywhere; 0 = all
+          seed: int = 0,               # of the bootstrap
+          out: str = "",               # the record; none = 70_gains
+          note: str = ""               # said of the machine or the run
+          ) -> dict:
+    "Measure what autoencoders gain over another, utterance by utterance on the same recordings."
+    said, speech, ear = command(gains, locals()), open_corpora(corpus, "base", speakers), Judge.from_pretrained(judge)
+    some = spread([u for u in speech.split(split) if u.pinyin], limit)
+    natural, spelt = [speech.audio(u) for u in some], [u.pinyin for u in some]
+    worlds = [world(a) for a in natural]
+    networks = {name: _load_network(where or name, preset)
+                for name, _, where in (w.partition("=") for w in (against, *weights))}
+    found = {name: _each(reconstruct(network, natural), natural, worlds, spelt, ear)
+             for name, network in networks.items()}
+    first, *others = found
+    rows = [asdict(_gain(name, metric, found[name][metric], theirs, seed))
+            for name in others for metric, theirs in found[first].items()]
+    path = results("70_gains", out)
+    record(path, rows, said, against=first, split=split, limit=limit, seed=seed, note=note,
+           split_sha256=speech.split_sha256(split),
+           weights_sha256={name: n.card["sha256"] for name, n in networks.items()} | {"judge": ear.card["sha256"]},
+           training={name: training_facts(n.card) for name, n in networks.items()})
     return dict(record=str(path))
 
 # %% ../../nbs/70_train_autoencoder.ipynb #1741fb44
