@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass, field, is_dataclass
 from typing import get_type_hints
 
 # %% auto #0
-__all__ = ['SAMPLE_RATE', 'N_BANDS', 'FRAME', 'LATENT_CHANNELS', 'FRAME_RATE', 'N_TONES', 'PRESETS', 'AutoencoderConfig',
-           'EncoderConfig', 'DenoiserConfig', 'DiffusionConfig', 'JudgeConfig', 'TrainConfig', 'TimedRunConfig',
-           'LossConfig', 'DiscriminatorConfig', 'AugmentConfig', 'AlignerConfig', 'RefineConfig', 'ReaderConfig',
-           'CorpusConfig', 'SoundLimits', 'Preset', 'ConfigError', 'preset', 'to_dict', 'from_dict']
+__all__ = ['SAMPLE_RATE', 'N_BANDS', 'FRAME', 'LATENT_CHANNELS', 'FRAME_RATE', 'N_TONES', 'GOING_ON', 'PRESETS',
+           'AutoencoderConfig', 'EncoderConfig', 'DenoiserConfig', 'DiffusionConfig', 'JudgeConfig', 'TrainConfig',
+           'TimedRunConfig', 'LossConfig', 'DiscriminatorConfig', 'AugmentConfig', 'AlignerConfig', 'RefineConfig',
+           'ReaderConfig', 'CorpusConfig', 'SoundLimits', 'Preset', 'ConfigError', 'preset', 'to_dict', 'from_dict']
 
 # %% ../nbs/01_notation.ipynb #ffc4be78
 SAMPLE_RATE = 48_000       # samples a second, everywhere inside the system
@@ -119,6 +119,10 @@ class TrainConfig:
     bfloat16: bool = False               # compute the autoencoder's layers, all but the last of each half, in 16 bits
     seed: int = 0
     save_every: int = 500
+
+# %% ../nbs/01_notation.ipynb #1250b1bf
+# an autoencoder that goes on from weights of its own sizes: longer crops, around sounds
+GOING_ON = TrainConfig(steps=60_000, batch=8, seconds=0.51, looks=2, learning_rate=1.25e-3, warmup=300, final_rate=0.02)
 
 # %% ../nbs/01_notation.ipynb #a6202054
 @dataclass(frozen=True)

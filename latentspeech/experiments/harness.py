@@ -191,6 +191,8 @@ def command(experiment,      # the function
 # %% ../../nbs/69_harness.ipynb #69cd8e3d
 EXPERIMENTS = {  # command -> module of this package that has a function of the same name, and what it measures
     "reconstruction": ("train_autoencoder", "what autoencoders leave of held-out recordings"),
+    "go-on": ("train_autoencoder", "an autoencoder that learns on, with a reader, and with terms left out"),
+    "mean": ("train_autoencoder", "the mean of two autoencoders that went on from the same weights"),
     "gains": ("train_autoencoder", "what autoencoders gain over another, word by word"),
     "evaluate-voice": ("train_latentspeech", "a voice on held-out recordings, beside natural speech and controls"),
     "steps": ("train_latentspeech", "every sampler at several numbers of steps"),

@@ -5,21 +5,24 @@
 # %% ../../nbs/70_train_autoencoder.ipynb #2d18566c
 from __future__ import annotations
 import json, math, sys, time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from ..files import file_sha256
 from ..autoencoder import Autoencoder
-from ..config import FRAME, SAMPLE_RATE, preset as get_preset
+from ..config import FRAME, GOING_ON, SAMPLE_RATE, preset as get_preset
 from ..distances import f0_metrics, mel_cepstral_distortion, pesq_wb, stoi, world
 from ..metrics import paired_interval, syllable_error_rate, tone_error_rate
+from ..reading import load_reader, train_reader
+from ..tasks import fit_latent_statistics, train_autoencoder
 from ..training import read_checkpoint
-from ..table import ResultsTable, Row, record, recorded
+from ..table import ResultsTable, Row, measured, record, recorded
+from ..weights import store_average, weights_hash
 from ..judge import Judge
 from ..evaluation import ALIGNED, bounds, distances, errors, other_texts, reconstruct
 from .harness import by_set, command, main, open_corpora, results, spread, training_facts
 
 # %% auto #0
-__all__ = ['HEARD', 'REFINED', 'BUZZ', 'UNITS', 'measure_set', 'known_distances', 'reconstruction', 'gains']
+__all__ = ['HEARD', 'REFINED', 'BUZZ', 'UNITS', 'measure_set', 'known_distances', 'reconstruction', 'go_on', 'mean', 'gains']
 
 # %% ../../nbs/70_train_autoencoder.ipynb #97b8ab58
 def _load_network(where: str,   # a name or folder of finished weights, or a checkpoint: step-00005000.pt
@@ -115,6 +118,42 @@ def reconstruction(*, corpus: str = "embedded", # folders, with commas between; 
            minutes=round((time.time() - began) / 60, 1))
     return dict(record=str(path))
 
+# %% ../../nbs/70_train_autoencoder.ipynb #e24e68b1
+def go_on(*, corpus: str = "embedded",   # folders, with commas between; embedded = the one made here
+          start: str = "base",           # weights to go on from, of the preset's sizes: a name or a folder
+          folder: str = "out/on",        # checkpoints, and the weights at the end
+          minutes: float = 35.0,         # 0 = as many steps as are asked for
+          steps: int = 0,                # 0 = as many as the minutes hold
+          seed: int = 0,
+          encoder: bool = False,         # the encoder learns, too, and a voice must learn its latents anew
+          leave_out: tuple = (),         # terms of the loss: envelope, modulation, periodicity, phase ...
+          reader: str = "out/reader",    # a folder; a reader is taught there if there is none; "" = nobody reads
+          preset: str = "base"           # whose sizes and loss
+          ) -> dict:
+    "Let a trained autoencoder learn on: its decoder, or both halves."
+    settings, speech = get_preset(preset), open_corpora(corpus, preset)
+    settings = replace(settings, loss=replace(settings.loss, **dict.fromkeys(leave_out, 0.0)),
+                       train_autoencoder=replace(GOING_ON, seed=seed))
+    if reader and not list(Path(reader).glob("*.safetensors")):
+        train_reader(speech, reader)
+    run = train_autoencoder(settings, speech, folder, start, encoder, load_reader(reader) if reader else None,
+                            steps or None, minutes or None)
+    return dict(steps=run.step, minutes=round(run.seconds / 60, 1), folder=folder)
+
+# %% ../../nbs/70_train_autoencoder.ipynb #33893796
+def mean(*, corpus: str = "embedded",        # as for `go_on`: its sounds say how to whiten the latents
+         weights: tuple = ("base", "base"),  # names or folders that went on from the same weights
+         folder: str = "out/mean"            # where the mean goes
+         ) -> dict:
+    "Store the mean of autoencoders; its latents are white again where encoders have learned."
+    networks = [Autoencoder.from_pretrained(name) for name in weights]
+    path = store_average(Path(folder) / "base-autoencoder", "autoencoder", list(weights))
+    if len({weights_hash(network.encoder) for network in networks}) > 1:
+        network = Autoencoder.from_pretrained(path)
+        fit_latent_statistics(network, open_corpora(corpus, "base"))
+        network.save_pretrained(folder, "base", network.card)
+    return dict(weights=str(path))
+
 # %% ../../nbs/70_train_autoencoder.ipynb #acd54fd5
 BUZZ = 2 * SAMPLE_RATE / FRAME   # hertz, 94: what half a latent frame, said again and again, sounds like
 
@@ -159,7 +198,7 @@ def gains(*, corpus: str = "embedded", # folders, with commas between; embedded 
           out: str = "",               # the record; none = 70_gains
           note: str = ""               # said of the machine or the run
           ) -> dict:
-    "Measure what autoencoders gain over another, utterance by utterance on the same recordings."
+    "Measure one autoencoder, and what others gain over it, utterance by utterance on the same recordings."
     said, speech, ear = command(gains, locals()), open_corpora(corpus, "base", speakers), Judge.from_pretrained(judge)
     some = spread([u for u in speech.split(split) if u.pinyin], limit)
     natural, spelt = [speech.audio(u) for u in some], [u.pinyin for u in some]
@@ -169,10 +208,13 @@ def gains(*, corpus: str = "embedded", # folders, with commas between; embedded 
     found = {name: _each(reconstruct(network, natural), natural, worlds, spelt, ear)
              for name, network in networks.items()}
     first, *others = found
-    rows = [asdict(_gain(name, metric, found[name][metric], theirs, seed))
-            for name in others for metric, theirs in found[first].items()]
+    rows = [measured("natural", "frames at 94 Hz", [_buzzes(a) for a in worlds], unit="%", seed=seed)]
+    rows += [measured(first, metric, values, unit=UNITS.get(metric, ""), seed=seed)
+             for metric, values in found[first].items()]
+    rows += [_gain(name, metric, found[name][metric], theirs, seed)
+             for name in others for metric, theirs in found[first].items()]
     path = results("70_gains", out)
-    record(path, rows, said, against=first, split=split, limit=limit, seed=seed, note=note,
+    record(path, [asdict(row) for row in rows], said, against=first, split=split, limit=limit, seed=seed, note=note,
            split_sha256=speech.split_sha256(split),
            weights_sha256={name: n.card["sha256"] for name, n in networks.items()} | {"judge": ear.card["sha256"]},
            training={name: training_facts(n.card) for name, n in networks.items()})
