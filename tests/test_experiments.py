@@ -1,5 +1,5 @@
 "Experiments whose records are committed: rows of each are made again, small, from the experiment's own code."
-import json, shlex, time
+import json, math, shlex, time
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -8,18 +8,19 @@ import matplotlib, numpy as np, pytest, torch
 
 matplotlib.use("Agg")
 from latentspeech.autoencoder import Autoencoder
-from latentspeech.config import preset
+from latentspeech.config import ReaderConfig, TrainConfig, preset
 from latentspeech.corpora import CorpusError, make_embedded_corpus
 from latentspeech.espeak import speak_espeak
-from latentspeech.experiments import train_latentspeech
+from latentspeech.experiments import train_autoencoder, train_latentspeech
 from latentspeech.experiments.downstream import compactness_rows, probe_errors, see_corpus, witnesses
 from latentspeech.experiments.harness import EXPERIMENTS, build_experiment_parser, command, experiments
 from latentspeech.experiments.harness import find_experiment, main, results
 from latentspeech.experiments.train_autoencoder import known_distances
 from latentspeech.metrics import paired_interval
+from latentspeech.reading import train_reader
 from latentspeech.synthesis import LatentSpeech
 from latentspeech.table import recorded
-from latentspeech.weights import load_weights
+from latentspeech.weights import load_weights, weights_hash
 from tools import fire, load_test
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -27,6 +28,20 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def record(name):
     return recorded(results(name))
+
+
+def tiny_folder():
+    return str(make_embedded_corpus(config=preset("tiny").corpus, progress=False).folder)
+
+
+def few_sounds():
+    corpus = make_embedded_corpus(config=preset("tiny").corpus, progress=False)
+    return [corpus.audio(u) for u in corpus.split("train")[:6]]
+
+
+def untrained(folder):
+    torch.manual_seed(0)
+    return Autoencoder(preset("tiny").autoencoder).save_pretrained(folder, "deaf").parent
 
 
 @pytest.fixture(scope="module")
@@ -202,3 +217,54 @@ def test_distances_of_other_weights_are_measured_again_searched_or_not():
     assert any(row.startswith("base, refined in ") for row in rows(shipped))
     other = SimpleNamespace(card=dict(sha256="0" * 64))
     assert "WORLD copy-synthesis" in rows(other) and not [row for row in rows(other) if row.startswith("base")]
+
+
+def test_gains_are_signed_and_paired_and_count_what_is_too_short_for_stoi(tmp_path):
+    assert not main(["gains", "--weights", "deaf=" + str(untrained(tmp_path)), "twin=mini", "--against", "mini",
+                     "--judge", "mini", "--limit", "2", "--split", "test", "--out", str(tmp_path / "gains.json")])
+    kept = recorded(tmp_path / "gains.json")
+    found = {(r["row"], r["metric"]): r for r in kept["rows"]}
+    assert kept["against"] == "mini" and found["mini", "PESQ-wb"]["value"] > 2
+    assert found["deaf", "PESQ-wb"]["high"] < 0 < found["deaf", "MCD"]["low"]
+    assert found["mini", "MCD"]["value"] + found["deaf", "MCD"]["value"] > found["mini", "MCD"]["value"]
+    assert {found[row, m]["value"] for row, m in found if row == "twin"} == {0}
+    assert {row for row, _ in found} == {"natural", "mini", "deaf", "twin"}
+    gap = train_autoencoder._gain("x", "STOI", [0.9, math.nan, 0.8], [0.5, 0.1, 0.6], 0)
+    assert (round(gap.value, 6), gap.n, gap.failed) == (0.3, 3, 1)
+
+
+def test_going_on_holds_the_encoder_unless_asked_and_a_mean_is_whitened_where_encoders_differ(tmp_path):
+    untrained(tmp_path / "start")
+    def ends(*more):
+        folders = [str(tmp_path / f"{'-'.join(more)}{seed}") for seed in "12"]
+        for seed, folder in zip("12", folders):
+            assert not main(["go-on", "--preset", "tiny", "--corpus", tiny_folder(), "--start", str(tmp_path / "start"),
+                             "--folder", folder, "--minutes", "0", "--steps", "2", "--seed", seed, "--reader", "",
+                             *more])
+        both = str(tmp_path / f"{'-'.join(more)}both")
+        assert not main(["mean", "--corpus", tiny_folder(), "--weights", *folders, "--folder", both])
+        return [Autoencoder.from_pretrained(folder) for folder in (tmp_path / "start", *folders, both)]
+    held, learning = ends(), ends("--encoder", "--leave-out", "mel", "phase")
+    assert len({weights_hash(n.encoder) for n in held}) == 1 and len({weights_hash(n.decoder) for n in held}) == 4
+    assert len({weights_hash(n.encoder) for n in learning}) == 4
+    assert torch.equal(held[3].latent_mean, held[0].latent_mean)
+    latents = [learning[3].encode(sound[None, None]).detach()[0] for sound in few_sounds()]
+    assert torch.cat(latents, 1).mean().abs() < 0.3
+
+
+def test_who_goes_on_without_a_reader_teaches_one_first(tmp_path, monkeypatch):
+    untrained(tmp_path / "start")
+    taught = []
+    def teach(corpus, folder):
+        taught.append(folder)
+        few = corpus.with_utterances(corpus.split("train")[:2])
+        small = ReaderConfig(network=replace(ReaderConfig().network, width=16,
+                                             recogniser=TrainConfig(steps=1, batch=2, warmup=1, ema=0)))
+        train_reader(few, folder, small, progress=False)
+    monkeypatch.setattr(train_autoencoder, "train_reader", teach)
+    reader = str(tmp_path / "reader")
+    for name in ("first", "second"):
+        train_autoencoder.go_on(corpus=tiny_folder(), start=str(tmp_path / "start"), folder=str(tmp_path / name),
+                                minutes=0, steps=1, reader=reader, preset="tiny")
+    assert taught == [reader]
+    assert "phones" in load_weights(tmp_path / "second", "autoencoder")[1]["last_losses"]

@@ -22,7 +22,7 @@ from ..evaluation import ALIGNED, bounds, distances, errors, other_texts, recons
 from .harness import by_set, command, main, open_corpora, results, spread, training_facts
 
 # %% auto #0
-__all__ = ['HEARD', 'REFINED', 'BUZZ', 'UNITS', 'measure_set', 'known_distances', 'reconstruction', 'go_on', 'mean', 'gains']
+__all__ = ['HEARD', 'REFINED', 'BUZZ', 'measure_set', 'known_distances', 'reconstruction', 'go_on', 'mean', 'gains']
 
 # %% ../../nbs/70_train_autoencoder.ipynb #97b8ab58
 def _load_network(where: str,   # a name or folder of finished weights, or a checkpoint: step-00005000.pt
@@ -171,7 +171,7 @@ def _each(copies, natural, worlds, spelt, judge) -> dict:   # metric -> a `Rate`
             "SER (in-house)": syllable_error_rate(spelt, heard), "tone error": tone_error_rate(spelt, heard)}
 
 # %% ../../nbs/70_train_autoencoder.ipynb #0c454004
-UNITS = {"MCD": "dB", "frames at 94 Hz": "%", "SER (in-house)": "%", "tone error": "%"}
+_UNITS = {"MCD": "dB", "frames at 94 Hz": "%", "SER (in-house)": "%", "tone error": "%"}
 
 def _gain(name, metric, mine, theirs, seed):
     "Subtract word by word; words that one of both can't be measured on are counted as failed."
@@ -183,7 +183,7 @@ def _gain(name, metric, mine, theirs, seed):
     else:
         n, failed = mine.n, 0
     value, low, high = paired_interval(mine, theirs, seed=seed)
-    return Row(name, metric, value, n, low, high, "", UNITS.get(metric, ""), failed)
+    return Row(name, metric, value, n, low, high, "", _UNITS.get(metric, ""), failed)
 
 # %% ../../nbs/70_train_autoencoder.ipynb #aeb4bba9
 def gains(*, corpus: str = "embedded", # folders, with commas between; embedded = the one made here
@@ -209,7 +209,7 @@ def gains(*, corpus: str = "embedded", # folders, with commas between; embedded 
              for name, network in networks.items()}
     first, *others = found
     rows = [measured("natural", "frames at 94 Hz", [_buzzes(a) for a in worlds], unit="%", seed=seed)]
-    rows += [measured(first, metric, values, unit=UNITS.get(metric, ""), seed=seed)
+    rows += [measured(first, metric, values, unit=_UNITS.get(metric, ""), seed=seed)
              for metric, values in found[first].items()]
     rows += [_gain(name, metric, found[name][metric], theirs, seed)
              for name in others for metric, theirs in found[first].items()]
