@@ -42,6 +42,19 @@ def _load_network(where: str,   # a name or folder of finished weights, or a che
                         training_seconds=round(state["seconds"]))
     return network.fuse().eval()
 
+def _load_networks(weights, preset) -> dict:   # name -> network
+    "Load all, each from a name, or from name=folder."
+    named = [w.partition("=") for w in weights]
+    if len(dict(n[::2] for n in named)) < len(named):
+        raise ValueError(f"two of {', '.join(weights)} have one name; write name=folder")
+    return {name: _load_network(where or name, preset) for name, _, where in named}
+
+def _said_of(networks, judge):
+    "Say in a record which weights were measured, and how they learned."
+    hashes = {name: network.card["sha256"] for name, network in networks.items()}
+    return dict(weights_sha256=hashes | {"judge": judge.card["sha256"]},
+                training={name: training_facts(network.card) for name, network in networks.items()})
+
 # %% ../../nbs/70_train_autoencoder.ipynb #491409f3
 HEARD = ("SER (in-house)", "tone error")   # what a judge has a say in
 REFINED = ", refined in "                  # what follows a network's name, and steps, where its latents were searched
@@ -107,15 +120,12 @@ def reconstruction(*, corpus: str = "embedded", # folders, with commas between; 
     "Measure what autoencoders leave of held-out recordings, one table a speaker."
     said, began = command(reconstruction, locals()), time.time()
     speech, ear, path = open_corpora(corpus, "base"), Judge.from_pretrained(judge), results("70_train_autoencoder", out)
-    named = [w.partition("=") for w in weights]
-    networks = {name: _load_network(where or name, preset) for name, _, where in named}
+    networks = _load_networks(weights, preset)
     about = dict(split_sha256=speech.split_sha256(split), seed=seed, limit=limit)
     rows = list(_measure_sets(by_set(speech, split, speakers, limit), speech, networks, ear, seed,
                              known_distances(path, networks, **about), refine))
-    hashes = {name: n.card["sha256"] for name, n in networks.items()} | {"judge": ear.card["sha256"]}
-    training = {name: training_facts(n.card) for name, n in networks.items()}
-    record(path, rows, said, weights_sha256=hashes, split=split, note=note, training=training, **about,
-           minutes=round((time.time() - began) / 60, 1))
+    record(path, rows, said, split=split, note=note, minutes=round((time.time() - began) / 60, 1),
+           **about, **_said_of(networks, ear))
     return dict(record=str(path))
 
 # %% ../../nbs/70_train_autoencoder.ipynb #e24e68b1
@@ -185,10 +195,18 @@ def _gain(name, metric, mine, theirs, seed):
     value, low, high = paired_interval(mine, theirs, seed=seed)
     return Row(name, metric, value, n, low, high, "", _UNITS.get(metric, ""), failed)
 
+def _first_and_gains(found, seed):   # network -> metric -> values
+    "Make rows of the first network as it is, and of what each other one gains over it."
+    first, *others = found
+    yield from (measured(first, metric, values, unit=_UNITS.get(metric, ""), seed=seed)
+                for metric, values in found[first].items())
+    yield from (_gain(name, metric, found[name][metric], theirs, seed)
+                for name in others for metric, theirs in found[first].items())
+
 # %% ../../nbs/70_train_autoencoder.ipynb #aeb4bba9
 def gains(*, corpus: str = "embedded", # folders, with commas between; embedded = the one made here
           weights: tuple = ("base",),  # names, or name=folder, or name=checkpoint.pt
-          against: str = "base",       # what they are compared with, alike
+          against: str = "mini",       # what they are compared with, alike
           preset: str = "base",        # whose sizes a checkpoint has
           speakers: str = "",          # only these, with commas between
           judge: str = "base",         # name or folder of its weights
@@ -199,25 +217,18 @@ def gains(*, corpus: str = "embedded", # folders, with commas between; embedded 
           note: str = ""               # said of the machine or the run
           ) -> dict:
     "Measure one autoencoder, and what others gain over it, utterance by utterance on the same recordings."
-    said, speech, ear = command(gains, locals()), open_corpora(corpus, "base", speakers), Judge.from_pretrained(judge)
+    said, networks = command(gains, locals()), _load_networks((against, *weights), preset)
+    speech, ear = open_corpora(corpus, "base", speakers), Judge.from_pretrained(judge)
     some = spread([u for u in speech.split(split) if u.pinyin], limit)
     natural, spelt = [speech.audio(u) for u in some], [u.pinyin for u in some]
     worlds = [world(a) for a in natural]
-    networks = {name: _load_network(where or name, preset)
-                for name, _, where in (w.partition("=") for w in (against, *weights))}
     found = {name: _each(reconstruct(network, natural), natural, worlds, spelt, ear)
              for name, network in networks.items()}
-    first, *others = found
-    rows = [measured("natural", "frames at 94 Hz", [_buzzes(a) for a in worlds], unit="%", seed=seed)]
-    rows += [measured(first, metric, values, unit=_UNITS.get(metric, ""), seed=seed)
-             for metric, values in found[first].items()]
-    rows += [_gain(name, metric, found[name][metric], theirs, seed)
-             for name in others for metric, theirs in found[first].items()]
+    rows = [measured("natural", "frames at 94 Hz", [_buzzes(a) for a in worlds], unit="%", seed=seed),
+            *_first_and_gains(found, seed)]
     path = results("70_gains", out)
-    record(path, [asdict(row) for row in rows], said, against=first, split=split, limit=limit, seed=seed, note=note,
-           split_sha256=speech.split_sha256(split),
-           weights_sha256={name: n.card["sha256"] for name, n in networks.items()} | {"judge": ear.card["sha256"]},
-           training={name: training_facts(n.card) for name, n in networks.items()})
+    record(path, [asdict(row) for row in rows], said, against=next(iter(found)), split=split, limit=limit, seed=seed,
+           note=note, split_sha256=speech.split_sha256(split), **_said_of(networks, ear))
     return dict(record=str(path))
 
 # %% ../../nbs/70_train_autoencoder.ipynb #1741fb44
