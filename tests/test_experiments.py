@@ -229,7 +229,7 @@ def test_gains_are_signed_and_paired_and_count_what_is_too_short_for_stoi(tmp_pa
     assert found["mini", "MCD"]["value"] + found["deaf", "MCD"]["value"] > found["mini", "MCD"]["value"]
     assert {found[row, m]["value"] for row, m in found if row == "twin"} == {0}
     assert {row for row, _ in found} == {"natural", "mini", "deaf", "twin"}
-    gap = train_autoencoder._gain("x", "STOI", [0.9, math.nan, 0.8], [0.5, 0.1, 0.6], 0)
+    gap = train_autoencoder.gain("x", "STOI", [0.9, math.nan, 0.8], [0.5, 0.1, 0.6], 0)
     assert (round(gap.value, 6), gap.n, gap.failed) == (0.3, 3, 1)
 
 

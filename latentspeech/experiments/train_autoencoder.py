@@ -22,7 +22,7 @@ from ..evaluation import ALIGNED, bounds, distances, errors, other_texts, recons
 from .harness import by_set, command, main, open_corpora, results, spread, training_facts
 
 # %% auto #0
-__all__ = ['HEARD', 'REFINED', 'BUZZ', 'measure_set', 'known_distances', 'reconstruction', 'go_on', 'mean', 'gains']
+__all__ = ['HEARD', 'REFINED', 'BUZZ', 'measure_set', 'known_distances', 'reconstruction', 'go_on', 'mean', 'gain', 'gains']
 
 # %% ../../nbs/70_train_autoencoder.ipynb #97b8ab58
 def _load_network(where: str,   # a name or folder of finished weights, or a checkpoint: step-00005000.pt
@@ -183,8 +183,11 @@ def _each(copies, natural, worlds, spelt, judge) -> dict:   # metric -> a `Rate`
 # %% ../../nbs/70_train_autoencoder.ipynb #0c454004
 _UNITS = {"MCD": "dB", "frames at 94 Hz": "%", "SER (in-house)": "%", "tone error": "%"}
 
-def _gain(name, metric, mine, theirs, seed):
-    "Subtract word by word; words that one of both can't be measured on are counted as failed."
+def gain(name: str, metric: str,  # of the row
+         mine, theirs,            # a `Rate` each, or a value for each utterance
+         seed: int = 0            # of the bootstrap
+         ) -> Row:
+    "Subtract utterance by utterance; those that can't be measured on both sides are counted as failed."
     if isinstance(mine, list):
         pairs = [(a, b) for a, b in zip(mine, theirs) if math.isfinite(a) and math.isfinite(b)]
         failed = len(mine) - len(pairs)
@@ -200,7 +203,7 @@ def _first_and_gains(found, seed):   # network -> metric -> values
     first, *others = found
     yield from (measured(first, metric, values, unit=_UNITS.get(metric, ""), seed=seed)
                 for metric, values in found[first].items())
-    yield from (_gain(name, metric, found[name][metric], theirs, seed)
+    yield from (gain(name, metric, found[name][metric], theirs, seed)
                 for name in others for metric, theirs in found[first].items())
 
 # %% ../../nbs/70_train_autoencoder.ipynb #aeb4bba9
