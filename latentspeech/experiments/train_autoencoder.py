@@ -134,7 +134,7 @@ def go_on(*, corpus: str = "embedded",   # folders, with commas between; embedde
           folder: str = "out/on",        # checkpoints, and the weights at the end
           minutes: float = 35.0,         # 0 = as many steps as are asked for
           steps: int = 0,                # 0 = as many as the minutes hold
-          seed: int = 0,
+          seed: int = 0,                 # of crops; beside each other they need two
           encoder: bool = False,         # the encoder learns, too, and a voice must learn its latents anew
           leave_out: tuple = (),         # terms of the loss: envelope, modulation, periodicity, phase ...
           reader: str = "out/reader",    # a folder; a reader is taught there if there is none; "" = nobody reads
