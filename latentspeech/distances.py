@@ -51,7 +51,7 @@ def mel_cepstrum(envelope: np.ndarray  # power spectra [frames, n_fft / 2 + 1], 
     return cepstrum @ _warp_matrix(cepstrum.shape[1]).T
 
 # %% ../nbs/50_distances.ipynb #ff48f7b6
-@dataclass
+@dataclass(eq=False)
 class World:
     "Hold WORLD's view of a sound, a frame each 5 ms."
     f0: np.ndarray        # hertz, 0 where unvoiced, [frames]
@@ -94,6 +94,7 @@ def dtw(cost: np.ndarray  # cost [N, M] of pairing i with j
     return np.array(path[::-1])
 
 # %% ../nbs/50_distances.ipynb #9c5efbd1
+@lru_cache(1)   # MCD and both measures of pitch ask for the same pair, one after the other
 def _aligned(reference, hypothesis):
     "Return the numbers of loud frames of both, paired by DTW over c1 to c24, and the distance of each pair."
     a, b = (side.cepstrum[side.loud][:, 1:] for side in (reference, hypothesis))

@@ -27,7 +27,7 @@ from .synthesis import LatentSpeech, Voice, tokens_of
 # %% auto #0
 __all__ = ['ALIGNED', 'reconstruct', 'other_texts', 'recordings', 'by_speaker', 'utterance_phones', 'true_durations', 'say',
            'spoken', 'renditions', 'noise_control', 'flattened_tones', 'bounds', 'matching_judge', 'evaluate', 'errors',
-           'distances']
+           'distances_of_each', 'distances']
 
 # %% ../nbs/62_evaluation.ipynb #a7a6fef5
 @torch.no_grad()
@@ -255,6 +255,16 @@ _MEASURES = {"MCD": _OF_WORLDS["MCD"], **_IN_STEP, "F0 RMSE": _OF_WORLDS["F0 RMS
              "author_script_mfcc_distance": (author_script_mfcc_distance, "")}
 
 # %% ../nbs/62_evaluation.ipynb #cc583487
+def distances_of_each(natural: list, sounds: list,      # [T] each, one beside the other
+                      true_worlds: list, worlds: list,  # the same, analysed by `world`
+                      metrics: tuple                    # of a table's columns: "MCD", "STOI", ...
+                      ) -> dict:                        # metric -> a value for each sound, and the unit
+    "Measure sounds one by one; all that needs an alignment of a pair is asked in a row."
+    def of(metric, heard, analysed):
+        return _MEASURES[metric][0](*(analysed if metric in _OF_WORLDS else heard))
+    each = [[of(metric, *pair) for metric in metrics] for pair in zip(zip(natural, sounds), zip(true_worlds, worlds))]
+    return {metric: ([row[k] for row in each], _MEASURES[metric][1]) for k, metric in enumerate(metrics)}
+
 def distances(sounds: dict,             # row -> sounds; "natural" among them
               n: int | None = None,     # so many of each; None = all
               seed: int = 0,            # of the bootstrap
@@ -269,10 +279,7 @@ def distances(sounds: dict,             # row -> sounds; "natural" among them
         print(e)
         return rows
     for name in (k for k in sounds if k != "natural"):
-        for metric, (function, unit) in _MEASURES.items():
-            if metric in _IN_STEP and name not in aligned:
-                continue
-            of = worlds if metric in _OF_WORLDS else sounds
-            values = [function(a, b) for a, b in zip(of["natural"][:n], of[name][:n])]
-            rows.append(measured(name, metric, values, unit=unit, seed=seed))
+        metrics = [m for m in _MEASURES if m not in _IN_STEP or name in aligned]
+        found = distances_of_each(sounds["natural"][:n], sounds[name][:n], worlds["natural"], worlds[name], metrics)
+        rows += [measured(name, metric, values, unit=unit, seed=seed) for metric, (values, unit) in found.items()]
     return rows

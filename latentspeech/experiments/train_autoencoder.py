@@ -10,7 +10,7 @@ from pathlib import Path
 from ..files import file_sha256
 from ..autoencoder import Autoencoder
 from ..config import FRAME, GOING_ON, SAMPLE_RATE, preset as get_preset
-from ..distances import f0_metrics, mel_cepstral_distortion, pesq_wb, stoi, world
+from ..distances import world
 from ..metrics import paired_interval, syllable_error_rate, tone_error_rate
 from ..reading import load_reader, train_reader
 from ..tasks import fit_latent_statistics, train_autoencoder
@@ -18,7 +18,7 @@ from ..training import read_checkpoint
 from ..table import ResultsTable, Row, measured, record, recorded
 from ..weights import store_average, weights_hash
 from ..judge import Judge
-from ..evaluation import ALIGNED, bounds, distances, errors, other_texts, reconstruct
+from ..evaluation import ALIGNED, bounds, distances, distances_of_each, errors, other_texts, reconstruct
 from .harness import by_set, command, main, open_corpora, results, spread, training_facts
 
 # %% auto #0
@@ -153,15 +153,16 @@ def go_on(*, corpus: str = "embedded",   # folders, with commas between; embedde
 # %% ../../nbs/70_train_autoencoder.ipynb #33893796
 def mean(*, corpus: str = "embedded",        # as for `go_on`: its sounds say how to whiten the latents
          weights: tuple = ("base", "base"),  # names or folders that went on from the same weights
-         folder: str = "out/mean"            # where the mean goes
+         folder: str = "out/mean",           # where the mean goes
+         preset: str = "base"                # under whose name
          ) -> dict:
     "Store the mean of autoencoders; its latents are white again where encoders have learned."
     networks = [Autoencoder.from_pretrained(name) for name in weights]
-    path = store_average(Path(folder) / "base-autoencoder", "autoencoder", list(weights))
+    path = store_average(Path(folder) / f"{preset}-autoencoder", "autoencoder", list(weights))
     if len({weights_hash(network.encoder) for network in networks}) > 1:
         network = Autoencoder.from_pretrained(path)
-        fit_latent_statistics(network, open_corpora(corpus, "base"))
-        network.save_pretrained(folder, "base", network.card)
+        fit_latent_statistics(network, open_corpora(corpus, preset))
+        network.save_pretrained(folder, preset, network.card)
     return dict(weights=str(path))
 
 # %% ../../nbs/70_train_autoencoder.ipynb #acd54fd5
@@ -170,22 +171,18 @@ BUZZ = 2 * SAMPLE_RATE / FRAME   # hertz, 94: what half a latent frame, said aga
 def _buzzes(seen):   # by `world`: the share of loud frames
     return float((abs(seen.f0 - BUZZ) < 6)[seen.loud].mean()) if seen else math.nan
 
-def _each(copies, natural, worlds, spelt, judge) -> dict:   # metric -> a `Rate`, or a value for each copy
+def _each(copies, natural, worlds, spelt, judge) -> dict:   # metric -> a `Rate` or a value for each copy, and the unit
     "Measure copies one by one."
     heard, seen = judge.transcribe_batch(copies), [world(a) for a in copies]
-    pairs, sounds = list(zip(worlds, seen)), list(zip(natural, copies))
-    return {"PESQ-wb": [pesq_wb(*p) for p in sounds], "STOI": [stoi(*p) for p in sounds],
-            "MCD": [mel_cepstral_distortion(*p) for p in pairs],
-            "F0 correlation": [f0_metrics(*p).correlation for p in pairs],
-            "frames at 94 Hz": [_buzzes(b) for b in seen],
-            "SER (in-house)": syllable_error_rate(spelt, heard), "tone error": tone_error_rate(spelt, heard)}
+    return distances_of_each(natural, copies, worlds, seen, ("PESQ-wb", "STOI", "MCD", "F0 correlation")) | {
+        "frames at 94 Hz": ([_buzzes(b) for b in seen], "%"),
+        **{metric: (rate(spelt, heard), "%") for metric, rate in zip(HEARD, (syllable_error_rate, tone_error_rate))}}
 
 # %% ../../nbs/70_train_autoencoder.ipynb #0c454004
-_UNITS = {"MCD": "dB", "frames at 94 Hz": "%", "SER (in-house)": "%", "tone error": "%"}
-
 def gain(name: str, metric: str,  # of the row
          mine, theirs,            # a `Rate` each, or a value for each utterance
-         seed: int = 0            # of the bootstrap
+         seed: int = 0,           # of the bootstrap
+         unit: str = ""
          ) -> Row:
     "Subtract utterance by utterance; those that can't be measured on both sides are counted as failed."
     if isinstance(mine, list):
@@ -196,15 +193,15 @@ def gain(name: str, metric: str,  # of the row
     else:
         n, failed = mine.n, 0
     value, low, high = paired_interval(mine, theirs, seed=seed)
-    return Row(name, metric, value, n, low, high, "", _UNITS.get(metric, ""), failed)
+    return Row(name, metric, value, n, low, high, "", unit, failed)
 
-def _first_and_gains(found, seed):   # network -> metric -> values
+def _first_and_gains(found, seed):   # network -> metric -> values and unit
     "Make rows of the first network as it is, and of what each other one gains over it."
     first, *others = found
-    yield from (measured(first, metric, values, unit=_UNITS.get(metric, ""), seed=seed)
-                for metric, values in found[first].items())
-    yield from (gain(name, metric, found[name][metric], theirs, seed)
-                for name in others for metric, theirs in found[first].items())
+    yield from (measured(first, metric, values, unit=unit, seed=seed)
+                for metric, (values, unit) in found[first].items())
+    yield from (gain(name, metric, found[name][metric][0], theirs, seed, unit)
+                for name in others for metric, (theirs, unit) in found[first].items())
 
 # %% ../../nbs/70_train_autoencoder.ipynb #aeb4bba9
 def gains(*, corpus: str = "embedded", # folders, with commas between; embedded = the one made here
