@@ -253,15 +253,15 @@ def headline(record: dict, table: dict | None) -> str:
     return f'<div class="facts">{boxes}</div>'
 
 
-def first_words(folder: Path, first: dict | None) -> str:
-    "Show the sentence that the shipped weights said."
-    path = find_sound(folder, (first or {}).get("file"))
+def words_before(folder: Path, said: dict | None, title: str, caption: str) -> str:
+    "Show what weights that ship said before any training here."
+    path = find_sound(folder, (said or {}).get("file"))
     if not path:
         return ""
-    said = syllables(first.get("pinyin"))
-    return (f'<article>{spelt_text(first["text"], said)}<figure><figcaption><b>First words</b> '
-            "<span>said by the weights that ship, before any training here</span></figcaption>"
-            f"{player(path, length_of(path), 'first words', 9)}{heard_line(said, first.get('heard'))}"
+    pinyin = syllables(said.get("pinyin"))
+    return (f'<article>{spelt_text(said["text"], pinyin)}<figure><figcaption><b>{esc(title)}</b> '
+            f"<span>{esc(caption)}</span></figcaption>"
+            f"{player(path, length_of(path), title.lower(), 9)}{heard_line(pinyin, said.get('heard'))}"
             "</figure></article>")
 
 
@@ -425,6 +425,9 @@ LISTEN = """Test sentences, which no training has seen. In this order: the teach
 numbers every 21 ms and opened again, which is the best that the voice could do; and the voice, which had only the text.
 Pictures of one sentence share their axes. Below each sound is what a recogniser heard: <mark>a wrong syllable</mark>,
 <mark class="tone">a wrong tone</mark>."""
+PERSON = ("A person",
+          "said by weights that learned from a woman's words; these they never heard, and here they learn nothing")
+FIRST = ("First words", "said by the weights that ship, before any training here")
 HOW_GOOD = """SER is the share of syllables that a recogniser made for this project hears wrong, tones aside; lower is
 better, and its own error on natural speech is the floor. The intervals hold 95 % of what other test sentences would
 have given."""
@@ -480,9 +483,10 @@ def build_page(folder: Path) -> str:
     record, table, samples = (read_json(folder / f"{name}.json") for name in ("demo", "table", "samples"))
     record = record or {}
     shown = [s for s in samples if isinstance(s, dict)] if isinstance(samples, list) else []
-    lines = [*header(record, table), "<h2>Listen</h2>", f"<p>{LISTEN}</p>"]
+    lines = [*header(record, table), "<h2>Listen</h2>", words_before(folder, record.get("person"), *PERSON)]
+    lines += [f"<p>{LISTEN}</p>"]
     lines += [sentence_card(folder, s) for s in shown[:MOST_SENTENCES]] or [gone("samples.json")]
-    lines += [first_words(folder, record.get("first")), "<h2>How good is it?</h2>", f"<p>{HOW_GOOD}</p>"]
+    lines += [words_before(folder, record.get("first"), *FIRST), "<h2>How good is it?</h2>", f"<p>{HOW_GOOD}</p>"]
     lines += [results(table) if table and table.get("rows") else gone("table.json")]
     lines += [*curves(folder), *costs(record), "<h2>The notebooks, as run</h2>", notebooks(folder)]
     lines += ["<h2>Do it again</h2>", f"<pre><code>{esc(COMMANDS)}</code></pre>", footer(folder, record)]

@@ -21,6 +21,9 @@ CELL_MINUTES = 15                                  # most for one cell on every 
 LEAST = 3.0                                        # seconds that are left of whatever isn't over
 CLEARLY = 1.1                                      # times as much is left as is said: from there on, it says so
 HURRY = 2                                          # times slower than planned, from which on less is measured
+PERSON = "base"                                    # weights that learned from people; they speak first
+PERSON_WORDS = ("早饭", "雨衣", "广场", "麻雀")  # which it never heard: of audio-cmn's test split
+PAUSE = 24_000                                     # samples between them
 FIRST_WORDS = "你好，今天天气很好，我们一起去公园吧。"
 BARS = "█░" if "utf" in (sys.stdout.encoding or "").lower() else "#-"
 
@@ -49,7 +52,8 @@ class Stage:
 STAGES = {
     "corpus": ("Make the corpus",
                "a speech robot, espeak-ng, reads sentences written for this project: the only teacher there is"),
-    "first": ("Say a first sentence", "the weights that ship speak, and a recogniser writes down what it hears"),
+    "first": ("Say a first sentence",
+              "the weights that ship speak, a person's first, and recognisers write down what they hear"),
     "autoencoder": ("Train the autoencoder",
                     "learns to write 21 ms of sound as 16 numbers, and to read them back as sound"),
     "voice": ("Train the voice", "learns which numbers a text asks for, and to find them in noise"),
@@ -342,36 +346,49 @@ class Demo:
         self.say(facts.format(**self.about["corpus"]))
 
     def speak_first(self):
-        "Let the weights that ship say a sentence, and let the recogniser listen."
+        "Let the weights that ship speak, a person's before the robot's that will be trained."
         self.watcher.begin("first")
+        from latentspeech.weights import PretrainedError, load_weights
+        spoken = [self.spoken("person", PERSON, PERSON_WORDS)]
+        self.about["first_sound_minutes"] = round((time.monotonic() - self.began) / 60, 2)
+        name = "mini" if self.tiny else self.preset
+        if not self.scratch or self.tiny:
+            try:
+                cards = {part: load_weights(name, part)[1] for part in ("autoencoder", "voice")}
+            except PretrainedError as error:
+                return self.start_from_nothing(str(error))
+            self.about["shipped"] = {part: {k: card[k] for k in ("steps", "training_seconds", "machine") if k in card}
+                                     for part, card in cards.items()}
+            spoken += [self.spoken("first", name, (FIRST_WORDS,))]
+        self.watcher.end()
+        for lines in spoken:
+            self.say("\n".join(lines))
         if self.scratch and not self.tiny:
-            nothing = "with SCRATCH=1 nothing has been learned yet, so there is nothing to hear"
-            return self.watcher.end("skipped", nothing)
+            self.say("        with SCRATCH=1 the voice that will be trained has learned nothing yet, so it is silent")
+
+    def spoken(self, key: str, weights: str, texts: tuple) -> list:
+        "Let a voice say texts one after the other, and its recogniser listen; return what to tell of it."
+        import torch
+        from latentspeech.audio import save
         from latentspeech.evaluation import matching_judge
         from latentspeech.synthesis import LatentSpeech
-        from latentspeech.weights import PretrainedError, load_weights
-        name = "mini" if self.tiny else self.preset
+        from latentspeech.weights import PretrainedError
         try:
-            cards = {part: load_weights(name, part)[1] for part in ("autoencoder", "voice")}
+            voice = LatentSpeech.from_pretrained(weights)
         except PretrainedError as error:
-            return self.start_from_nothing(str(error))
-        voice = LatentSpeech.from_pretrained(name)
-        speech = voice.speak(FIRST_WORDS, seed=0)
-        path, heard = speech.save(self.out / "first.wav"), None
-        self.about["first"] = dict(file=path.name, text=FIRST_WORDS, pinyin=speech.pinyin,
-                                   seconds=round(speech.seconds, 2), voice=voice.card["corpus"])
-        self.about["first_sound_minutes"] = round((time.monotonic() - self.began) / 60, 2)
-        self.about["shipped"] = {part: {k: card[k] for k in ("steps", "training_seconds", "machine") if k in card}
-                                 for part, card in cards.items()}
+            return [f"        nobody speaks: {error}"]
+        said = voice.speak_batch(list(texts), seed=0)
+        sounds, pinyin = [s.audio for s in said], [p for s in said for p in s.pinyin]
+        path, text = self.out / f"{key}.wav", "，".join(texts)
+        save(path, torch.cat([piece for sound in sounds for piece in (sound, torch.zeros(PAUSE))][:-1]))
+        about = self.about[key] = dict(file=path.name, text=text, pinyin=pinyin, voice=voice.card["corpus"],
+                                       seconds=round(sum(s.seconds for s in said), 2))
+        lines = [f"        listen now: {path}", f"        text    {text}", f"        pinyin  {' '.join(pinyin)}"]
         try:
-            heard = self.about["first"]["heard"] = matching_judge(voice).transcribe(speech.audio, speech.sample_rate)
+            about["heard"] = [p for heard in matching_judge(voice).transcribe_batch(sounds) for p in heard]
         except PretrainedError as error:
-            self.say(f"        no recogniser: {error}")
-        self.watcher.end()
-        self.say(f"        listen now: {path}\n        text    {FIRST_WORDS}")
-        self.say(f"        pinyin  {' '.join(speech.pinyin)}")
-        if heard:
-            self.say(f"        heard   {' '.join(heard)}")
+            return [*lines, f"        no recogniser: {error}"]
+        return [*lines, f"        heard   {' '.join(about['heard'])}"]
 
     def start_from_nothing(self, why: str):
         "Change plans where no weights ship for this preset."

@@ -235,6 +235,28 @@ def test_memory_of_children_counts():
     child.communicate(b"\n")
 
 
+def test_a_person_speaks_before_the_robot_and_both_are_heard(tmp_path):
+    run = Demo("tiny", tmp_path, False, None, stream := io.StringIO())
+    run.speak_first()
+    said = stream.getvalue()
+    assert 0 < said.index("person.wav") < said.index("first.wav")
+    words, sentence = run.about["person"], run.about["first"]
+    assert words["pinyin"] == ["zao3", "fan4", "yu3", "yi1", "guang2", "chang3", "ma2", "que4"]
+    assert words["heard"] == words["pinyin"], "the demo begins with words that are understood"
+    assert len(sentence["heard"]) > 10 and run.about["first_sound_minutes"] < 5
+    run.keep()
+    page = build_page(tmp_path)
+    assert 0 < page.index("A person") < page.index("First words") and page.count("<audio") == 2
+
+
+def test_a_demo_without_a_person_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(demo, "PERSON", "nobody")
+    run = Demo("tiny", tmp_path, False, None, stream := io.StringIO())
+    run.speak_first()
+    assert "nobody speaks" in stream.getvalue() and (tmp_path / "first.wav").exists()
+    assert "person" not in run.about and run.stages[1].status == "done"
+
+
 class Small(Demo):
     "Run three small notebooks in place of the real ones, and make no corpus."
     def make_corpus(self):
