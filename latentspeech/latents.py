@@ -5,6 +5,7 @@
 # %% ../nbs/14_latents.ipynb #faaff42b
 from __future__ import annotations
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 import torch
 from safetensors import SafetensorError
@@ -131,6 +132,7 @@ def _search(autoencoder, audio, latents, free, start, loss, config):  # free: th
         distance = loss(autoencoder.pqmf.inverse(bands)[..., :audio.shape[2]], audio, bands, true_bands)[0]
         best = min(best, (distance.item(), moved.detach().clone()), key=lambda found: found[0])
         if step < config.steps:
+            optimiser.param_groups[0]["lr"] = config.learning_rate * (1 - step / config.steps)   # far, then fine
             moved.grad, = torch.autograd.grad(distance, moved)
             optimiser.step()
     return best[1]
@@ -139,12 +141,12 @@ def _search(autoencoder, audio, latents, free, start, loss, config):  # free: th
 def refine_latents(autoencoder: Autoencoder,  # in evaluation mode
                    audio: Tensor,             # [B, 1, T]
                    config: RefineConfig = RefineConfig(),
-                   loss: ReconstructionLoss | None = None  # what is compared; none = as `base` learned
+                   loss: ReconstructionLoss | None = None  # what is compared; none = what `base` learned, see `config`
                    ) -> Tensor:               # [B, C, ceil(T / 1024)], whitened
     "Search for the latents whose sound is nearest to this one, from the encoder's on (analysis by synthesis)."
     if autoencoder.training:
         raise LatentError("a network in training mode decodes otherwise each time; call .eval() first")
-    loss = loss or ReconstructionLoss(config=preset("base").loss)
+    loss = loss or ReconstructionLoss(config=replace(preset("base").loss, envelope=config.envelope))
     with torch.inference_mode(False), torch.enable_grad():
         return torch.cat([_refined(autoencoder, sound[None], config, loss) for sound in audio.clone()])
 

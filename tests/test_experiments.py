@@ -211,10 +211,13 @@ def test_a_search_has_a_row_of_its_own(tmp_path):
 def test_distances_of_other_weights_are_measured_again_searched_or_not():
     earlier, shipped = results("70_train_autoencoder"), Autoencoder.from_pretrained("base")
     same = {key: recorded(earlier)[key] for key in ("split_sha256", "seed", "limit")}
-    def rows(network):
-        return {row.row for row in known_distances(earlier, {"base": network}, **same)["tan"]}
+    search = recorded(earlier)["search"]
+    def rows(network, search=search):
+        return {row.row for row in known_distances(earlier, {"base": network}, search, **same)["tan"]}
     assert {"base", "WORLD copy-synthesis"} <= rows(shipped)
     assert any(row.startswith("base, refined in ") for row in rows(shipped))
+    otherwise = rows(shipped, dict(search, envelope=0.75))   # as long, for something else: measured anew
+    assert "base" in otherwise and not any("refined" in row for row in otherwise)
     other = SimpleNamespace(card=dict(sha256="0" * 64))
     assert "WORLD copy-synthesis" in rows(other) and not [row for row in rows(other) if row.startswith("base")]
 

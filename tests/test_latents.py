@@ -1,5 +1,6 @@
 """Latent measures against closed forms; a cache that is never stale, never damaged."""
 import json, math
+from dataclasses import replace
 from types import SimpleNamespace
 import pytest, torch
 from hypothesis import given, settings, strategies
@@ -20,7 +21,7 @@ from latentspeech.latents import (
     unwhiten,
     whiten,
 )
-from latentspeech.losses import ReconstructionLoss
+from latentspeech.losses import ReconstructionLoss, envelope_distance
 
 SMALL = AutoencoderConfig(channels=(8, 8, 8, 8), residual_units=0)
 
@@ -170,9 +171,9 @@ def small_search(steps=8, **more):
     return RefineConfig(steps=steps, **more)
 
 
-def distance(network, z, sound):
-    bands = network.decode_bands(z)
-    return ReconstructionLoss(config=preset("base").loss)(
+def distance(network, z, sound, weights=RefineConfig()):
+    bands, base = network.decode_bands(z), preset("base").loss
+    return ReconstructionLoss(config=replace(base, envelope=weights.envelope))(
         network.pqmf.inverse(bands)[..., :sound.shape[2]], sound, bands, network.analyse(sound))[0].item()
 
 
@@ -189,6 +190,16 @@ def test_a_search_ends_nearer_than_the_guess(mini, length):
     assert distance(mini, found, sound) <= distance(mini, guess, sound)
     if length == 30_000:
         assert distance(mini, found, sound) < 0.97 * distance(mini, guess, sound)
+
+
+def test_what_a_search_asks_for_it_gets(mini):
+    sound = vowel("a", 4, 0.5)[None, None]
+    plain = RefineConfig(12, envelope=preset("base").loss.envelope)
+    one, other = (envelope_distance(mini.decode(refine_latents(mini, sound, config))[..., :sound.shape[2]], sound)
+                  for config in (RefineConfig(12), plain))
+    assert one["envelope"] < other["envelope"]
+    loss = ReconstructionLoss(config=preset("base").loss)
+    assert torch.equal(refine_latents(mini, sound, plain, loss), refine_latents(mini, sound, RefineConfig(12), loss))
 
 
 def test_a_search_changes_no_weight_and_leaves_no_gradient(mini):

@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from ..files import file_sha256
 from ..autoencoder import Autoencoder
-from ..config import FRAME, GOING_ON, SAMPLE_RATE, preset as get_preset
+from ..config import FRAME, GOING_ON, SAMPLE_RATE, RefineConfig, preset as get_preset
 from ..distances import world
 from ..metrics import paired_interval, syllable_error_rate, tone_error_rate
 from ..reading import load_reader, train_reader
@@ -92,7 +92,8 @@ def _measure_sets(sets, corpus, networks: dict, judge, seed: int, known: dict, r
 
 # %% ../../nbs/70_train_autoencoder.ipynb #aa781037
 def known_distances(path: Path, networks: dict,
-                    **same   # facts that both must share: split, seed, limit
+                    search: dict | None,  # how latents are searched; rows that were searched otherwise are left out
+                    **same                # facts that both must share: split, seed, limit
                     ) -> dict:
     "Return set -> rows of an earlier record that no judge has a say in, of the networks that are still the same."
     earlier = recorded(path) if path.exists() else {}
@@ -100,8 +101,9 @@ def known_distances(path: Path, networks: dict,
         return {}
     old = earlier["weights_sha256"]
     new = {name for name, network in networks.items() if old.get(name) != network.card["sha256"]}
-    rows = [row for row in earlier["rows"]
-            if row["metric"] not in HEARD and row["row"].partition(REFINED)[0] not in new]
+    parts = [(row, *row["row"].partition(REFINED)) for row in earlier["rows"] if row["metric"] not in HEARD]
+    rows = [row for row, name, searched, _ in parts
+            if name not in new and not (searched and search != earlier.get("search"))]
     return {s: ResultsTable.of_record(rows, set=s).rows for s in {row["set"] for row in rows}}
 
 # %% ../../nbs/70_train_autoencoder.ipynb #6e200811
@@ -122,9 +124,10 @@ def reconstruction(*, corpus: str = "embedded", # folders, with commas between; 
     speech, ear, path = open_corpora(corpus, "base"), Judge.from_pretrained(judge), results("70_train_autoencoder", out)
     networks = _load_networks(weights, preset)
     about = dict(split_sha256=speech.split_sha256(split), seed=seed, limit=limit)
+    search = asdict(RefineConfig(refine)) if refine else None
     rows = list(_measure_sets(by_set(speech, split, speakers, limit), speech, networks, ear, seed,
-                             known_distances(path, networks, **about), refine))
-    record(path, rows, said, split=split, note=note, minutes=round((time.time() - began) / 60, 1),
+                             known_distances(path, networks, search, **about), refine))
+    record(path, rows, said, split=split, note=note, search=search, minutes=round((time.time() - began) / 60, 1),
            **about, **_said_of(networks, ear))
     return dict(record=str(path))
 
