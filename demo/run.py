@@ -349,8 +349,7 @@ class Demo:
         "Let the weights that ship speak, a person's before the robot's that will be trained."
         self.watcher.begin("first")
         from latentspeech.weights import PretrainedError, load_weights
-        spoken = [self.spoken("person", PERSON, PERSON_WORDS)]
-        self.about["first_sound_minutes"] = round((time.monotonic() - self.began) / 60, 2)
+        self.let_speak("person", PERSON, PERSON_WORDS)
         name = "mini" if self.tiny else self.preset
         if not self.scratch or self.tiny:
             try:
@@ -359,15 +358,13 @@ class Demo:
                 return self.start_from_nothing(str(error))
             self.about["shipped"] = {part: {k: card[k] for k in ("steps", "training_seconds", "machine") if k in card}
                                      for part, card in cards.items()}
-            spoken += [self.spoken("first", name, (FIRST_WORDS,))]
+            self.let_speak("first", name, (FIRST_WORDS,))
         self.watcher.end()
-        for lines in spoken:
-            self.say("\n".join(lines))
         if self.scratch and not self.tiny:
             self.say("        with SCRATCH=1 the voice that will be trained has learned nothing yet, so it is silent")
 
-    def spoken(self, key: str, weights: str, texts: tuple) -> list:
-        "Let a voice say texts one after the other, and its recogniser listen; return what to tell of it."
+    def let_speak(self, key: str, weights: str, texts: tuple):
+        "Let a voice say texts one after the other, and its recogniser listen."
         import torch
         from latentspeech.audio import save
         from latentspeech.evaluation import matching_judge
@@ -376,19 +373,20 @@ class Demo:
         try:
             voice = LatentSpeech.from_pretrained(weights)
         except PretrainedError as error:
-            return [f"        nobody speaks: {error}"]
+            return self.say(f"        nobody speaks: {error}")
         said = voice.speak_batch(list(texts), seed=0)
         sounds, pinyin = [s.audio for s in said], [p for s in said for p in s.pinyin]
         path, text = self.out / f"{key}.wav", "，".join(texts)
         save(path, torch.cat([piece for sound in sounds for piece in (sound, torch.zeros(PAUSE))][:-1]))
         about = self.about[key] = dict(file=path.name, text=text, pinyin=pinyin, voice=voice.card["corpus"],
                                        seconds=round(sum(s.seconds for s in said), 2))
-        lines = [f"        listen now: {path}", f"        text    {text}", f"        pinyin  {' '.join(pinyin)}"]
+        self.about.setdefault("first_sound_minutes", round((time.monotonic() - self.began) / 60, 2))
+        self.say(f"        listen now: {path}\n        text    {text}\n        pinyin  {' '.join(pinyin)}")
         try:
             about["heard"] = [p for heard in matching_judge(voice).transcribe_batch(sounds) for p in heard]
+            self.say(f"        heard   {' '.join(about['heard'])}")
         except PretrainedError as error:
-            return [*lines, f"        no recogniser: {error}"]
-        return [*lines, f"        heard   {' '.join(about['heard'])}"]
+            self.say(f"        no recogniser: {error}")
 
     def start_from_nothing(self, why: str):
         "Change plans where no weights ship for this preset."

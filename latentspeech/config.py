@@ -231,8 +231,8 @@ class AlignerConfig:
 @dataclass(frozen=True)
 class RefineConfig:
     "Describe the search for the latents whose sound is nearest to a given one."
-    steps: int = 30                      # of Adam; a third as many reach two thirds of it
-    learning_rate: float = 0.06          # deviations of a white latent that the first step moves it; the last, none
+    steps: int = 30                      # of Adam
+    learning_rate: float = 0.06          # deviations of a white latent, about, that the first step moves it; then less
     chunk: int = 256                     # latent frames that are searched at a time: 5 s
     envelope: float = 2.0                # weight of envelopes; all else weighs as it did when `base` learned
 

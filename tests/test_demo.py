@@ -249,12 +249,19 @@ def test_a_person_speaks_before_the_robot_and_both_are_heard(tmp_path):
     assert 0 < page.index("A person") < page.index("First words") and page.count("<audio") == 2
 
 
+def test_a_person_is_heard_where_no_weights_of_the_preset_ship(tmp_path):
+    run = Demo("paper", tmp_path, False, None, stream := io.StringIO())
+    run.speak_first()
+    assert "person.wav" in stream.getvalue() and "silent" not in stream.getvalue()
+    assert run.scratch and run.stages[1].status == "skipped" and "first_sound_minutes" in run.about
+
+
 def test_a_demo_without_a_person_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr(demo, "PERSON", "nobody")
     run = Demo("tiny", tmp_path, False, None, stream := io.StringIO())
     run.speak_first()
     assert "nobody speaks" in stream.getvalue() and (tmp_path / "first.wav").exists()
-    assert "person" not in run.about and run.stages[1].status == "done"
+    assert "person" not in run.about and "first_sound_minutes" in run.about and run.stages[1].status == "done"
 
 
 class Small(Demo):
