@@ -22,7 +22,6 @@ LEAST = 3.0                                        # seconds that are left of wh
 CLEARLY = 1.1                                      # times as much is left as is said: from there on, it says so
 HURRY = 2                                          # times slower than planned, from which on less is measured
 PERSON = "base"                                    # weights that learned from people; they speak first
-PERSON_WORDS = ("早饭", "雨衣", "广场", "麻雀")  # which it never heard: of audio-cmn's test split
 PAUSE = 24_000                                     # samples between them
 FIRST_WORDS = "你好，今天天气很好，我们一起去公园吧。"
 BARS = "█░" if "utf" in (sys.stdout.encoding or "").lower() else "#-"
@@ -348,8 +347,9 @@ class Demo:
     def speak_first(self):
         "Let the weights that ship speak, a person's before the robot's that will be trained."
         self.watcher.begin("first")
+        from latentspeech.first_sounds import UNHEARD
         from latentspeech.weights import PretrainedError, load_weights
-        self.let_speak("person", PERSON, PERSON_WORDS)
+        self.let_speak("person", PERSON, tuple(UNHEARD))
         name = "mini" if self.tiny else self.preset
         if not self.scratch or self.tiny:
             try:

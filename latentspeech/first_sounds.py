@@ -15,9 +15,11 @@ from .interactive import Listen, listen
 from .synthesis import LatentSpeech, Speech
 
 # %% auto #0
-__all__ = ['voice', 'say', 'with_tone', 'tones', 'arrive', 'numbers', 'Doors', 'doors', 'keep', 'kept']
+__all__ = ['UNHEARD', 'voice', 'say', 'with_tone', 'tones', 'arrive', 'numbers', 'Doors', 'doors', 'keep', 'kept']
 
 # %% ../nbs/66_first_sounds.ipynb #ad6d9eee
+UNHEARD = {"早饭": "breakfast", "雨衣": "raincoat", "广场": "square", "麻雀": "sparrow"}  # of audio-cmn's test split
+
 @lru_cache(2)
 def voice(name: str = "mini") -> LatentSpeech:
     "Load a voice that ships, once."

@@ -157,6 +157,8 @@ def store_average(path,                       # as in `save_tensors`
     if any({k: v.shape for k, v in state.items()} != {k: v.shape for k, v in last.items()} for state in states):
         raise PretrainedError(f"{', '.join(map(str, sources))} differ in their sizes and have no mean")
     def mean_of(key):   # in 32 bits, then as it was kept
+        if all(torch.equal(state[key], last[key]) for state in states):
+            return last[key]   # what was held still keeps every bit, and the hash by which a voice knows it
         return sum(share * state[key].float() for share, state in zip(shares, states)).to(last[key].dtype)
     mean = {k: mean_of(k) if v.is_floating_point() else v for k, v in last.items()}
     return save_tensors(path, mean, cards[-1] | dict(averaged=[dict(sha256=card["sha256"], share=share)

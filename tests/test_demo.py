@@ -1,5 +1,5 @@
 """The demo's page shows what there is, says what is missing, needs no network; its run ends with the right code."""
-import io, json, os, re, signal, subprocess, sys, time
+import csv, io, json, os, re, signal, subprocess, sys, time
 from pathlib import Path
 from types import SimpleNamespace
 import nbformat, numpy as np, pytest, soundfile
@@ -9,6 +9,7 @@ from demo import run as demo
 from demo.run import (Demo, Stage, clock, estimate, falling, headings_of, plan_stages, progress_line, resident_gb,
                       settle, slowness, write_record)
 from demo.page import accented, build_page, marked, notebook_page, settled, write_page
+from latentspeech.first_sounds import UNHEARD
 
 
 def fabricate(folder):
@@ -376,3 +377,11 @@ def test_ctrl_c_ends_the_kernel_too(tmp_path):
         time.sleep(0.1)
     else:
         raise AssertionError("the kernel lives on")
+
+
+WORDS = Path(__file__).parents[2] / "shared/data/audio-cmn/words.tsv"
+
+@pytest.mark.skipif(not WORDS.exists(), reason="the real recordings are not on this machine")
+def test_no_training_has_heard_the_words_with_which_a_person_begins():
+    split = {row["text"]: row["split"] for row in csv.DictReader(WORDS.open(encoding="utf8"), delimiter="\t")}
+    assert {split[word] for word in UNHEARD} == {"test"}

@@ -266,8 +266,11 @@ def test_who_goes_on_without_a_reader_teaches_one_first(tmp_path, monkeypatch):
         train_reader(few, folder, small, progress=False)
     monkeypatch.setattr(train_autoencoder, "train_reader", teach)
     reader = str(tmp_path / "reader")
-    for name in ("first", "second"):
+    (tmp_path / "reader").mkdir()
+    (tmp_path / "reader" / "other.safetensors").write_bytes(b"weights of something else")
+    for name, at in ("first", reader), ("second", reader), ("third", reader + "/reader.safetensors"):
         train_autoencoder.go_on(corpus=tiny_folder(), start=str(tmp_path / "start"), folder=str(tmp_path / name),
-                                minutes=0, steps=1, reader=reader, preset="tiny")
+                                minutes=0, steps=1, reader=at, preset="tiny")
     assert taught == [reader]
-    assert "phones" in load_weights(tmp_path / "second", "autoencoder")[1]["last_losses"]
+    for name in ("second", "third"):
+        assert "phones" in load_weights(tmp_path / name, "autoencoder")[1]["last_losses"]

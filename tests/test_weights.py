@@ -119,6 +119,18 @@ def test_the_mean_of_two_networks(tmp_path, shares):
     assert card["k"] == 1 and card["averaged"] == [dict(sha256=h, share=s) for h, s in zip(hashes, (a, b))]
 
 
+def test_what_all_share_keeps_every_bit_in_a_mean(tmp_path):
+    """Thirds of a number rarely add up to it, halves of a negative zero are none; a voice knows latents by a hash."""
+    networks = [make(seed) for seed in range(3)]
+    still = torch.cat([torch.randn(99, generator=torch.Generator().manual_seed(0)), torch.tensor([-0.0])])
+    for network in networks:
+        network.register_buffer("still", still)
+    paths = [save_weights(tmp_path / f"part{k}", network) for k, network in enumerate(networks)]
+    state, _ = load_weights(store_average(tmp_path / "mean", "linear", paths), "linear")
+    assert state["still"].numpy().tobytes() == still.numpy().tobytes()
+    assert not any(torch.equal(state["0.weight"], load_weights(p, "linear")[0]["0.weight"]) for p in paths)
+
+
 def test_strangers_have_no_mean(tmp_path):
     paths = [save_weights(tmp_path / f"n{k}", nn.Linear(3, k)) for k in (2, 3)]
     with pytest.raises(PretrainedError, match="have no mean"):

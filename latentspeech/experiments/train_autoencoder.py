@@ -132,6 +132,12 @@ def reconstruction(*, corpus: str = "embedded", # folders, with commas between; 
     return dict(record=str(path))
 
 # %% ../../nbs/70_train_autoencoder.ipynb #e24e68b1
+def _reader_at(where, speech):
+    "Load a reader; teach one first where there is none."
+    if where and not (Path(where).is_file() or Path(where, "reader.safetensors").exists()):
+        train_reader(speech, where)
+    return load_reader(where) if where else None
+
 def go_on(*, corpus: str = "embedded",   # folders, with commas between; embedded = the one made here
           start: str = "base",           # weights to go on from, of the preset's sizes: a name or a folder
           folder: str = "out/on",        # checkpoints, and the weights at the end
@@ -140,16 +146,14 @@ def go_on(*, corpus: str = "embedded",   # folders, with commas between; embedde
           seed: int = 0,                 # of crops; beside each other they need two
           encoder: bool = False,         # the encoder learns, too, and a voice must learn its latents anew
           leave_out: tuple = (),         # terms of the loss: envelope, modulation, periodicity, phase ...
-          reader: str = "out/reader",    # a folder; a reader is taught there if there is none; "" = nobody reads
+          reader: str = "out/reader",    # folder or file; where there is none, one is taught; "" = nobody reads
           preset: str = "base"           # whose sizes and loss
           ) -> dict:
     "Let a trained autoencoder learn on: its decoder, or both halves."
     settings, speech = get_preset(preset), open_corpora(corpus, preset)
     settings = replace(settings, loss=replace(settings.loss, **dict.fromkeys(leave_out, 0.0)),
                        train_autoencoder=replace(GOING_ON, seed=seed))
-    if reader and not list(Path(reader).glob("*.safetensors")):
-        train_reader(speech, reader)
-    run = train_autoencoder(settings, speech, folder, start, encoder, load_reader(reader) if reader else None,
+    run = train_autoencoder(settings, speech, folder, start, encoder, _reader_at(reader, speech),
                             steps or None, minutes or None)
     return dict(steps=run.step, minutes=round(run.seconds / 60, 1), folder=folder)
 
@@ -160,10 +164,9 @@ def mean(*, corpus: str = "embedded",        # as for `go_on`: its sounds say ho
          preset: str = "base"                # under whose name
          ) -> dict:
     "Store the mean of autoencoders; its latents are white again where encoders have learned."
-    networks = [Autoencoder.from_pretrained(name) for name in weights]
     path = store_average(Path(folder) / f"{preset}-autoencoder", "autoencoder", list(weights))
-    if len({weights_hash(network.encoder) for network in networks}) > 1:
-        network = Autoencoder.from_pretrained(path)
+    network, first = Autoencoder.from_pretrained(path), Autoencoder.from_pretrained(weights[0])
+    if weights_hash(network.encoder) != weights_hash(first.encoder):
         fit_latent_statistics(network, open_corpora(corpus, preset))
         network.save_pretrained(folder, preset, network.card)
     return dict(weights=str(path))
