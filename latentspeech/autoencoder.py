@@ -227,7 +227,7 @@ class Autoencoder(nn.Module):
                  ):
         super().__init__()
         _check_config(config)
-        self.config, self.bfloat16, paper = config, False, config.kind == "paper"
+        self.config, paper = config, config.kind == "paper"
         self.hop = config.n_bands * math.prod(config.strides)
         self.pqmf = PQMF(config.n_bands, design="kaiser" if paper else "least_squares")
         self.context = _reach(config, self.pqmf.overlap)
@@ -244,19 +244,11 @@ class Autoencoder(nn.Module):
         return self.decode(self.encode(audio))[..., :audio.shape[2]]
 
 # %% ../nbs/12_autoencoder.ipynb #d40129a0
-def _through(layers, signal, bfloat16, *start):
-    "Run one half of the network; in 16 bits only what a last layer in 32 bits can still mend."
-    if not bfloat16:
-        return layers(signal, *start)
-    with torch.autocast(signal.device.type, torch.bfloat16):
-        hidden = layers[:-2](signal, *start)
-    return layers[-2:](hidden.float())
-
 @patch
 def encode_bands(self: Autoencoder, bands: Tensor  # [B, n_bands, frames], frames a multiple of the strides' product
                  ) -> Tensor:   # [B, C, L], whitened
     "Encode PQMF bands."
-    return (_through(self.encoder, bands, self.bfloat16) - self.latent_mean[:, None]) / self.latent_std[:, None]
+    return (self.encoder(bands) - self.latent_mean[:, None]) / self.latent_std[:, None]
 
 @patch
 def decode_bands(self: Autoencoder, latents: Tensor,  # [B, C, L], whitened
@@ -264,7 +256,7 @@ def decode_bands(self: Autoencoder, latents: Tensor,  # [B, C, L], whitened
                  ) -> Tensor:     # [B, n_bands, 64 L]
     "Decode whitened latents to PQMF bands."
     raw = latents * self.latent_std[:, None] + self.latent_mean[:, None]
-    return _through(self.decoder, raw, self.bfloat16, start)
+    return self.decoder(raw, start)
 
 # %% ../nbs/12_autoencoder.ipynb #39cab0df
 @patch

@@ -116,7 +116,6 @@ class TrainConfig:
     bucket: int = 4                      # a length bucket is so many times larger than the batch
     until: float = 0.0                   # end early where the mean loss of the last steps is below; 0 = never
     until_steps: int = 50                # how many last steps
-    bfloat16: bool = False               # compute the autoencoder's layers, all but the last of each half, in 16 bits
     seed: int = 0
     save_every: int = 500
 
@@ -319,9 +318,8 @@ _base = Preset("base", parts=("judge", "autoencoder", "decoder", "voice"),
     diffusion=DiffusionConfig(n_steps=4, guidance=2.5),
     judge=JudgeConfig(n_mels=80, width=160, layers=3, per_band=False, dropout=0.1,
                       speeds=(1.0, 0.92, 0.96, 1.04, 1.08)),
-    train_autoencoder=TrainConfig(steps=60_000, batch=8, seconds=0.34, bfloat16=True),
-    train_decoder=TrainConfig(steps=20_000, batch=6, seconds=0.34, learning_rate=2e-4, betas=(0.8, 0.99),
-                              bfloat16=True),
+    train_autoencoder=TrainConfig(steps=60_000, batch=8, seconds=0.34),
+    train_decoder=TrainConfig(steps=20_000, batch=6, seconds=0.34, learning_rate=2e-4, betas=(0.8, 0.99)),
     train_judge=TrainConfig(steps=20_000, batch=32, seconds=8.0, learning_rate=1e-3),
     train_voice=TrainConfig(steps=40_000, batch=16, seconds=12.0, learning_rate=1e-3, noise_draws=2))
 
@@ -362,7 +360,7 @@ def to_dict(config  # any dataclass of this module
     return asdict(config)
 
 # %% ../nbs/01_notation.ipynb #89665ec0
-_RENAMED = {"DiffusionConfig": {"start": "initial_noise"}}
+_RENAMED = {"DiffusionConfig": {"start": "initial_noise"}, "TrainConfig": {"bfloat16": None}}  # None: gone
 def _rebuild(kind, value):
     if is_dataclass(kind) and isinstance(value, dict):
         return from_dict(kind, value)
@@ -376,7 +374,7 @@ def from_dict(cls: type,    # a dataclass of this module
               ):
     "Build a `cls` from `values`; raises `ConfigError` that lists unknown keys."
     renamed, kinds = _RENAMED.get(cls.__name__, {}), get_type_hints(cls)
-    values = {renamed.get(k, k): v for k, v in values.items()}
+    values = {renamed.get(k, k): v for k, v in values.items() if renamed.get(k, k)}
     if unknown := values.keys() - kinds.keys():
         raise ConfigError(f"{cls.__name__} knows no {', '.join(sorted(unknown))}; it has: {', '.join(kinds)}")
     for name in _COUNTED & values.keys():

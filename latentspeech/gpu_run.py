@@ -245,9 +245,8 @@ class Sound:
 
 def open_sound(preset: Preset, corpus: Corpus, device: str, folder: Path, starts: dict, seed: int) -> Sound:
     "Put the sound of a corpus on the device."
-    def exact(config):
-        return replace(config, bfloat16=False, seed=seed)
-    parts = {f"train_{part}": exact(getattr(preset, f"train_{part}")) for part in ("autoencoder", "decoder", "voice")}
+    names = ("train_autoencoder", "train_decoder", "train_voice")
+    parts = {name: replace(getattr(preset, name), seed=seed) for name in names}
     train, valid = corpus.split("train"), corpus.split("valid") or corpus.split("train")
     return Sound(replace(preset, **parts), corpus, DeviceClips(corpus, train, device),
                  DeviceClips(corpus, valid, device),
@@ -262,7 +261,7 @@ def batch_of(config: TrainConfig, device: str) -> TrainConfig:
 def known_autoencoder(task: AutoencoderTask, weights):
     "Go on from weights that this run has written, encoder and all."
     known, fresh = Autoencoder.from_pretrained(weights).unfuse(), task.autoencoder
-    known.config, known.bfloat16 = fresh.config, fresh.bfloat16
+    known.config = fresh.config
     task.autoencoder = known
 
 # %% ../nbs/45_gpu_run.ipynb #de53ce4c

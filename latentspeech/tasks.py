@@ -92,7 +92,6 @@ class AutoencoderTask(nn.Module):
         self.loss, self.paper = ReconstructionLoss(config=preset.loss), preset.autoencoder.kind == "paper"
         self.frozen = False          # True: only the decoder learns, and the latents stay what they are
         self.reading = None          # a `reading.ReadingLoss`, where one listens as well
-        self.autoencoder.bfloat16 = preset.train_autoencoder.bfloat16
         self.looks = preset.train_autoencoder.looks
         self.n_samples = max(1, round(preset.train_autoencoder.seconds * SAMPLE_RATE / FRAME)) * FRAME
 
@@ -141,7 +140,7 @@ def warm_start(self: AutoencoderTask, weights: str,
     self.frozen = same and not learn_encoder
     as_it_is = same and known.config.noise_stages == fresh.config.noise_stages
     self.autoencoder = (known if as_it_is else known.grow(fresh.config)).unfuse()
-    self.autoencoder.config, self.autoencoder.bfloat16 = fresh.config, fresh.bfloat16
+    self.autoencoder.config = fresh.config
     if self.frozen:
         self.autoencoder.encoder = Autoencoder.from_pretrained(weights).encoder.requires_grad_(False)
 

@@ -54,6 +54,8 @@ def test_the_cards_that_ship_and_older_ones_still_load():
         assert isinstance(C.from_dict(kind, card["config"]), kind), name
     old = {"name": "x", "diffusion": {"start": "uniform"}}   # before `initial_noise` was named
     assert C.from_dict(C.Preset, old).diffusion == C.DiffusionConfig(initial_noise="uniform")
+    gone = {"name": "x", "train_autoencoder": {"batch": 3, "bfloat16": True}}   # computing in 16 bits was an option
+    assert C.from_dict(C.Preset, gone).train_autoencoder == C.TrainConfig(batch=3)
     there = C.AlignerConfig(classifier=C.TrainConfig(steps=3))   # dataclasses inside any other are rebuilt, too
     assert C.from_dict(C.AlignerConfig, json.loads(json.dumps(C.to_dict(there)))) == there
 
