@@ -592,6 +592,7 @@ def _sweep(folder):
                 with folder_lock(draft):
                     shutil.rmtree(draft, ignore_errors=True)
 
+# %% ../nbs/25_corpora.ipynb #c6aacf7a
 def _write(folder, plan, recipe, config, progress):
     "Make a corpus beside `folder`, then give it that name."
     folder.parent.mkdir(parents=True, exist_ok=True)

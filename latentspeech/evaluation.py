@@ -265,6 +265,7 @@ def distances_of_each(natural: list, sounds: list,      # [T] each, one beside t
     each = [[of(metric, *pair) for metric in metrics] for pair in zip(zip(natural, sounds), zip(true_worlds, worlds))]
     return {metric: ([row[k] for row in each], _MEASURES[metric][1]) for k, metric in enumerate(metrics)}
 
+# %% ../nbs/62_evaluation.ipynb #a70863ae
 def distances(sounds: dict,             # row -> sounds; "natural" among them
               n: int | None = None,     # so many of each; None = all
               seed: int = 0,            # of the bootstrap

@@ -302,6 +302,7 @@ def _walk(answer, seed):
                     else ("speed", f"the norm is right, but at t = {t} it isn't t of the angle."))
     return None
 
+# %% ../../nbs/91_checks_sound.ipynb #4a849c16
 @exercise("14.4", "14_latents.ipynb#Search-instead-of-guessing", "the last place isn't always the best one.")
 def _downhill(answer, seed):
     start, goal = torch.randn(2, 16, 6, generator=torch.Generator().manual_seed(seed + 5))

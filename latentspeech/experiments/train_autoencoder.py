@@ -42,6 +42,7 @@ def _load_network(where: str,   # a name or folder of finished weights, or a che
                         training_seconds=round(state["seconds"]))
     return network.fuse().eval()
 
+# %% ../../nbs/70_train_autoencoder.ipynb #ba3e39e4
 def _load_networks(weights, preset) -> dict:   # name -> network
     "Load all, each from a name, or from name=folder."
     named = [w.partition("=") for w in weights]
