@@ -121,7 +121,8 @@ class TrainConfig:
 
 # %% ../nbs/01_notation.ipynb #1250b1bf
 # an autoencoder that goes on from weights of its own sizes: longer crops, around sounds
-GOING_ON = TrainConfig(steps=60_000, batch=8, seconds=0.51, looks=2, learning_rate=1.25e-3, warmup=300, final_rate=0.02)
+GOING_ON = TrainConfig(steps=60_000, batch=8, seconds=0.51, looks=2, learning_rate=2.5e-4, warmup=60, final_rate=0.02,
+                       warm_start=1)
 
 # %% ../nbs/01_notation.ipynb #a6202054
 @dataclass(frozen=True)

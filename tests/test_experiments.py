@@ -255,6 +255,16 @@ def test_going_on_holds_the_encoder_unless_asked_and_a_mean_is_whitened_where_en
     assert torch.cat(latents, 1).mean().abs() < 0.3
 
 
+def test_a_young_network_may_go_on_faster_and_with_other_batches(tmp_path):
+    untrained(tmp_path / "start")
+    cards = []
+    for name, more in ("as usual", {}), ("faster", dict(rate=2e-3)), ("with less", dict(batch=2)):
+        train_autoencoder.go_on(corpus=tiny_folder(), start=str(tmp_path / "start"), folder=str(tmp_path / name),
+                                minutes=0, steps=2, reader="", preset="tiny", **more)
+        cards.append(load_weights(tmp_path / name, "autoencoder")[1])
+    assert [card["batch"] for card in cards] == [8, 8, 2] and len({card["sha256"] for card in cards}) == 3
+
+
 def test_who_goes_on_without_a_reader_teaches_one_first(tmp_path, monkeypatch):
     untrained(tmp_path / "start")
     taught = []

@@ -144,6 +144,8 @@ def go_on(*, corpus: str = "embedded",   # folders, with commas between; embedde
           folder: str = "out/on",        # checkpoints, and the weights at the end
           minutes: float = 35.0,         # 0 = as many steps as are asked for
           steps: int = 0,                # 0 = as many as the minutes hold
+          batch: int = GOING_ON.batch,   # crops a step
+          rate: float = GOING_ON.learning_rate,  # at its highest; more for a network that is young
           seed: int = 0,                 # of crops; beside each other they need two
           encoder: bool = False,         # the encoder learns, too, and a voice must learn its latents anew
           leave_out: tuple = (),         # terms of the loss: envelope, modulation, periodicity, phase ...
@@ -153,7 +155,7 @@ def go_on(*, corpus: str = "embedded",   # folders, with commas between; embedde
     "Let a trained autoencoder learn on: its decoder, or both halves."
     settings, speech = get_preset(preset), open_corpora(corpus, preset)
     settings = replace(settings, loss=replace(settings.loss, **dict.fromkeys(leave_out, 0.0)),
-                       train_autoencoder=replace(GOING_ON, seed=seed))
+                       train_autoencoder=replace(GOING_ON, batch=batch, learning_rate=rate, seed=seed))
     run = train_autoencoder(settings, speech, folder, start, encoder, _reader_at(reader, speech),
                             steps or None, minutes or None)
     return dict(steps=run.step, minutes=round(run.seconds / 60, 1), folder=folder)
