@@ -151,6 +151,7 @@ class LossConfig:
     envelope: float = 0.0                # weight of the distance of spectral envelopes; 0 = without
     modulation: float = 0.0              # weight of how differently envelopes move; 0 = without
     periodicity: float = 0.0             # weight of the distance of autocorrelations; 0 = without
+    repetition: float = 0.0              # weight of how much more a band's hiss returns than it should; 0 = without
     bands: int = 16                      # how many of the lowest bands the band error compares
     filter_samples: int = 16             # a window has one mel filter for so many of its samples, 5 to 160 in all
     phase_windows: tuple = (1024, 512)   # samples
@@ -169,6 +170,9 @@ class LossConfig:
     periodicity_step: int = 12           # samples from one delay to the next
     periodicity_range: float = 40.0      # dB below the mean, where a moment is too faint to count
     periodicity_soft: float = 1e-9       # power at which silence begins
+    repetition_lags: tuple = (32, 64, 96, 128)  # samples of a band: half a latent frame, and its multiples
+    repetition_window: int = 128         # samples of a band, in which it is compared with itself
+    repetition_hiss: float = 0.35        # an original that returns less than this hisses
     hiss_from: float = 3000.0            # hertz: hiss lies above, and there two draws of a decoder may differ
     hiss_ratio: float = 3.0              # a moment hisses if it has so many times the power above as below
     spread: float = -0.5                 # weight of how far two draws of hiss are apart: -0.5 makes an energy score

@@ -16,9 +16,9 @@ from .config import FRAME, SAMPLE_RATE, DiscriminatorConfig, LossConfig
 
 # %% auto #0
 __all__ = ['WINDOWS', 'FLOOR', 'LossError', 'magnitude', 'mel_distance', 'spectral_convergence', 'stft_distance', 'band_distance',
-           'phase_distance', 'envelope_distance', 'periodicity_distance', 'paper_loss', 'ReconstructionLoss',
-           'repetition', 'MultiPeriodDiscriminator', 'MultiResolutionDiscriminator', 'discriminator_loss',
-           'adversarial_loss', 'feature_matching_loss']
+           'phase_distance', 'envelope_distance', 'periodicity_distance', 'repetition_distance', 'paper_loss',
+           'ReconstructionLoss', 'repetition', 'MultiPeriodDiscriminator', 'MultiResolutionDiscriminator',
+           'discriminator_loss', 'adversarial_loss', 'feature_matching_loss']
 
 # %% ../nbs/13_losses.ipynb #14bdf2cb
 class LossError(ValueError):
@@ -206,6 +206,32 @@ def periodicity_distance(prediction: Tensor, target: Tensor   # [..., T]
     n = LossConfig.periodicity_window
     return _periodicity_error(magnitude(prediction, n), magnitude(target, n), n)
 
+# %% ../nbs/13_losses.ipynb #c7fd6d57
+def _returns(bands, lag, window):   # [..., bands, frames] -> correlation [..., bands, looks], and the power of both
+    "Correlate each band with itself `lag` samples later, look by look."
+    def mean(product):
+        return F.avg_pool1d(product, window, window // 4)
+    now, later = bands[..., :-lag], bands[..., lag:]
+    power = mean(now.square()) * mean(later.square())
+    return mean(now * later) / power.clamp(min=FLOOR ** 4).sqrt(), power
+
+def _repetition_error(bands, true_bands, config=LossConfig()):   # [B, n_bands, frames] each
+    first, window = math.ceil(2 * config.hiss_from * bands.shape[-2] / SAMPLE_RATE), config.repetition_window
+    bands, true_bands = bands[..., first:, :], true_bands[..., first:, :]
+    error, share = 0.0 * bands.sum(), bands.new_zeros(())
+    for lag in config.repetition_lags:
+        if bands.numel() and bands.shape[-1] >= lag + window:
+            (mine, _), (true, power) = (_returns(x, lag, window) for x in (bands, true_bands))
+            hiss = ((true.abs() < config.repetition_hiss) & (power > FLOOR ** 4)).float()
+            error, share = error + ((mine - true).square() * hiss).mean(), share + _measure(hiss)
+    return error / share.clamp(min=1e-3)
+
+# %% ../nbs/13_losses.ipynb #ee210f10
+def repetition_distance(bands: Tensor, true_bands: Tensor   # [B, n_bands, frames]
+                        ) -> Tensor:                        # 0 = as the original, 1 = a buzz
+    "Compare how much bands above 3 kHz return after half a latent frame and its multiples, where the original hisses."
+    return _repetition_error(*(x.reshape(bands.shape) for x in _pair(bands, true_bands)))
+
 # %% ../nbs/13_losses.ipynb #6e1b5359
 def paper_loss(bands: Tensor, true_bands: Tensor,      # [B, n_bands, frames]
                windows: tuple = LossConfig.paper_windows # samples of a band
@@ -262,8 +288,10 @@ class ReconstructionLoss(nn.Module):
         names = dict.fromkeys(name for f in found for name in f)   # not every window has a phase
         terms = {k: torch.stack([f[k] for f in found if k in f]).mean() for k in names}
         if bands is not None:
-            true_bands = true_bands[..., :config.bands, :].repeat(len(prediction), 1, 1)
-            terms["band"] = band_distance(bands[..., :config.bands, :], true_bands)
+            true_bands = true_bands.repeat(len(prediction), 1, 1)
+            terms["band"] = band_distance(bands[..., :config.bands, :], true_bands[..., :config.bands, :])
+        if bands is not None and config.repetition:
+            terms["repetition"] = _repetition_error(bands, true_bands, config)
         loss = sum(getattr(config, k) * v for k, v in terms.items())
         return loss, {k: v.detach() for k, v in terms.items()}
 

@@ -8,7 +8,7 @@ import matplotlib, numpy as np, pytest, torch
 
 matplotlib.use("Agg")
 from latentspeech.autoencoder import Autoencoder
-from latentspeech.config import ReaderConfig, TrainConfig, preset
+from latentspeech.config import ConfigError, ReaderConfig, TrainConfig, preset
 from latentspeech.corpora import CorpusError, make_embedded_corpus
 from latentspeech.espeak import speak_espeak
 from latentspeech.experiments import train_autoencoder, train_latentspeech
@@ -247,12 +247,21 @@ def test_going_on_holds_the_encoder_unless_asked_and_a_mean_is_whitened_where_en
         both = str(tmp_path / f"{'-'.join(more)}both")
         assert not main(["mean", "--corpus", tiny_folder(), "--weights", *folders, "--folder", both])
         return [Autoencoder.from_pretrained(folder) for folder in (tmp_path / "start", *folders, both)]
-    held, learning = ends(), ends("--encoder", "--leave-out", "mel", "phase")
+    held, learning = ends(), ends("--encoder", "--loss", "mel=0", "repetition=0.5")
     assert len({weights_hash(n.encoder) for n in held}) == 1 and len({weights_hash(n.decoder) for n in held}) == 4
     assert len({weights_hash(n.encoder) for n in learning}) == 4
     assert torch.equal(held[3].latent_mean, held[0].latent_mean)
+    assert "repetition" in learning[1].card["last_losses"] and "repetition" not in held[1].card["last_losses"]
     latents = [learning[3].encode(sound[None, None]).detach()[0] for sound in few_sounds()]
     assert torch.cat(latents, 1).mean().abs() < 0.3
+
+
+@pytest.mark.parametrize("term, told, error", [("sparkle=1", "LossConfig knows no sparkle", ConfigError),
+                                               ("mel", "'mel=' gives a term of the loss no weight", ValueError),
+                                               ("mel=loud", "'mel=loud' gives", ValueError)])
+def test_a_loss_without_such_a_term_is_refused(term, told, error):
+    with pytest.raises(error, match=told):
+        train_autoencoder.go_on(loss=(term,), preset="tiny", reader="")
 
 
 def test_a_young_network_may_go_on_faster_and_with_other_batches(tmp_path):

@@ -9,8 +9,10 @@ from latentspeech.losses import (FLOOR, WINDOWS, LossError, MultiPeriodDiscrimin
                                  adversarial_loss, band_distance, discriminator_loss, envelope_distance,
                                  feature_matching_loss,
                                  magnitude, mel_distance,
-                                 paper_loss, periodicity_distance, phase_distance, repetition, spectral_convergence,
+                                 paper_loss, periodicity_distance, phase_distance, repetition, repetition_distance,
+                                 spectral_convergence,
                                  stft_distance)
+from latentspeech.pqmf import PQMF
 
 torchaudio = load_torchaudio()
 
@@ -143,6 +145,39 @@ def test_what_is_silent_has_no_period():
     assert periodicity_distance(noise(2, 1, 9000), silent) == 0
 
 
+def high(seed, length=24_576):
+    "Hiss, in bands."
+    return PQMF()(0.05 * noise(2, 1, length, seed=seed))
+
+
+@pytest.mark.parametrize("lag", (512, 1024, 1536, 2048))
+def test_repetition_hears_whatever_returns_with_the_frames(lag):
+    """A hiss that comes back after half a latent frame, or one, or two, is far from any hiss; another hiss is near."""
+    buzz = PQMF()((0.05 * noise(2, 1, lag)).repeat(1, 1, 48)[..., :24_576])
+    true = high(1)
+    assert repetition_distance(high(2), true) < 0.03 and repetition_distance(0.3 * true, true) < 1e-6
+    assert repetition_distance(buzz, true) > 0.2                # two of four lags, at least one
+    assert repetition_distance(buzz, buzz.flip(-1)) < 0.01      # an original that buzzes may be copied
+
+
+def test_repetition_leaves_voices_silence_and_short_sounds_alone():
+    voice = PQMF()(vowel("a", 1, 0.5)[None, None])
+    assert repetition_distance(high(1)[:1, :, :voice.shape[-1]], voice[..., :1536]) < 0.2
+    silent = torch.zeros(2, 16, 1536)
+    assert repetition_distance(high(1), silent) == 0 and repetition_distance(high(1, 2048), high(2, 2048)) == 0
+
+
+def test_a_buzz_learns_to_forget_itself():
+    """Walking downhill, what returned stops returning: the slope points where it should."""
+    true, buzz = high(1), PQMF()((0.05 * noise(2, 1, 512)).repeat(1, 1, 48)).requires_grad_()
+    walk, before = torch.optim.Adam([buzz], 3e-3), repetition(PQMF().inverse(buzz.detach()))
+    for _ in range(40):
+        walk.zero_grad()
+        repetition_distance(buzz, true).backward()
+        walk.step()
+    assert repetition(PQMF().inverse(buzz.detach())) < 0.3 < 0.9 < before
+
+
 def test_phase_turns_forgive_sign_and_delay_but_not_another_sound():
     audio = noise(2, 1, 24_000)
     assert phase_distance(-audio, audio) < 0.02 and phase_distance(audio.roll(4, -1), audio) < 0.1
@@ -179,11 +214,12 @@ def test_finite_with_finite_gradients(length, target):
         true += 1
     for start, more in itertools.product((torch.zeros(2, 1, length), noise(2, 1, length)), (0, 1)):
         prediction = start.clone().requires_grad_()
-        criterion = ReconstructionLoss(phase=more, envelope=more, modulation=more, periodicity=more)
+        criterion = ReconstructionLoss(phase=more, envelope=more, modulation=more, periodicity=more,
+                                       repetition=more)
         loss, terms = criterion(prediction, true, prediction, true)
         loss.backward()
         assert loss.isfinite() and prediction.grad.isfinite().all()
-        new = {"phase", "envelope", "modulation", "periodicity"} if more else set()
+        new = {"phase", "envelope", "modulation", "periodicity", "repetition"} if more else set()
         assert set(terms) == {"mel", "convergence", "band"} | new
 
 

@@ -9,8 +9,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from ..files import file_sha256
 from ..autoencoder import Autoencoder
-from ..config import FRAME, GOING_ON, SAMPLE_RATE, RefineConfig, preset as get_preset
+from ..config import FRAME, GOING_ON, SAMPLE_RATE, RefineConfig, from_dict, preset as get_preset, to_dict
 from ..distances import world
+from ..losses import repetition
 from ..metrics import paired_interval, syllable_error_rate, tone_error_rate
 from ..reading import load_reader, train_reader
 from ..tasks import fit_latent_statistics, train_autoencoder
@@ -139,6 +140,14 @@ def _reader_at(where, speech):
         train_reader(speech, where)
     return load_reader(where) if where else None
 
+def _weighed(config, terms):   # "term=weight" each
+    "Weigh terms of a loss otherwise; raises `ConfigError` where there is no such term, `ValueError` for no number."
+    named = dict(term.partition("=")[::2] for term in terms)
+    if wrong := [f"{name}={value}" for name, value in named.items() if not value.replace(".", "", 1).isdigit()]:
+        raise ValueError(f"{wrong[0]!r} gives a term of the loss no weight; write periodicity=1.5")
+    return from_dict(type(config), to_dict(config) | {name: float(value) for name, value in named.items()})
+
+# %% ../../nbs/70_train_autoencoder.ipynb #fcbf9564
 def go_on(*, corpus: str = "embedded",   # folders, with commas between; embedded = the one made here
           start: str = "base",           # weights to go on from, of the preset's sizes: a name or a folder
           folder: str = "out/on",        # checkpoints, and the weights at the end
@@ -148,14 +157,15 @@ def go_on(*, corpus: str = "embedded",   # folders, with commas between; embedde
           rate: float = GOING_ON.learning_rate,  # at its highest; more for a network that is young
           seed: int = 0,                 # of crops; beside each other they need two
           encoder: bool = False,         # the encoder learns, too, and a voice must learn its latents anew
-          leave_out: tuple = (),         # terms of the loss: envelope, modulation, periodicity, phase ...
+          loss: tuple = (),              # other weights than the preset's: periodicity=0 repetition=1 ...
           reader: str = "out/reader",    # folder or file; where there is none, one is taught; "" = nobody reads
           preset: str = "base"           # whose sizes and loss
           ) -> dict:
     "Let a trained autoencoder learn on: its decoder, or both halves."
-    settings, speech = get_preset(preset), open_corpora(corpus, preset)
-    settings = replace(settings, loss=replace(settings.loss, **dict.fromkeys(leave_out, 0.0)),
+    settings = get_preset(preset)
+    settings = replace(settings, loss=_weighed(settings.loss, loss),
                        train_autoencoder=replace(GOING_ON, batch=batch, learning_rate=rate, seed=seed))
+    speech = open_corpora(corpus, preset)
     run = train_autoencoder(settings, speech, folder, start, encoder, _reader_at(reader, speech),
                             steps or None, minutes or None)
     return dict(steps=run.step, minutes=round(run.seconds / 60, 1), folder=folder)
@@ -180,11 +190,17 @@ BUZZ = 2 * SAMPLE_RATE / FRAME   # hertz, 94: what half a latent frame, said aga
 def _buzzes(seen):   # by `world`: the share of loud frames
     return float((abs(seen.f0 - BUZZ) < 6)[seen.loud].mean()) if seen else math.nan
 
+def _traces(sounds, seen) -> dict:   # metric -> a value for each sound, and the unit
+    "Measure what a decoder's frames leave behind: a pitch of their own, and hiss that comes back with them."
+    return {"frames at 94 Hz": ([_buzzes(b) for b in seen], "%"),
+            "hiss after 11 ms": ([repetition(a) for a in sounds], ""),
+            "hiss after 21 ms": ([repetition(a, FRAME) for a in sounds], "")}
+
 def _each(copies, natural, worlds, spelt, judge) -> dict:   # metric -> a `Rate` or a value for each copy, and the unit
     "Measure copies one by one."
     heard, seen = judge.transcribe_batch(copies), [world(a) for a in copies]
     return distances_of_each(natural, copies, worlds, seen, ("PESQ-wb", "STOI", "MCD", "F0 correlation")) | {
-        "frames at 94 Hz": ([_buzzes(b) for b in seen], "%"),
+        **_traces(copies, seen),
         **{metric: (rate(spelt, heard), "%") for metric, rate in zip(HEARD, (syllable_error_rate, tone_error_rate))}}
 
 # %% ../../nbs/70_train_autoencoder.ipynb #0c454004
@@ -233,8 +249,8 @@ def gains(*, corpus: str = "embedded", # folders, with commas between; embedded 
     worlds = [world(a) for a in natural]
     found = {name: _each(reconstruct(network, natural), natural, worlds, spelt, ear)
              for name, network in networks.items()}
-    rows = [measured("natural", "frames at 94 Hz", [_buzzes(a) for a in worlds], unit="%", seed=seed),
-            *_first_and_gains(found, seed)]
+    rows = [*(measured("natural", metric, values, unit=unit, seed=seed)
+              for metric, (values, unit) in _traces(natural, worlds).items()), *_first_and_gains(found, seed)]
     path = results("70_gains", out)
     record(path, [asdict(row) for row in rows], said, against=next(iter(found)), split=split, limit=limit, seed=seed,
            note=note, split_sha256=speech.split_sha256(split), **_said_of(networks, ear))

@@ -27,13 +27,17 @@ def judges():
 
 def distances(judge):
     "Return name -> a loss of what was said and what was wanted, as both stages of training add them up."
-    reconstruction = losses.ReconstructionLoss(SMALL, phase=1, phase_windows=SMALL, phase_top=12_000)
+    reconstruction = losses.ReconstructionLoss(
+        SMALL, phase=1, phase_windows=SMALL, phase_top=12_000, envelope=1, modulation=1, envelope_window=512,
+        periodicity=1, periodicity_window=512, repetition=1, repetition_window=32, repetition_lags=(8, 16))
     return dict(
         mel=lambda p, t: losses.mel_distance(p, t, SMALL),
         convergence=lambda p, t: losses.spectral_convergence(p, t, SMALL),
         stft=lambda p, t: losses.stft_distance(p, t, SMALL),
         phase=lambda p, t: losses.phase_distance(p, t, SMALL, sample_rate=16_000),
         band=lambda p, t: losses.band_distance(bands(p), bands(t)),
+        envelope=lambda p, t: sum(losses.envelope_distance(p, t).values()),
+        periodicity=lambda p, t: losses.periodicity_distance(p, t),
         paper=lambda p, t: losses.paper_loss(bands(p), bands(t), (16, 64)),
         first=lambda p, t: reconstruction(p, t, bands(p), bands(t))[0],
         draws=lambda p, t: reconstruction(torch.cat([p, p.detach()]), t)[0],   # that agree: the distance has a corner
