@@ -290,8 +290,8 @@ class ReconstructionLoss(nn.Module):
         if bands is not None:
             true_bands = true_bands.repeat(len(prediction), 1, 1)
             terms["band"] = band_distance(bands[..., :config.bands, :], true_bands[..., :config.bands, :])
-        if bands is not None and config.repetition:
-            terms["repetition"] = _repetition_error(bands, true_bands, config)
+            if config.repetition:
+                terms["repetition"] = _repetition_error(bands, true_bands, config)
         loss = sum(getattr(config, k) * v for k, v in terms.items())
         return loss, {k: v.detach() for k, v in terms.items()}
 

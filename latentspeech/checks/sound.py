@@ -91,7 +91,7 @@ def _changed(answer, seed):
 
 # %% ../../nbs/91_checks_sound.ipynb #b189ec15
 number("03.1", "03_weights.ipynb#The-naive-way:-write-the-numbers-down",
-       "so weights are stored in float16, and trained "
+       "so weights are stored in float16, and not "
        "in bfloat16.", 60 * math.log10(2),
        {3.0: ("unit", "these are bits; a bit is a factor of two in amplitude."),
         30 * math.log10(2): ("power", "errors are amplitudes here: 20 log10, not 10."),
