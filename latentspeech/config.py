@@ -10,8 +10,9 @@ from typing import get_type_hints
 # %% auto #0
 __all__ = ['SAMPLE_RATE', 'N_BANDS', 'FRAME', 'LATENT_CHANNELS', 'FRAME_RATE', 'N_TONES', 'GOING_ON', 'PRESETS',
            'AutoencoderConfig', 'EncoderConfig', 'DenoiserConfig', 'DiffusionConfig', 'JudgeConfig', 'TrainConfig',
-           'TimedRunConfig', 'LossConfig', 'DiscriminatorConfig', 'AugmentConfig', 'AlignerConfig', 'RefineConfig',
-           'ReaderConfig', 'CorpusConfig', 'SoundLimits', 'Preset', 'ConfigError', 'preset', 'to_dict', 'from_dict']
+           'TimedRunConfig', 'LossConfig', 'DiscriminatorConfig', 'DisguiseConfig', 'AugmentConfig', 'AlignerConfig',
+           'RefineConfig', 'ReaderConfig', 'CorpusConfig', 'SoundLimits', 'Preset', 'ConfigError', 'preset', 'to_dict',
+           'from_dict']
 
 # %% ../nbs/01_notation.ipynb #ffc4be78
 SAMPLE_RATE = 48_000       # samples a second, everywhere inside the system
@@ -102,6 +103,7 @@ class TrainConfig:
     batch: int = 16                      # examples a step
     seconds: float = 0.34                # length of an audio crop (autoencoder); longest utterance otherwise
     looks: int = 1                       # places drawn for a crop, which is cut from the loudest
+    disguised: float = 0.0               # share of crops that are made to sound like somebody else
     learning_rate: float = 5e-4
     betas: tuple = (0.9, 0.99)
     weight_decay: float = 1e-4
@@ -188,6 +190,16 @@ class DiscriminatorConfig:
     window_widths: tuple = (2, 16, 32, 32)       # channels
     reconstruction: float = 15.0                 # weight of the reconstruction loss
     matching: float = 2.0                        # weight of feature matching
+
+# %% ../nbs/01_notation.ipynb #ccb8c3f9
+@dataclass(frozen=True)
+class DisguiseConfig:
+    "Describe how a crop is made to sound like somebody else, somewhere else."
+    speed: float = 4 / 3                 # fastest, as a share of its own; the slowest is its inverse
+    gain: float = 6.0                    # dB, largest of the equaliser
+    knots: int = 6                       # its frequencies, evenly spaced in octaves
+    lowest: float = 60.0                 # hertz, the lowest of them
+
 
 # %% ../nbs/01_notation.ipynb #509c82de
 @dataclass(frozen=True)

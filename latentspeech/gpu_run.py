@@ -13,7 +13,7 @@ import torch
 from fastcore.basics import patch
 from torch import Tensor, nn
 from .autoencoder import Autoencoder
-from .config import FRAME, Preset, TimedRunConfig, TrainConfig, preset as get_preset
+from .config import FRAME, ConfigError, Preset, TimedRunConfig, TrainConfig, preset as get_preset
 from .corpora import Corpus
 from .files import folder_lock, sweep_drafts
 from .forward_diffusion import draw_where, sample_times
@@ -245,6 +245,8 @@ class Sound:
 
 def open_sound(preset: Preset, corpus: Corpus, device: str, folder: Path, starts: dict, seed: int) -> Sound:
     "Put the sound of a corpus on the device."
+    if preset.train_autoencoder.disguised:
+        raise ConfigError("a graph knows one speed, so a timed run can't disguise crops; use experiment go-on")
     names = ("train_autoencoder", "train_decoder", "train_voice")
     parts = {name: replace(getattr(preset, name), seed=seed) for name in names}
     train, valid = corpus.split("train"), corpus.split("valid") or corpus.split("train")

@@ -6,6 +6,7 @@
 from __future__ import annotations
 import json, math
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 import torch
 import torch.nn.functional as F
@@ -14,8 +15,8 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 from .audio import log_mel
 from .autoencoder import Autoencoder
-from .config import (FRAME, SAMPLE_RATE, AutoencoderConfig, DiscriminatorConfig, Preset, SoundLimits,
-                                 TrainConfig, preset as get_preset, to_dict)
+from .config import (FRAME, SAMPLE_RATE, AutoencoderConfig, ConfigError, DiscriminatorConfig,
+                                 DisguiseConfig, Preset, SoundLimits, TrainConfig, preset as get_preset, to_dict)
 from .corpora import Corpus, Utterance, frame_durations, make_embedded_corpus, sampling_weights
 from .denoiser import Denoiser
 from .encoder import TextEncoder, duration_loss, prior_loss
@@ -29,11 +30,11 @@ from .training import Run, TrainingError, describe_machine, fit, step_generator
 from .weights import fitting, load_weights, save_weights, weights_hash
 
 # %% auto #0
-__all__ = ['LICENCES', 'CropDataset', 'AutoencoderTask', 'fit_latent_statistics', 'AdversarialTask', 'voice_example', 'VoiceTask',
-           'length_bucket', 'pad_examples', 'training_config', 'shorten_history', 'licence_of', 'run_card',
-           'set_up_training', 'data_facts', 'train_autoencoder', 'keep_autoencoder', 'train_decoder',
-           'speakers_by_duration', 'load_voice_state', 'speakable_utterances', 'train_voice', 'voice_facts',
-           'keep_voice', 'Tracker']
+__all__ = ['LICENCES', 'CropDataset', 'disguise', 'disguised_crops', 'AutoencoderTask', 'fit_latent_statistics',
+           'AdversarialTask', 'voice_example', 'VoiceTask', 'length_bucket', 'pad_examples', 'training_config',
+           'shorten_history', 'licence_of', 'run_card', 'set_up_training', 'data_facts', 'train_autoencoder',
+           'keep_autoencoder', 'train_decoder', 'speakers_by_duration', 'load_voice_state', 'speakable_utterances',
+           'train_voice', 'voice_facts', 'keep_voice', 'Tracker']
 
 # %% ../nbs/41_tasks.ipynb #c8f97d13
 class CropDataset:
@@ -82,6 +83,33 @@ def crops(self: CropDataset, generator: torch.Generator, size: int, n_samples: i
     return out
 
 
+# %% ../nbs/41_tasks.ipynb #22391315
+def _equaliser(count, bins, generator, config):
+    "Draw gains of a few frequencies, and join them by lines on a scale of octaves: [count, 1, bins]."
+    decibels = config.gain * (2 * torch.rand(count, 1, config.knots, generator=generator) - 1)
+    octaves = torch.arange(bins).clamp(min=bins * 2 * config.lowest / SAMPLE_RATE).log2()
+    at = (octaves - octaves[0]) / (octaves[-1] - octaves[0]) * (config.knots - 1)
+    left = at.long().clamp(max=config.knots - 2)
+    return 10 ** (torch.lerp(decibels[..., left], decibels[..., left + 1], at - left) / 20)
+
+def disguise(crops: Tensor,   # [B, 1, M]
+             n_samples: int,  # of the results; more than M plays slower, fewer faster
+             generator: torch.Generator, config: DisguiseConfig = DisguiseConfig()) -> Tensor:  # [B, 1, n_samples]
+    "Play crops at another speed, all at the same, and each through another equaliser."
+    size, spectrum = n_samples + 2 * FRAME, torch.fft.rfft(crops)
+    spectrum = spectrum * _equaliser(len(crops), spectrum.shape[-1], generator, config)
+    sound = torch.fft.irfft(spectrum, size)[..., FRAME:-FRAME]  # for an FFT both ends are joined: there it clicks
+    sound = sound * (size / crops.shape[-1])
+    return sound / sound.abs().amax(-1, keepdim=True).clamp(min=1)
+
+def disguised_crops(clips: CropDataset, generator: torch.Generator, size: int, n_samples: int, looks: int = 1,
+                    config: DisguiseConfig = DisguiseConfig()) -> Tensor:  # [size, 1, n_samples]
+    "Cut crops that sound like somebody else; the speed is drawn once for all of them."
+    speed = config.speed ** (2 * float(torch.rand(1, generator=generator)) - 1)
+    longer = 2 * round((n_samples + 2 * FRAME) * speed / 2)
+    return disguise(clips.crops(generator, size, longer, looks), n_samples, generator, config)
+
+
 # %% ../nbs/41_tasks.ipynb #ba84b79b
 class AutoencoderTask(nn.Module):
     "Learn to give back a crop of sound."
@@ -92,7 +120,9 @@ class AutoencoderTask(nn.Module):
         self.loss, self.paper = ReconstructionLoss(config=preset.loss), preset.autoencoder.kind == "paper"
         self.frozen = False          # True: only the decoder learns, and the latents stay what they are
         self.reading = None          # a `reading.ReadingLoss`, where one listens as well
-        self.looks = preset.train_autoencoder.looks
+        self.looks, self.disguised = preset.train_autoencoder.looks, preset.train_autoencoder.disguised
+        if not 0 <= self.disguised <= 1:
+            raise ConfigError(f"disguised is a share of crops, from 0 to 1, not {self.disguised}")
         self.n_samples = max(1, round(preset.train_autoencoder.seconds * SAMPLE_RATE / FRAME)) * FRAME
 
     @property
@@ -101,8 +131,11 @@ class AutoencoderTask(nn.Module):
         return 2 if self.autoencoder.config.noise_stages else 1
 
     def batch(self, generator: torch.Generator, size: int) -> dict:
-        "Draw `size` crops."
-        return {"audio": self.clips.crops(generator, size, self.n_samples, self.looks)}
+        "Draw `size` crops, some of which sound like somebody else."
+        some = round(self.disguised * size)
+        parts = [cut(generator, count, self.n_samples, self.looks) for count, cut in
+                 ((size - some, self.clips.crops), (some, partial(disguised_crops, self.clips))) if count]
+        return {"audio": torch.cat(parts)}
 
     def train(self, mode: bool = True):
         "Set training mode, but for an encoder that is frozen."

@@ -155,6 +155,7 @@ def go_on(*, corpus: str = "embedded",   # folders, with commas between; embedde
           steps: int = 0,                # 0 = as many as the minutes hold
           batch: int = GOING_ON.batch,   # crops a step
           rate: float = GOING_ON.learning_rate,  # at its highest; more for a network that is young
+          disguised: float = 0.0,        # share of crops that sound like somebody else
           seed: int = 0,                 # of crops; beside each other they need two
           encoder: bool = False,         # the encoder learns, too, and a voice must learn its latents anew
           loss: tuple = (),              # other weights than the preset's: periodicity=0 repetition=1 ...
@@ -163,8 +164,8 @@ def go_on(*, corpus: str = "embedded",   # folders, with commas between; embedde
           ) -> dict:
     "Let a trained autoencoder learn on: its decoder, or both halves."
     settings = get_preset(preset)
-    settings = replace(settings, loss=_weighed(settings.loss, loss),
-                       train_autoencoder=replace(GOING_ON, batch=batch, learning_rate=rate, seed=seed))
+    training = replace(GOING_ON, batch=batch, learning_rate=rate, disguised=disguised, seed=seed)
+    settings = replace(settings, loss=_weighed(settings.loss, loss), train_autoencoder=training)
     speech = open_corpora(corpus, preset)
     run = train_autoencoder(settings, speech, folder, start, encoder, _reader_at(reader, speech),
                             steps or None, minutes or None)
