@@ -93,7 +93,7 @@ def _equaliser(count, bins, generator, config):
     return 10 ** (torch.lerp(decibels[..., left], decibels[..., left + 1], at - left) / 20)
 
 def disguise(crops: Tensor,   # [B, 1, M]
-             n_samples: int,  # of the results; more than M plays slower, fewer faster
+             n_samples: int,  # of the results; two frames fewer than M keep the speed, more play slower
              generator: torch.Generator, config: DisguiseConfig = DisguiseConfig()) -> Tensor:  # [B, 1, n_samples]
     "Play crops at another speed, all at the same, and each through another equaliser."
     size, spectrum = n_samples + 2 * FRAME, torch.fft.rfft(crops)
@@ -130,19 +130,22 @@ class AutoencoderTask(nn.Module):
         "Return how often each crop is decoded: twice where a decoder may hiss, so that draws can be compared."
         return 2 if self.autoencoder.config.noise_stages else 1
 
-    def batch(self, generator: torch.Generator, size: int) -> dict:
-        "Draw `size` crops, some of which sound like somebody else."
-        some = round(self.disguised * size)
-        parts = [cut(generator, count, self.n_samples, self.looks) for count, cut in
-                 ((size - some, self.clips.crops), (some, partial(disguised_crops, self.clips))) if count]
-        return {"audio": torch.cat(parts)}
-
     def train(self, mode: bool = True):
         "Set training mode, but for an encoder that is frozen."
         super().train(mode)
         if self.frozen:
             self.autoencoder.encoder.eval()   # its running statistics are part of what is frozen
         return self
+
+# %% ../nbs/41_tasks.ipynb #353f01cf
+@patch
+def batch(self: AutoencoderTask, generator: torch.Generator, size: int) -> dict:
+    "Draw `size` crops, some of which sound like somebody else."
+    some = round(self.disguised * size)
+    parts = [cut(generator, count, self.n_samples, self.looks) for count, cut in
+             ((size - some, self.clips.crops), (some, partial(disguised_crops, self.clips))) if count]
+    return {"audio": torch.cat(parts)}
+
 
 # %% ../nbs/41_tasks.ipynb #5391533f
 @patch
