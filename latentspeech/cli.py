@@ -19,8 +19,8 @@ from .doctor import doctor, extra_with
 __all__ = ['SHORT', 'EXIT_CODES', 'SPIN', 'PARTS', 'PLAYERS', 'COMMANDS', 'BASH', 'choices_of', 'add_option', 'add_shared',
            'build_parser', 'brief', 'as_text', 'as_json', 'one_line', 'set_threads', 'show', 'call', 'run_command',
            'open_corpora', 'prepare', 'pack_corpus', 'check_device', 'train', 'train_parts', 'train_by_clock',
-           'warm_starts', 'check_starts', 'clear_run', 'set_aside', 'trainer', 'from_autoencoder', 'train_part',
-           'copy_weights', 'decode', 'text_from', 'wav_head', 'samples_of', 'speak_out', 'find_player', 'load_voice',
+           'train_by_stages', 'warm_starts', 'check_starts', 'clear_run', 'set_aside', 'trainer', 'from_autoencoder',
+           'train_part', 'decode', 'text_from', 'wav_head', 'samples_of', 'speak_out', 'find_player', 'load_voice',
            'describe_speech', 'speak', 'listen', 'describe_voice', 'voices', 'export', 'evaluate', 'push', 'say_all',
            'experiment', 'commands', 'options_of', 'completion', 'polite_streams', 'silence', 'main']
 
@@ -234,12 +234,18 @@ def check_device(device: str  # cpu, cuda, cuda:1, ...
         raise ValueError(f"no {device} here: leave --device out, or ask latentspeech doctor what is missing")
 
 # %% ../nbs/65_cli.ipynb #818b7e80
-def _check_wishes(steps, minutes, clock, track):
+def _check_wishes(part, steps, minutes, clock, staged, track):
     "Raise `ValueError` for options that make no sense, alone or together."
     if min(steps, minutes) < 0:
         raise ValueError(f"--steps and --minutes are 0 or more, not {steps} and {minutes}")
-    if clock and track:
-        raise ValueError("--track doesn't go with --clock, whose parts write a log of their own")
+    if clock and staged:
+        raise ValueError("--clock and --staged share the minutes in two ways; choose one")
+    sharing = "--clock" if clock else "--staged" if staged else ""
+    if sharing and track:
+        raise ValueError(f"--track doesn't go with {sharing}, which writes a log of its own")
+    if sharing and (part != "all" or minutes <= 0):
+        raise ValueError(f"{sharing} shares --minutes among all parts; say how many, not {part!r} for "
+                         f"{minutes:g} minutes")
 
 # %% ../nbs/65_cli.ipynb #471a0670
 PARTS = ("judge", "autoencoder", "decoder", "voice")
@@ -255,15 +261,17 @@ def train(part: Literal["all", "judge", "autoencoder", "decoder", "voice"] = "al
           from_: str = "nothing",    # where to start: nothing, pretrained, or other weights: a name or a folder
           seed: int = 0,             # same seed, machine and threads: same weights
           clock: bool = False,       # all parts share the minutes, on the device; weights are written as they come
+          staged: bool = False,      # the stages of lesson 47 share the minutes; run again to go on
           track: bool = False        # losses, sounds and pictures for TensorBoard, in out/train/<preset>
           ) -> dict:
     "Train the networks of a preset."
-    _check_wishes(steps, minutes, clock, track)
+    _check_wishes(part, steps, minutes, clock, staged, track)
     check_device(device)
     starts = warm_starts(part, preset, from_)
     importlib.import_module("latentspeech.training")   # what is missing is said before a corpus is made
-    if clock:
-        return train_by_clock(part, preset, corpus, out, minutes, device, starts, seed)
+    if clock or staged:
+        how = train_by_clock if clock else train_by_stages
+        return how(preset, corpus, out, minutes, device, starts, seed)
     how = dict(steps=steps or None, minutes=minutes or None, device=device)
     return train_parts(starts, preset, corpus, Path(out or f"out/weights/{preset}"), resume, seed, track, how)
 
@@ -283,17 +291,24 @@ def train_parts(starts: dict,   # part -> weights to start from, or None
             for name, start in starts.items()}
 
 # %% ../nbs/65_cli.ipynb #449c5d56
-def train_by_clock(part: str, preset: str, corpus: str, out: str, minutes: float, device: str, starts: dict, seed: int
+def train_by_clock(preset: str, corpus: str, out: str, minutes: float, device: str, starts: dict, seed: int
                    ) -> dict:  # part -> what became of it
-    "Train autoencoder, decoder and voice as lesson 45 does; raises `ValueError` without minutes."
+    "Train autoencoder, decoder and voice as lesson 45 does."
     from latentspeech.gpu_run import timed_run
-    if part != "all" or minutes <= 0:
-        raise ValueError(f"--clock shares --minutes among all parts; say how many, not {part!r} for "
-                         f"{minutes:g} minutes")
     folder = Path(out or f"out/gpu/{preset}")
     log = timed_run(preset, open_corpora(corpus, preset), folder, minutes, device, starts, seed)
     facts = ("steps", "seconds", "skipped", "best")
     return {name: {k: done[k] for k in facts} for name, done in log["parts"].items()} | dict(folder=str(folder))
+
+# %% ../nbs/65_cli.ipynb #6613dbea
+def train_by_stages(preset: str, corpus: str, out: str, minutes: float, device: str, starts: dict, seed: int
+                    ) -> dict:  # stage -> what became of it
+    "Train reader, autoencoder and voice as lesson 47 does."
+    from latentspeech.recipe import train_in_stages
+    folder = Path(out or f"out/stages/{preset}")
+    log = train_in_stages(preset, open_corpora(corpus, preset), folder, minutes, starts["voice"], seed, device=device,
+                          progress=sys.stderr.isatty())
+    return log["parts"] | dict(folder=str(folder))
 
 # %% ../nbs/65_cli.ipynb #280874d8
 def warm_starts(part: str,    # one of `PARTS`, or all
@@ -367,6 +382,7 @@ def train_part(part: str,     # one of `PARTS`
                corpus, out: Path, resume: bool, seed: int, **options) -> dict:
     "Train one part in its own folder of checkpoints, and copy the finished weights to `out`."
     from accelerate import PartialState
+    from latentspeech.weights import copy_weights
     preset, folder, function = get_preset(name), Path("out/train") / name / part, trainer(part)
     config = {f"train_{part}": replace(getattr(preset, f"train_{part}"), seed=seed)}
     state = PartialState(cpu=options["device"] == "cpu")   # of several processes the first one moves and copies
@@ -377,21 +393,11 @@ def train_part(part: str,     # one of `PARTS`
     run = function(replace(preset, **config), corpus, folder, **options)
     if run.interrupted:   # what is finished is shipped, nothing else
         raise KeyboardInterrupt
-    weights = copy_weights(folder, part, out) if state.is_main_process else out
+    kept = "autoencoder" if part == "decoder" else part   # a decoder has no file of its own
+    weights = copy_weights(folder, kept, out) if state.is_main_process else out
     state.wait_for_everyone()
     return dict(steps=run.step, seconds=round(run.seconds), loss=run.history[-1]["loss"] if run.history else None,
                 weights=str(weights))
-
-# %% ../nbs/65_cli.ipynb #776752b2
-def copy_weights(folder: Path,  # of a finished run
-                 part: str,     # one of `PARTS`
-                 out: Path      # made if need be
-                 ) -> Path:     # the copy
-    "Copy finished weights and their card: killed at any moment, the old ones load, or the new."
-    from latentspeech.weights import find_weights, store_weights
-    weights = find_weights(folder, "autoencoder" if part == "decoder" else part)
-    card = json.loads(weights.with_suffix(".json").read_text("utf8"))
-    return store_weights(out / weights.name, weights.read_bytes(), card)
 
 # %% ../nbs/65_cli.ipynb #e9d15893
 def decode(data: bytes,

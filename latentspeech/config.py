@@ -4,15 +4,15 @@
 
 # %% ../nbs/01_notation.ipynb #1ff2c545
 from __future__ import annotations
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from typing import get_type_hints
 
 # %% auto #0
-__all__ = ['SAMPLE_RATE', 'N_BANDS', 'FRAME', 'LATENT_CHANNELS', 'FRAME_RATE', 'N_TONES', 'GOING_ON', 'PRESETS',
+__all__ = ['SAMPLE_RATE', 'N_BANDS', 'FRAME', 'LATENT_CHANNELS', 'FRAME_RATE', 'N_TONES', 'GOING_ON', 'RECIPE', 'PRESETS',
            'AutoencoderConfig', 'EncoderConfig', 'DenoiserConfig', 'DiffusionConfig', 'JudgeConfig', 'TrainConfig',
-           'TimedRunConfig', 'LossConfig', 'DiscriminatorConfig', 'DisguiseConfig', 'AugmentConfig', 'AlignerConfig',
-           'RefineConfig', 'ReaderConfig', 'CorpusConfig', 'SoundLimits', 'Preset', 'ConfigError', 'preset', 'to_dict',
-           'from_dict']
+           'StageConfig', 'TimedRunConfig', 'LossConfig', 'DiscriminatorConfig', 'DisguiseConfig', 'AugmentConfig',
+           'AlignerConfig', 'RefineConfig', 'ReaderConfig', 'CorpusConfig', 'SoundLimits', 'Preset', 'ConfigError',
+           'preset', 'to_dict', 'from_dict']
 
 # %% ../nbs/01_notation.ipynb #ffc4be78
 SAMPLE_RATE = 48_000       # samples a second, everywhere inside the system
@@ -125,6 +125,23 @@ class TrainConfig:
 # an autoencoder that goes on from weights of its own sizes: longer crops, around sounds
 GOING_ON = TrainConfig(steps=60_000, batch=8, seconds=0.51, looks=2, learning_rate=2.5e-4, warmup=60, final_rate=0.02,
                        warm_start=1)
+
+# %% ../nbs/01_notation.ipynb #7568848d
+@dataclass(frozen=True)
+class StageConfig:
+    "Describe one stage of a recipe: what learns, for which share of the time, and how."
+    name: str                            # of its folder
+    part: str                            # "reader", "autoencoder" or "voice"
+    share: float                         # of the minutes
+    training: TrainConfig | None = None  # None = the preset's
+    encoder: bool = True                 # of an autoencoder: it learns as well as the decoder
+    reader: bool = True                  # of an autoencoder: a reader listens
+
+RECIPE = (StageConfig("reader", "reader", 0.06),
+          StageConfig("young", "autoencoder", 0.14, reader=False),
+          StageConfig("whole", "autoencoder", 0.43, replace(GOING_ON, batch=6, learning_rate=5e-4, disguised=0.35)),
+          StageConfig("decoder", "autoencoder", 0.10, GOING_ON, encoder=False),
+          StageConfig("voice", "voice", 0.27))
 
 # %% ../nbs/01_notation.ipynb #a6202054
 @dataclass(frozen=True)

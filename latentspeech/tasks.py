@@ -173,7 +173,7 @@ def warm_start(self: AutoencoderTask, weights: str,
     "Go on from trained weights: of the same sizes with the encoder frozen, of smaller ones grown; noise is added."
     known, fresh = Autoencoder.from_pretrained(weights), self.autoencoder
     same = known.config.channels == fresh.config.channels
-    self.frozen = same and not learn_encoder
+    self.grown, self.frozen = not same, same and not learn_encoder
     as_it_is = same and known.config.noise_stages == fresh.config.noise_stages
     self.autoencoder = (known if as_it_is else known.grow(fresh.config)).unfuse()
     self.autoencoder.config = fresh.config
@@ -401,8 +401,7 @@ def train_autoencoder(preset: Preset | str = "mini",
     task.reading = reading
     if warm_start:
         task.warm_start(warm_start, learn_encoder)
-    if task.frozen or learn_encoder:   # gently; a network that has grown has everything before it
-        config = training_config(config, warm_start=warm_start)
+        config = config if task.grown else training_config(config, warm_start=warm_start)
     run = fit(task, config, folder, minutes, device, progress, callback, f"autoencoder ({preset.name})",
               data_facts(preset.autoencoder, corpus, warm_start=warm_start, learn_encoder=learn_encoder))
     before = load_weights(warm_start, "autoencoder")[1] if warm_start else None

@@ -15,7 +15,7 @@ from .files import file_sha256, required, sha256, sync_folder, write_atomically
 
 # %% auto #0
 __all__ = ['HUB', 'PretrainedError', 'store_weights', 'save_tensors', 'save_weights', 'find_weights', 'parse_address',
-           'load_weights', 'store_average', 'fitting', 'weights_hash']
+           'load_weights', 'copy_weights', 'store_average', 'fitting', 'weights_hash']
 
 # %% ../nbs/03_weights.ipynb #4e84fc4c
 class PretrainedError(RuntimeError):
@@ -144,6 +144,16 @@ def load_weights(name_or_path,  # as in `find_weights`
     "Load weights whose SHA-256 is what the card says; raises `PretrainedError` for any that differ."
     state, card = _load_as_kept(name_or_path, part)
     return {k: v.float() if v.is_floating_point() else v for k, v in state.items()}, card
+
+# %% ../nbs/03_weights.ipynb #60b5408d
+def copy_weights(source,            # as in `find_weights`
+                 part: str,         # "autoencoder", "voice", "judge", ...
+                 folder: str | Path # made if need be
+                 ) -> Path:         # the copy
+    "Copy weights and their card: killed at any moment, the old ones load, or the new."
+    weights = find_weights(source, part)
+    card = json.loads(weights.with_suffix(".json").read_text("utf8"))
+    return store_weights(Path(folder) / weights.name, weights.read_bytes(), card)
 
 # %% ../nbs/03_weights.ipynb #79d7b1d0
 def store_average(path,                       # as in `save_tensors`

@@ -287,3 +287,54 @@ function("46.3", "46_reading.ipynb#From-reading-to-a-loss",
           lambda mine, true: 2 * _layer_distance(mine, true),
           ("L1", "these are squares; L1 was asked for."):
           lambda mine, true: sum((m - t).square().mean() / t.square().mean() for m, t in zip(mine, true)) / 2})
+
+# %% ../../nbs/94_checks_training.ipynb #f64b2186
+def _falling(done, last):
+    return last + (1 - last) * (1 + torch.cos(torch.pi * done)) / 2
+function("47.1", "47_recipe.ipynb#Why-a-stage-has-an-end", "high where the way is long, calm at the end.",
+         _falling, lambda g: [(torch.rand(9, generator=g), 0.02), (torch.tensor([0.0, 0.5, 1.0]), 0.3)],
+         {("cosine", "this is a straight line, which is fast and slow for equally long."):
+          lambda done, last: last + (1 - last) * (1 - done),
+          ("end", "it ends at 0, where nothing is learned any more; `last` is what should be left."):
+          lambda done, last: (1 + torch.cos(torch.pi * done)) / 2,
+          ("falling", "it rises: `done` is 0 at the beginning."):
+          lambda done, last: _falling(1 - done, last),
+          ("half", "a whole cosine comes back up; at the end of the stage the angle is pi."):
+          lambda done, last: _falling(2 * done, last)})
+number("47.2", "47_recipe.ipynb#Why-a-stage-has-an-end", "calm is worth more than its minutes.",
+       (0.2 / 1.8) / (0.01 / 1.99),
+       {20.0: ("overshoot", "nearly; the 2 - a below the line isn't the same for both rates."),
+        math.sqrt((0.2 / 1.8) / (0.01 / 1.99)): ("variance", "that is the factor of the deviation."),
+        400.0: ("square", "the variance grows with the rate, not with its square: slow steps also forget slowly."),
+        (0.01 / 1.99) / (0.2 / 1.8): ("falls", "the other way round: by what is it divided?")}, 0.005)
+
+# %% ../../nbs/94_checks_training.ipynb #c5baf012
+_KITCHEN = [("young", "autoencoder", True), ("whole", "autoencoder", True), ("robot", "voice", False),
+            ("decoder", "autoencoder", False), ("people", "voice", False), ("late", "autoencoder", False)]
+def _stand_on(stages, moved):
+    at = [name for name, _, _ in stages].index(moved)
+    sound = stages[at][1] == "autoencoder"
+    numbers, found = sound and stages[at][2], [moved]
+    for name, part, learns in stages[at + 1:]:
+        if sound if part == "autoencoder" else numbers:
+            found.append(name)
+            numbers = numbers or (part == "autoencoder" and learns)
+    return found
+@exercise("47.3", "47_recipe.ipynb#What-stands-on-what", "only an encoder that has moved costs a voice.")
+def _again(answer, seed):
+    held = [("young", "autoencoder", False), ("decoder", "autoencoder", True), ("robot", "voice", False)]
+    for stages, moved in ((_KITCHEN, "robot"), (_KITCHEN, "decoder"), (_KITCHEN, "whole"), (held, "young"),
+                          *((_KITCHEN, name) for name in ("young", "people", "late"))):
+        said, want = ask(answer, list(stages), moved), _stand_on(stages, moved)
+        if not isinstance(said, (list, tuple)):
+            return "type", f"a list of names is wanted, and this is of type {type(said).__name__}."
+        if wrong := [name for name in want if name not in said]:
+            kind = "through" if stages is held else "stands on"
+            return kind, f"after {moved} {wrong[0]} is to be done again as well: what it stands on has moved."
+        if wrong := [name for name in said if name not in want]:
+            voice = ("voice" in dict((name, part) for name, part, _ in stages).get(wrong[0], ""))
+            kind = "voice" if voice else "more"
+            return kind, f"after {moved} {wrong[0]} needn't be done again: what it stands on is as it was."
+        if list(said) != want:
+            return "order", "the names in the order of the stages, each once."
+    return None

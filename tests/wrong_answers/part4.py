@@ -87,5 +87,21 @@ WRONG = {
               "    return sum((m - t).abs().mean() / m.abs().mean() for m, t in zip(mine, true)) / len(true)",
               "original"),
              ("def layer_distance(mine, true):\n"
-              "    return sum((m - t).abs().mean() / t.abs().mean() for m, t in zip(mine, true))", "average")]
+              "    return sum((m - t).abs().mean() / t.abs().mean() for m, t in zip(mine, true))", "average")],
+    "47.1": [("def falling(done, last): return last + (1 - last) * (1 - done)", "cosine"),
+             ("import torch\ndef falling(done, last): return (1 + torch.cos(torch.pi * done)) / 2", "end"),
+             ("import torch\ndef falling(done, last): return last + (1 - last) * (1 - torch.cos(torch.pi * done)) / 2",
+              "falling"),
+             ("import torch\ndef falling(done, last): return last + (1 - last) * (1 + torch.cos(2 * torch.pi * done)) "
+              "/ 2", "half")],
+    "47.2": [("answer = 20", "overshoot"), ("answer = 22.11 ** 0.5", "variance"), ("answer = 1 / 22.11", "falls")],
+    "47.3": [("def again(stages, moved):\n    names = [name for name, _, _ in stages]\n"
+              "    return names[names.index(moved):]", "more"),
+             ("def again(stages, moved):\n    names = [name for name, _, _ in stages]\n    at = names.index(moved)\n"
+              "    return names[at:] if stages[at][1] == 'autoencoder' else [moved]", "voice"),
+             ("def again(stages, moved):\n    names = [name for name, _, _ in stages]\n    at = names.index(moved)\n"
+              "    if stages[at][1] == 'voice':\n        return [moved]\n"
+              "    return [moved] + [n for n, part, _ in stages[at + 1:] if part == 'autoencoder' or stages[at][2]]",
+              "through"),
+             ("def again(stages, moved): return [moved]", "stands on")],
 }
