@@ -23,19 +23,20 @@ def _learn_to_read(stage, preset, corpus, folder, before, minutes, **how):
     return train_reader(corpus, folder / stage.name, minutes=minutes, **how)
 
 def _learn_sound(stage, preset, corpus, folder, before, minutes, **how):
-    reading = load_reader(folder / "reader") if stage.reader else None
-    return train_autoencoder(preset, corpus, folder / stage.name, before, stage.encoder, reading, minutes=minutes,
-                             **how)
+    reading = load_reader(before["reader"]) if stage.reader else None
+    return train_autoencoder(preset, corpus, folder / stage.name, before["autoencoder"], stage.encoder, reading,
+                             minutes=minutes, **how)
 
 def _learn_to_speak(stage, preset, corpus, folder, before, minutes, **how):
-    return train_voice(preset, corpus, folder / stage.name, str(folder), before, minutes=minutes, **how)
+    return train_voice(preset, corpus, folder / stage.name, before["autoencoder"], before["voice"],
+                       minutes=minutes, **how)
 
 LEARN = dict(reader=_learn_to_read, autoencoder=_learn_sound, voice=_learn_to_speak)
 
 # %% ../nbs/47_recipe.ipynb #79fbdacd
 def run_stage(stage: StageConfig, preset: Preset, corpus: Corpus,
               folder: Path,       # of the whole recipe
-              before: str | None, # weights to go on from
+              before: dict,       # part -> weights that it goes on from, or stands on; None = nothing
               minutes: float,
               seed: int,
               **how               # device, progress
@@ -76,12 +77,12 @@ def train_in_stages(preset: Preset | str = "base",
                            start=str(start or "nothing"), seed=seed))
     log.facts["minutes"] = minutes
     shares = plan(tuple(s.name for s in stages), minutes, tuple((s.name, s.share) for s in stages))
-    before = dict(autoencoder=start, voice=start)   # part -> where its next stage begins
+    before = dict(reader=None, autoencoder=start, voice=start)   # part -> its last stage, or where it begins
     for number, stage in enumerate(stages):
         if stage.name not in log.facts["parts"]:
             began = time.monotonic()
-            run = run_stage(stage, preset, corpus, folder, before.get(stage.part), shares[stage.name],
-                            seed + number, device=device, progress=progress)
+            run = run_stage(stage, preset, corpus, folder, before, shares[stage.name], seed + number,
+                            device=device, progress=progress)
             if run.interrupted:   # what is finished is kept, nothing else
                 raise KeyboardInterrupt
             _keep(stage, run, folder, log, time.monotonic() - began)

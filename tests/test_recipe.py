@@ -104,8 +104,9 @@ def test_a_network_that_has_grown_learns_at_the_full_rate(corpus, tmp_path):
     small = replace(TINY, autoencoder=replace(TINY.autoencoder, channels=(8, 12, 16, 24)))
     train_autoencoder(small, corpus, tmp_path / "small", steps=1, **QUIET)
     stage, rate = StageConfig("young", "autoencoder", 1.0, reader=False), TINY.train_autoencoder.learning_rate
-    grown = run_stage(stage, TINY, corpus, tmp_path / "a", str(tmp_path / "small"), 0.01, 0, **QUIET)
-    same = run_stage(stage, TINY, corpus, tmp_path / "b", str(tmp_path / "a" / "young"), 0.01, 0, **QUIET)
+    grown = run_stage(stage, TINY, corpus, tmp_path / "a", dict(autoencoder=str(tmp_path / "small")), 0.01, 0, **QUIET)
+    later = dict(autoencoder=str(tmp_path / "a" / "young"))
+    same = run_stage(stage, TINY, corpus, tmp_path / "b", later, 0.01, 0, **QUIET)
     assert grown.config.learning_rate == rate and same.config.learning_rate == rate / TINY.train_autoencoder.warm_start
     assert not same.task.frozen and encoder_of(tmp_path / "a" / "young") != encoder_of(tmp_path / "b" / "young")
 

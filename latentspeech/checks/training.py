@@ -332,8 +332,7 @@ def _again(answer, seed):
             kind = "through" if stages is held else "stands on"
             return kind, f"after {moved} {wrong[0]} is to be done again as well: what it stands on has moved."
         if wrong := [name for name in said if name not in want]:
-            voice = ("voice" in dict((name, part) for name, part, _ in stages).get(wrong[0], ""))
-            kind = "voice" if voice else "more"
+            kind = "voice" if any(part == "voice" and name == wrong[0] for name, part, _ in stages) else "more"
             return kind, f"after {moved} {wrong[0]} needn't be done again: what it stands on is as it was."
         if list(said) != want:
             return "order", "the names in the order of the stages, each once."
