@@ -185,11 +185,20 @@ class Limit(threading.Thread):
                 return
 
 
+# Registered first, so the last of all to be called at exit: Python would take torch apart module by module, which
+# takes seconds of every kernel and frees nothing that the end of a process doesn't.
+KERNEL = """
+import atexit, os, runpy
+atexit.register(os._exit, 0)
+runpy.run_module("ipykernel_launcher", run_name="__main__")
+"""
+
+
 def _manager() -> AsyncKernelManager:
     "Make a kernel of this very interpreter, whatever kernels the user has installed."
     manager = AsyncKernelManager(kernel_name="python3")
-    manager._kernel_spec = KernelSpec(argv=[sys.executable, "-Xfrozen_modules=off", "-m", "ipykernel_launcher",
-                                            "-f", "{connection_file}"],
+    manager._kernel_spec = KernelSpec(argv=[sys.executable, "-Xfrozen_modules=off", "-c", KERNEL, "-f",
+                                            "{connection_file}"],
                                       display_name="python3", language="python", env={})
     return manager
 
