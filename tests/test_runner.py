@@ -1,4 +1,5 @@
 """The notebook runner must see every way in which a notebook can go wrong, and name the cell."""
+import multiprocessing
 import nbformat, pytest
 from tools.run_notebooks import main, run_notebook
 
@@ -15,6 +16,7 @@ def write(folder, *cells, name="lesson"):
 
 def problems(tmp_path, *cells, **options):
     "Run a notebook of those cells and return what the runner found wrong, as one text."
+    options = dict(forked="forkserver" in multiprocessing.get_all_start_methods()) | options
     return "\n".join(run_notebook(write(tmp_path / "nbs", *cells), **options).problems)
 
 
@@ -88,6 +90,14 @@ def test_a_failing_shell_command_is_red(tmp_path):
 
 def test_a_kernel_that_dies_is_red(tmp_path):
     assert "kernel died" in problems(tmp_path, "import os\nos._exit(1)")
+
+
+def test_a_forked_kernel_knows_what_a_fresh_one_knows(tmp_path):
+    fresh = """import multiprocessing, sys
+assert not [m for m in sys.modules if m.startswith("latentspeech")]
+assert multiprocessing.get_start_method() == multiprocessing.get_all_start_methods()[0]"""
+    assert problems(tmp_path, fresh, "from latentspeech.config import FRAME\nassert FRAME == 1024") == ""
+    assert "NameError" in problems(tmp_path, "torch.ones(1)  # nobody imported it")
 
 
 def test_the_command_counts_and_fails_on_nothing(tmp_path, capsys):

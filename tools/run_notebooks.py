@@ -6,12 +6,14 @@ a traceback on any stream, an exception in a widget callback or in a thread, a `
 all of those.
 """
 from __future__ import annotations
-import argparse, concurrent.futures, json, math, os, queue, re, shutil, sys, tempfile, threading, time
+import argparse, concurrent.futures, json, math, multiprocessing, os, queue, re, shutil, sys, tempfile
+import threading, time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 import nbformat, psutil
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
+from jupyter_client.provisioning import LocalProvisioner
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 
@@ -192,14 +194,63 @@ import atexit, os, runpy
 atexit.register(os._exit, 0)
 runpy.run_module("ipykernel_launcher", run_name="__main__")
 """
+# What a process has imported from which kernels are forked: torch alone takes longer than most cells. None of it is
+# the course's own.
+PRELOADED = ["torch", "matplotlib.pyplot", "ipykernel.kernelapp", "nbclient"]
 
 
-def _manager() -> AsyncKernelManager:
+def _be_a_kernel(command: list[str], folder: str, environment: dict, log: str):
+    "Turn this process, which was forked from one that has imported torch, into a kernel."
+    multiprocessing.set_start_method(None, force=True)   # as anywhere else, not as for this process
+    os.setsid()
+    os.dup2(os.open(log, os.O_WRONLY | os.O_APPEND), 2)
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment, JPY_PARENT_PID=str(os.getppid()))   # with which a kernel ends, too
+    sys.path[:0] = environment["PYTHONPATH"].split(os.pathsep)
+    sys.argv = ["ipykernel_launcher", *command]
+    from ipykernel.kernelapp import launch_new_instance
+    launch_new_instance()
+
+
+class _Fork:
+    "Look to a provisioner like a `Popen`."
+    stdin = stdout = stderr = None
+
+    def __init__(self, process):
+        self.process, self.pid, self.kill, self.terminate = process, process.pid, process.kill, process.terminate
+
+    def poll(self):
+        return self.process.exitcode
+
+    def wait(self):
+        self.process.join()
+        return self.process.exitcode
+
+    def send_signal(self, number):
+        os.kill(self.pid, number)
+
+
+class ForkedKernels(LocalProvisioner):
+    "Fork kernels instead of starting them."
+    async def launch_kernel(self, cmd, **options):
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(PRELOADED)
+        process = context.Process(target=_be_a_kernel,
+                                  args=(cmd[cmd.index("-f"):], options["cwd"], options["env"], options["stderr"].name))
+        process.start()
+        self.process, self.pid, self.cwd = _Fork(process), process.pid, options["cwd"]
+        return self.connection_info
+
+
+def _manager(forked: bool) -> AsyncKernelManager:
     "Make a kernel of this very interpreter, whatever kernels the user has installed."
     manager = AsyncKernelManager(kernel_name="python3")
     manager._kernel_spec = KernelSpec(argv=[sys.executable, "-Xfrozen_modules=off", "-c", KERNEL, "-f",
                                             "{connection_file}"],
                                       display_name="python3", language="python", env={})
+    if forked:
+        manager.provisioner = ForkedKernels(kernel_spec=manager.kernel_spec, parent=manager)
     return manager
 
 
@@ -211,6 +262,7 @@ def run_notebook(
     folder=None,             # where it runs; default: a copy of its own folder, thrown away afterwards
     on_cell=None,            # called as on_cell(index, n_cells, name, seconds_so_far) when a code cell starts
     listen=None,             # called as listen(cell_index, message) with each message of the kernel
+    forked=False,            # whether its kernel is a fork of a process that has imported torch (not on Windows)
 ) -> Result:
     "Run one notebook on a fresh kernel; return how it went."
     path, started = Path(path), time.time()
@@ -228,7 +280,7 @@ def run_notebook(
             for neighbour in path.resolve().parent.parent.iterdir():
                 if neighbour.name in NEIGHBOURS:
                     (Path(scratch) / neighbour.name).symlink_to(neighbour)
-        client = Client(notebook, km=_manager(), timeout=None, resources={"metadata": {"path": str(folder)}},
+        client = Client(notebook, km=_manager(forked), timeout=None, resources={"metadata": {"path": str(folder)}},
                         allow_errors=False)
         if listen:
             client.listen = listen
@@ -318,6 +370,8 @@ def run_all(paths, jobs: int = 2, report=print, **options) -> list[Result]:
     "Run notebooks in `jobs` processes; report each as it ends, return the results in the order of `paths`."
     paths = [Path(p) for p in paths]
     save = options.pop("save_to", None)
+    # One kernel isn't worth the process that it would be forked from.
+    options.setdefault("forked", len(paths) > jobs and "forkserver" in multiprocessing.get_all_start_methods())
     with concurrent.futures.ProcessPoolExecutor(max_workers=max(1, min(jobs, len(paths) or 1))) as pool:
         waiting = {pool.submit(_run_in_process, str(p),
                                dict(options, save_to=save and str(Path(save) / p.name))): p for p in paths}
