@@ -206,9 +206,9 @@ def _be_a_kernel(command: list[str], folder: str, environment: dict, log: str):
     os.dup2(os.open(log, os.O_WRONLY | os.O_APPEND), 2)
     os.chdir(folder)
     os.environ.clear()
-    os.environ.update(environment, JPY_PARENT_PID=str(os.getppid()))   # with which a kernel ends, too
+    os.environ.update(environment)
     sys.path[:0] = environment["PYTHONPATH"].split(os.pathsep)
-    sys.argv = ["ipykernel_launcher", *command]
+    sys.argv = ["ipykernel_launcher", *command, f"--IPKernelApp.parent_handle={os.getppid()}"]   # it ends with that one
     from ipykernel.kernelapp import launch_new_instance
     launch_new_instance()
 
