@@ -80,8 +80,8 @@ def install(python: Path, folder: Path):
     with subprocess.Popen([str(c) for c in wheels], cwd=ROOT, stdout=subprocess.DEVNULL,
                           stderr=subprocess.DEVNULL) as compiler:
         run(*pip, pins, "--no-build-isolation", "-e", f".[{EXTRAS}]")
-    if compiler.wait() or run(*pip, pins, "--no-build-isolation", "--find-links", built, "-e", ".[eval]", quiet=True,
-                              check=False).returncode:
+    if compiler.returncode or run(*pip, pins, "--no-build-isolation", *built.glob("*.whl"), "-e", ".[eval]", quiet=True,
+                                  check=False).returncode:
         say("`eval` could not be built, so PESQ, F0 and mel-cepstral figures will say that they are missing; all "
             "the rest works.")
         say("to mend it: install a C compiler (Debian and Ubuntu: `apt-get install gcc python3-dev`), then "
