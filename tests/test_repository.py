@@ -71,7 +71,7 @@ def imports_of(tree: ast.Module, package: str = ""):
 
 # Each module is imported in a process of its own, forked from one that has torch: that takes longer than any of them.
 ALONE = """
-import importlib, json, os, random, socket, sys, traceback
+import importlib, os, random, socket, sys, traceback
 import numpy, torch
 def no_network(*a, **k):
     raise OSError("a module used the network while it was imported")
