@@ -200,14 +200,13 @@ PRELOADED = ["torch", "matplotlib.pyplot", "ipykernel.kernelapp", "nbclient"]
 
 
 def _be_a_kernel(command: list[str], folder: str, environment: dict, log: str):
-    "Turn this process, which was forked from one that has imported torch, into a kernel."
+    "Turn this process, forked from one that has imported torch, into a kernel, which finds modules where we do."
     multiprocessing.set_start_method(None, force=True)   # as anywhere else, not as for this process
     os.setsid()
     os.dup2(os.open(log, os.O_WRONLY | os.O_APPEND), 2)
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
-    sys.path[:0] = environment["PYTHONPATH"].split(os.pathsep)
     sys.argv = ["ipykernel_launcher", *command, f"--IPKernelApp.parent_handle={os.getppid()}"]   # it ends with that one
     from ipykernel.kernelapp import launch_new_instance
     launch_new_instance()
