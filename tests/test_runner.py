@@ -1,7 +1,6 @@
 """The notebook runner must see every way in which a notebook can go wrong, and name the cell."""
-import multiprocessing
 import nbformat, pytest
-from tools.run_notebooks import main, run_notebook
+from tools.run_notebooks import FORKS, main, run_notebook
 
 
 def write(folder, *cells, name="lesson"):
@@ -16,7 +15,7 @@ def write(folder, *cells, name="lesson"):
 
 def problems(tmp_path, *cells, **options):
     "Run a notebook of those cells and return what the runner found wrong, as one text."
-    options = dict(forked="forkserver" in multiprocessing.get_all_start_methods()) | options
+    options = dict(forked=FORKS) | options
     return "\n".join(run_notebook(write(tmp_path / "nbs", *cells), **options).problems)
 
 

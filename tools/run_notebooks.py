@@ -187,13 +187,7 @@ class Limit(threading.Thread):
                 return
 
 
-# Registered first, so the last of all to be called at exit: Python would take torch apart module by module, which
-# takes seconds of every kernel and frees nothing that the end of a process doesn't.
-KERNEL = """
-import atexit, os, runpy
-atexit.register(os._exit, 0)
-runpy.run_module("ipykernel_launcher", run_name="__main__")
-"""
+FORKS = "forkserver" in multiprocessing.get_all_start_methods()   # Windows has none
 # What a process has imported from which kernels are forked: torch alone takes longer than most cells. None of it is
 # the course's own.
 PRELOADED = ["torch", "matplotlib.pyplot", "ipykernel.kernelapp", "nbclient"]
@@ -238,15 +232,16 @@ class ForkedKernels(LocalProvisioner):
         process = context.Process(target=_be_a_kernel,
                                   args=(cmd[cmd.index("-f"):], options["cwd"], options["env"], options["stderr"].name))
         process.start()
-        self.process, self.pid, self.cwd = _Fork(process), process.pid, options["cwd"]
+        self.process, self.cwd = _Fork(process), options["cwd"]
+        self.pid = self.pgid = process.pid   # what a kernel has started is ended with it
         return self.connection_info
 
 
 def _manager(forked: bool) -> AsyncKernelManager:
     "Make a kernel of this very interpreter, whatever kernels the user has installed."
     manager = AsyncKernelManager(kernel_name="python3")
-    manager._kernel_spec = KernelSpec(argv=[sys.executable, "-Xfrozen_modules=off", "-c", KERNEL, "-f",
-                                            "{connection_file}"],
+    manager._kernel_spec = KernelSpec(argv=[sys.executable, "-Xfrozen_modules=off", "-m", "ipykernel_launcher",
+                                            "-f", "{connection_file}"],
                                       display_name="python3", language="python", env={})
     if forked:
         manager.provisioner = ForkedKernels(kernel_spec=manager.kernel_spec, parent=manager)
@@ -370,7 +365,7 @@ def run_all(paths, jobs: int = 2, report=print, **options) -> list[Result]:
     paths = [Path(p) for p in paths]
     save = options.pop("save_to", None)
     # One kernel isn't worth the process that it would be forked from.
-    options.setdefault("forked", len(paths) > jobs and "forkserver" in multiprocessing.get_all_start_methods())
+    options.setdefault("forked", FORKS and len(paths) > jobs)
     with concurrent.futures.ProcessPoolExecutor(max_workers=max(1, min(jobs, len(paths) or 1))) as pool:
         waiting = {pool.submit(_run_in_process, str(p),
                                dict(options, save_to=save and str(Path(save) / p.name))): p for p in paths}

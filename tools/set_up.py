@@ -78,10 +78,10 @@ def install(python: Path, folder: Path):
     wheels = (python, "-m", "pip", "wheel", "--disable-pip-version-check", "--no-build-isolation", "--no-deps",
               "-c", pins, "-w", built, *SOURCES)
     with subprocess.Popen([str(c) for c in wheels], cwd=ROOT, stdout=subprocess.DEVNULL,
-                          stderr=subprocess.DEVNULL) as compiler:
+                          stderr=subprocess.DEVNULL):
         run(*pip, pins, "--no-build-isolation", "-e", f".[{EXTRAS}]")
-    if compiler.returncode or run(*pip, pins, "--no-build-isolation", *built.glob("*.whl"), "-e", ".[eval]", quiet=True,
-                                  check=False).returncode:
+    if run(*pip, pins, "--no-build-isolation", *built.glob("*.whl"), "-e", ".[eval]", quiet=True,
+           check=False).returncode:
         say("`eval` could not be built, so PESQ, F0 and mel-cepstral figures will say that they are missing; all "
             "the rest works.")
         say("to mend it: install a C compiler (Debian and Ubuntu: `apt-get install gcc python3-dev`), then "
