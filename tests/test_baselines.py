@@ -1,11 +1,12 @@
 """What a lesson cell can't show of the baselines: oracles, exact resume, refused weights, the recorded table."""
-import os, signal, subprocess, sys
+import os, signal
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from forks import Fork
 from latentspeech.audio import level, load_torchaudio, vowel
 from latentspeech.weights import PretrainedError, load_weights
 from latentspeech.baselines import (BASELINES, BandRepresentation, BaselineError, BaselineTask, MeanPredictor,
@@ -29,7 +30,7 @@ ROOT = Path(__file__).parent.parent
 RECORD, PEOPLE = (ROOT / "data" / "results" / f"{name}.json" for name in ("61_baselines", "72_paper_table"))
 RECORDINGS = ROOT.parent / "shared" / "data" / "audio-cmn"
 TINY = PRESETS["tiny"]
-COMMAND = [sys.executable, "-m", "latentspeech.experiments.paper_table", "paper-table"]
+COMMAND = "-m", "latentspeech.experiments.paper_table", "paper-table"
 
 
 @pytest.fixture(scope="module")
@@ -48,12 +49,9 @@ def mels(corpus):
 def made(tmp_path_factory):
     """Run the command that made the recorded table, at small scale: its folder holds weights of everything."""
     folder = tmp_path_factory.mktemp("made")
-    command = [*COMMAND, "--preset", "tiny", "--seconds", "0.1", "--limit", "1",
-               "--n-distance", "0",
-               "--folder", str(folder), "--out", str(folder / "table.json")]
-    done = subprocess.run(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True,
-                          text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-2000:]
+    process = Fork(*COMMAND, "--preset", "tiny", "--seconds", "0.1", "--limit", "1", "--n-distance", "0",
+                   "--folder", folder, "--out", folder / "table.json")
+    assert process.wait(300) == 0, process.said()
     return folder
 
 
@@ -284,12 +282,9 @@ def test_the_table_of_a_person_s_words_has_every_row():
 @pytest.mark.skipif(not RECORDINGS.exists(), reason="the recordings are not part of this repository")
 def test_a_person_s_words_are_heard_as_recorded(tmp_path):
     """Rows that need no training, made again from two of the recordings, agree with the record word by word."""
-    command = [*COMMAND, "--corpus", str(RECORDINGS), "--speakers", "tan", "--split",
-               "test", "--weights", "base", "--limit", "2",
-               "--n-distance", "0", "--folder", str(tmp_path), "--parts"]
-    done = subprocess.run(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True,
-                          text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-2000:]
+    process = Fork(*COMMAND, "--corpus", RECORDINGS, "--speakers", "tan", "--split", "test", "--weights", "base",
+                   "--limit", "2", "--n-distance", "0", "--folder", tmp_path, "--parts")
+    assert process.wait(300) == 0, process.said()
     here, there = recorded(tmp_path / "table.json"), recorded(PEOPLE)
     assert here["judge_sha256"] == there["judge_sha256"] and here["shipped_sha256"] == there["shipped_sha256"]
 
@@ -314,9 +309,9 @@ def test_sentences_are_taken_from_everywhere(corpus):
 
 
 def test_an_unknown_speaker_is_refused(tmp_path):
-    done = subprocess.run([*COMMAND, "--preset", "tiny", "--speakers", "nobody",
-                           "--folder", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert done.returncode != 0 and "nobody" in done.stderr and "female, male" in done.stderr
+    process = Fork(*COMMAND, "--preset", "tiny", "--speakers", "nobody", "--folder", tmp_path)
+    said, told = process.communicate(timeout=120)
+    assert process.returncode != 0 and "nobody" in told and "female, male" in told
 
 
 def test_the_command_makes_a_table_at_small_scale(corpus, made):

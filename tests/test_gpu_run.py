@@ -3,6 +3,7 @@ import json, math, os, random, shutil, signal, subprocess, sys, time
 from dataclasses import replace
 from pathlib import Path
 import pytest, torch
+from forks import Fork
 from latentspeech import gpu_run as g
 from latentspeech.autoencoder import Autoencoder
 from latentspeech.config import TimedRunConfig, preset
@@ -14,7 +15,7 @@ from latentspeech.weights import load_weights
 
 FIRE = "FIRE" in os.environ    # `make test-fire` kills at more moments
 ROOT, TINY = Path(__file__).resolve().parents[1], preset("tiny")
-COMMAND = [sys.executable, "-m", "latentspeech.cli"]
+COMMAND = "-m", "latentspeech.cli", "train"
 
 
 @pytest.fixture(scope="module")
@@ -29,9 +30,7 @@ def sound(corpus, tmp_path_factory):
 
 def start(corpus, folder, *words):
     "Start the command in a process of its own."
-    return subprocess.Popen([*COMMAND, "train", "all", "--clock", "--preset", "tiny", "--corpus", str(corpus.folder),
-                             "--out", str(folder), *words], cwd=ROOT, stdout=subprocess.DEVNULL,
-                            stderr=subprocess.PIPE, text=True)
+    return Fork(*COMMAND, "all", "--clock", "--preset", "tiny", "--corpus", corpus.folder, "--out", folder, *words)
 
 
 def loaded(folder):
@@ -77,7 +76,7 @@ def test_killed_at_random_moments_what_is_there_loads(corpus, tmp_path):
             time.sleep(0.01)
         time.sleep(dice.uniform(0, latest if k else 0.2))
         process.kill()
-        process.communicate()
+        process.wait()
         seen.append(loaded(folder))
         assert len(home(folder)) <= 6
         if (folder / "log.json").exists():
@@ -85,7 +84,7 @@ def test_killed_at_random_moments_what_is_there_loads(corpus, tmp_path):
     assert all(seen) and steps == sorted(steps)
     (folder / ".gone.json.draft").write_text("half of a file that nobody will write again")
     finished = start(corpus, folder, "--minutes", minutes)
-    assert finished.wait(120) == 0, finished.stderr.read()
+    assert finished.wait(120) == 0, finished.said()
     assert loaded(folder) == ["autoencoder", "voice"] and len(home(folder)) == 5
 
 
@@ -95,7 +94,7 @@ def test_a_signal_ends_it_with_what_it_has(corpus, tmp_path):
         time.sleep(0.05)
     time.sleep(1)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 143, process.stderr.read()
+    assert process.wait(60) == 143, process.said()
     assert loaded(tmp_path / "run") == ["autoencoder"]
     assert json.loads((tmp_path / "run/log.json").read_text())["parts"]["autoencoder"]["steps"] > 0
 
@@ -235,9 +234,9 @@ def test_it_starts_from_other_weights(corpus, tmp_path):
 
 def test_minutes_and_all_parts_are_demanded(corpus, tmp_path):
     for words in (["all", "--clock"], ["voice", "--clock", "--minutes", "1"]):
-        done = subprocess.run([*COMMAND, "train", *words, "--preset", "tiny", "--corpus", str(corpus.folder)], cwd=ROOT,
-                              capture_output=True, text=True)
-        assert done.returncode == 2 and "--clock" in done.stderr and "Traceback" not in done.stderr
+        done = Fork(*COMMAND, *words, "--preset", "tiny", "--corpus", corpus.folder)
+        said, told = done.communicate(timeout=120)
+        assert done.returncode == 2 and "--clock" in told and "Traceback" not in told
 
 
 def test_the_plan_uses_all_of_the_time():

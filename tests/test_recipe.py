@@ -1,8 +1,8 @@
 """A voice in stages: their order, what is kept, what is refused, and being killed on the way."""
-import json, os, random, signal, subprocess, sys, time
+import json, os, random, signal, time
 from dataclasses import replace
-from pathlib import Path
 import pytest
+from forks import Fork
 from latentspeech import recipe
 from latentspeech.autoencoder import Autoencoder
 from latentspeech.config import RECIPE, StageConfig, preset
@@ -13,7 +13,7 @@ from latentspeech.tasks import train_autoencoder
 from latentspeech.training import TrainingError
 from latentspeech.weights import PretrainedError, load_weights, weights_hash
 
-ROOT, COMMAND = Path(__file__).resolve().parents[1], [sys.executable, "-m", "latentspeech.cli"]
+COMMAND = "-m", "latentspeech.cli", "train"
 TINY, QUIET = preset("tiny"), dict(progress=False, device="cpu")
 
 
@@ -112,10 +112,8 @@ def test_a_network_that_has_grown_learns_at_the_full_rate(corpus, tmp_path):
 
 
 def start(corpus, folder, where):
-    return subprocess.Popen([*COMMAND, "train", "all", "--staged", "--preset", "tiny", "--corpus", str(corpus.folder),
-                             "--minutes", "0.1", "--out", str(folder)], cwd=where, stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, text=True, start_new_session=True,
-                            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"})
+    return Fork(*COMMAND, "all", "--staged", "--preset", "tiny", "--corpus", corpus.folder, "--minutes", "0.1", "--out",
+                folder, cwd=where)
 
 
 def test_killed_at_any_moment_the_same_command_ends_it(corpus, tmp_path):
@@ -131,7 +129,7 @@ def test_killed_at_any_moment_the_same_command_ends_it(corpus, tmp_path):
         time.sleep(dice.random())
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+        process.wait()
         for part in ("autoencoder", "voice"):
             try:
                 load_weights(folder, part)
@@ -149,8 +147,9 @@ def test_killed_at_any_moment_the_same_command_ends_it(corpus, tmp_path):
     (["all", "--staged", "--clock", "--minutes", "1"], "choose one"),
     (["all", "--staged", "--track", "--minutes", "1"], "log of its own")])
 def test_wishes_that_make_no_sense(corpus, words, complaint):
-    done = subprocess.run([*COMMAND, "train", *words, "--preset", "tiny"], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 2 and complaint in done.stderr and "Traceback" not in done.stderr
+    done = Fork(*COMMAND, *words, "--preset", "tiny")
+    said, told = done.communicate(timeout=120)
+    assert done.returncode == 2 and complaint in told and "Traceback" not in told
 
 
 def test_a_corpus_without_phones_is_refused_before_anything_is_trained(corpus, tmp_path):

@@ -1,7 +1,8 @@
 """The scaling curve: sets inside one another, a curve at small scale, and records that say what they hold."""
-import json, os, subprocess, sys
+import json
 from pathlib import Path
 import pytest
+from forks import Fork
 from latentspeech.config import PRESETS
 from latentspeech.experiments import paper_table
 from latentspeech.experiments.harness import score, spread
@@ -17,13 +18,10 @@ SER = "SER (in-house)"
 
 def run(folder, *more):
     "Run the experiment in a process of its own; return its record."
-    command = [sys.executable, "-m", "latentspeech.experiments.paper_table", "scaling", "--preset", "tiny",
-               "--steps", "2",
-               "--batch", "2", "--limit", "2", "--n-distance", "0", "--work", str(folder),
-               "--out", str(folder / "curve.json"), *more]
-    done = subprocess.run(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True,
-                          text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-2000:]
+    process = Fork("-m", "latentspeech.experiments.paper_table", "scaling", "--preset", "tiny", "--steps", "2",
+                   "--batch", "2", "--limit", "2", "--n-distance", "0", "--work", folder,
+                   "--out", folder / "curve.json", *more)
+    assert process.wait(300) == 0, process.said()
     return recorded(folder / "curve.json")
 
 

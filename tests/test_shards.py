@@ -3,6 +3,7 @@ import functools, http.server, io, json, os, re, resource, shutil, signal, subpr
 import urllib.request
 from pathlib import Path
 import numpy as np, pytest, soundfile, torch
+from forks import Fork
 from latentspeech import cli
 from latentspeech.config import SAMPLE_RATE
 from latentspeech.corpora import Corpus, CorpusError, Utterance
@@ -139,9 +140,7 @@ corpus.audio = lambda u: (time.sleep(0.03), audio(u))[1]
 prepare(corpus, sys.argv[2], size=3, progress=False)
 """
 def start(*words):
-    return subprocess.Popen([sys.executable, "-c", SLOW, *map(str, words)],
-                            env=dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1"), stderr=subprocess.PIPE,
-                            text=True)
+    return Fork("-c", SLOW, *words)
 def wait_for(condition, seconds=300):   # ends what hangs
     end = time.time() + seconds
     while not condition():

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 
+from forks import Fork
 from latentspeech.weights import PretrainedError, weights_hash
 from latentspeech.audio import load, spectrogram
 from latentspeech.autoencoder import Autoencoder
@@ -169,15 +170,10 @@ def test_shipped_weights_are_whole_small_and_belong_together(tts):
 
 
 def test_bad_input_from_the_shell_is_one_line_and_exit_code_2(tmp_path):
-    command = [sys.executable, "-m", "latentspeech.cli"] if (ROOT / "latentspeech" / "__main__.py").exists() else \
-              [sys.executable, "-c", "import sys; from latentspeech.cli import main; sys.exit(main())"]
-    for words in (["speak", ""], ["speak", "！？"], ["prepare", str(tmp_path / "nowhere")]):
-        done = subprocess.run([*command, *words], capture_output=True, text=True, cwd=tmp_path, timeout=120)
-        assert (
-            done.returncode == 2
-            and "Traceback" not in done.stderr
-            and len(done.stderr.strip().splitlines()) == 1
-        ), done.stderr
+    for words in (["speak", ""], ["speak", "！？"], ["prepare", tmp_path / "nowhere"]):
+        process = Fork("-m", "latentspeech.cli", *words, cwd=tmp_path)
+        said, told = process.communicate(timeout=120)
+        assert process.returncode == 2 and "Traceback" not in told and len(told.strip().splitlines()) == 1, told
     with pytest.raises(CorpusError):
         load_corpus(tmp_path)
 

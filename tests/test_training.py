@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from forks import Fork
 from latentspeech.config import TrainConfig
 from latentspeech.files import folder_lock
 from latentspeech.weights import weights_hash
@@ -53,7 +54,7 @@ def digest(run):
 def script(tmp_path, body, dropout=0.2):
     path = tmp_path / "run.py"
     path.write_text(TASK.replace("DROPOUT", str(dropout)) + body)
-    return [sys.executable, str(path)]
+    return path
 
 
 def environment():
@@ -77,23 +78,21 @@ from pathlib import Path
 config = TrainConfig(steps=100_000, batch=4, warmup=5, save_every=1, ema=0.9)
 fit(Task(), config, Path({str(tmp_path / "killed")!r}), device="cpu", progress=False)
 '''
-    command, rng, last = script(tmp_path, body), random.Random(0), 0
+    path, rng, last = script(tmp_path, body), random.Random(0), 0
     kills = 25 if os.environ.get("FIRE") else 4
     for _ in range(kills):
-        process = subprocess.Popen(command, env=environment(), cwd=tmp_path, stdout=subprocess.DEVNULL,
-                                   stderr=subprocess.PIPE)
+        process = Fork(path, cwd=tmp_path)
         before = time.time()
         while (
             not list((tmp_path / "killed").glob("step-*.json"))
             or max((tmp_path / "killed").glob("step-*.json")).stat().st_mtime < before
         ):
-            assert process.poll() is None, process.stderr.read().decode()
+            assert process.poll() is None, process.said()
             assert time.time() - before < 60
             time.sleep(0.01)
         time.sleep(rng.random() * 0.3)
         process.send_signal(signal.SIGKILL)
         process.wait()
-        process.stderr.close()
         with warnings.catch_warnings():
             warnings.simplefilter("error")          # falling back would warn
             state = latest_checkpoint(tmp_path / "killed")
@@ -110,8 +109,8 @@ config = TrainConfig(steps=1_000_000, batch=4, save_every=1_000_000)
 fit(Task(), config, Path({str(tmp_path / "term")!r}), device="cpu", progress=False,
     callback=lambda run, terms: run.step == 3 and print("ready", flush=True))
 '''
-    process = subprocess.Popen(script(tmp_path, body), env=environment(), cwd=tmp_path, stdout=subprocess.PIPE)
-    assert process.stdout.readline() == b"ready\n"
+    process = Fork(script(tmp_path, body), cwd=tmp_path)
+    process.until("ready")
     process.terminate()
     assert process.wait(30) == 143
     assert latest_checkpoint(tmp_path / "term")["step"] >= 3
@@ -127,12 +126,12 @@ config = TrainConfig(steps=12, batch=8, learning_rate=1e-2, warmup=2, save_every
 run = fit(Task(), config, Path(sys.argv[1]), device="cpu", progress=False)
 print("one of", run.accelerator.num_processes)
 '''
-    command = script(tmp_path, body, dropout=0.0)
-    subprocess.run([*command, str(tmp_path / "one")], env=environment(), check=True, timeout=120)
+    path = script(tmp_path, body, dropout=0.0)
+    assert Fork(path, tmp_path / "one").wait(120) == 0
     # "--cpu" starts one process, whatever number follows; this starts two, with GPUs or without
     done = subprocess.run([sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2",
                            "--num_machines", "1", "--main_process_port", str(32000 + os.getpid() % 2000),
-                           "--mixed_precision", "no", "--dynamo_backend", "no", command[1], str(tmp_path / "two")],
+                           "--mixed_precision", "no", "--dynamo_backend", "no", str(path), str(tmp_path / "two")],
                           env=environment(), check=True, timeout=180, capture_output=True, text=True)
     assert done.stdout.count("one of 2") == 2
     one, two = (latest_checkpoint(tmp_path / name) for name in ("one", "two"))
@@ -211,9 +210,8 @@ import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 try: save_checkpoint(folder, 2, {{"w": torch.zeros(1_000_000)}})
 except TrainingError as e: print(e)
 '''
-    done = subprocess.run(script(tmp_path, body), env=environment(), capture_output=True, text=True, timeout=60,
-                          check=True)
-    assert "bytes needed" in done.stdout and "4,0" in done.stdout
+    said, told = Fork(script(tmp_path, body)).communicate(timeout=60)
+    assert "bytes needed" in said and "4,0" in said, told
     assert sorted(p.name for p in (tmp_path / "full").iterdir()) == ["step-00000001.json", "step-00000001.pt"]
     assert latest_checkpoint(tmp_path / "full")["w"].shape == (1000,)
 
@@ -225,9 +223,9 @@ config = TrainConfig(steps=1_000_000, batch=4, save_every=1_000_000)
 fit(Task(), config, Path({str(tmp_path / "shared")!r}), device="cpu", progress=False,
     callback=lambda run, terms: run.step == 1 and print("ready", flush=True))
 '''
-    process = subprocess.Popen(script(tmp_path, body), env=environment(), cwd=tmp_path, stdout=subprocess.PIPE)
+    process = Fork(script(tmp_path, body), cwd=tmp_path)
     try:
-        assert process.stdout.readline() == b"ready\n"
+        process.until("ready")
         with pytest.raises(TrainingError, match=f"in use by process {process.pid}"):
             fit(make_task(), CONFIG, tmp_path / "shared", device="cpu", progress=False)
     finally:

@@ -27,7 +27,8 @@ def pytest_command(report: Path, named: tuple) -> list[str]:
                "no:cacheprovider"]
     try:
         import xdist
-        command += ["-n", str(min(2, os.cpu_count() or 1)), "--dist", "loadfile"]
+        # as the names are sorted: by number of tests the few that take minutes would come last, in one process
+        command += ["-n", str(min(2, os.cpu_count() or 1)), "--dist", "loadfile", "--no-loadscope-reorder"]
     except ImportError:
         pass
     return command

@@ -2,6 +2,7 @@
 import json, os, signal, subprocess, sys, time
 from pathlib import Path
 import pytest, torch
+from forks import Fork
 from latentspeech.training import latest_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,19 +65,39 @@ print(f"rank {RANK}: {run.step} steps", flush=True)
 '''
 
 
-def launch(folder, processes, *words, timeout=120):
-    "Train in so many processes; return exit code, what was said, and the seconds from the fault to the end."
+PORT = 29500 + os.getpid() % 2000
+
+
+def script_in(folder):
     folder.mkdir(parents=True, exist_ok=True)
     script = folder / "run.py"
     script.write_text(TASK)
-    command = [sys.executable, str(script), str(folder), *map(str, words)]
-    if processes > 1:
-        port = 29500 + os.getpid() % 2000
-        command[1:1] = ["-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--master_port", str(port)]
+    return script
+
+
+def since_fault(folder):
+    fault = folder / "fault"
+    return time.time() - fault.stat().st_mtime if fault.exists() else None
+
+
+def launch(folder, processes, *words, timeout=120):
+    "Train in so many processes that nobody looks after; return their worst exit code, what they said, seconds."
+    where = {} if processes == 1 else dict(WORLD_SIZE=str(processes), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(PORT),
+                                           ACCELERATE_USE_CPU="true")
+    ranks = [{"RANK": str(k), "LOCAL_RANK": str(k)} if where else {} for k in range(processes)]
+    script = script_in(folder)
+    running = [Fork(script, folder, *words, **where, **rank) for rank in ranks]
+    said = ["".join(process.communicate(timeout)) for process in running]
+    return max(abs(process.returncode) for process in running), "".join(said), since_fault(folder)
+
+
+def torchrun(folder, processes, *words, timeout=120):
+    "Do the same under torch's launcher, which ends all where one has died."
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--master_port",
+               str(PORT), str(script_in(folder)), str(folder), *map(str, words)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout)
-    fault = folder / "fault"
-    return done.returncode, done.stdout + done.stderr, time.time() - fault.stat().st_mtime if fault.exists() else None
+    return done.returncode, done.stdout + done.stderr, since_fault(folder)
 
 
 @pytest.mark.parametrize("batch", [8, 7, 1] if FIRE else [7, 1])
@@ -123,7 +144,7 @@ def test_a_signal_to_one_rank_stops_all_with_everything_saved(tmp_path):
 
 
 def test_a_killed_rank_ends_the_run_within_a_minute(tmp_path):
-    code, said, seconds = launch(tmp_path, 2, 100_000, 8, 0, "kill")
+    code, said, seconds = torchrun(tmp_path, 2, 100_000, 8, 0, "kill")
     assert code != 0 and seconds < 60, said[-1000:]
     assert latest_checkpoint(tmp_path)["step"] >= 5
     code, said, _ = launch(tmp_path, 2, 12, 8, 0)   # and goes on

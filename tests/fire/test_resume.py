@@ -1,8 +1,9 @@
 """What a run must refuse, and what it must survive: other data, interrupts, gradients that are no numbers."""
-import json, os, signal, subprocess, sys, time
+import json, signal, time
 from dataclasses import replace
 from pathlib import Path
 import pytest, torch
+from forks import Fork
 from latentspeech.autoencoder import Autoencoder
 from latentspeech.cli import main
 from latentspeech.config import TrainConfig, preset
@@ -81,10 +82,8 @@ def test_a_gradient_that_is_no_number_never_reaches_a_checkpoint(corpus, tmp_pat
     assert report["seed"] == 0 and report["step"] == 5
 
 
-def shell(*words, cwd, **options):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen([sys.executable, "-m", "latentspeech.cli", *words], cwd=cwd, env=environment,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+def shell(*words, cwd):
+    return Fork("-m", "latentspeech.cli", *words, cwd=cwd)
 
 
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
