@@ -43,6 +43,9 @@ def test_a_small_curve_from_nothing(tmp_path):
     cards = {share: json.loads((tmp_path / f"{share}-2-0" / "tiny-voice.json").read_text()) for share in ("0.25", "1")}
     assert [c["utterances"] for c in cards.values()] == [8, 32] and all(c["steps"] == 2 for c in cards.values())
     (tmp_path / "1-2-0" / "tiny-voice.safetensors").unlink()
+    # rows that another judge has heard would go by another name
+    rows = [path.name for path in tmp_path.glob("*.json") if path.name != "curve.json"]
+    assert len(rows) == 4 and all(Judge.from_pretrained("mini").card["sha256"][:12] in name for name in rows), rows
     # a voice that was lost is trained again, rows that are there stay
     assert run(tmp_path, "--shares", "0.25", "1")["rows"] == curve["rows"]
 

@@ -10,6 +10,7 @@ from datetime import date
 from functools import partial
 from pathlib import Path
 import torch
+from ..files import sha256
 from ..weights import PretrainedError, load_weights, save_weights, weights_hash
 from ..config import Preset, preset as get_preset
 from ..autoencoder import Autoencoder
@@ -227,9 +228,10 @@ def paper_table(*, preset: str = "mini",       # sizes of what is trained
     if not limit:
         return dict(steps=steps)
     utterances, references, judge, about = _exam(speech, split, limit, n_distance, weights)
-    rows = score_systems(systems(speech, utterances, place, weights), judge, utterances, references, place)
     about |= _training_of(parts, place, preset, weights) | dict(
         training_seconds=seconds, decoder_seconds=decoder_seconds or seconds, steps=steps, preset=preset)
+    exam = place / f"rows-{sha256(json.dumps(about))[:12]}-{n_distance}"   # other weights or ears, other rows
+    rows = score_systems(systems(speech, utterances, place, weights), judge, utterances, references, exam)
     return dict(record=str(record(out or place / "table.json", rows, said, 0, **about)))
 
 # %% ../../nbs/72_paper_table.ipynb #053f78eb
@@ -260,8 +262,9 @@ def _train_on_share(preset: Preset, corpus: Corpus, some: list,
 class _Curve:
     "Hold what the points of a scaling curve share."
     def __init__(self, corpus: Corpus, folder: Path, weights: str, utterances: list, n_distance: int, key: str):
-        self.corpus, self.folder, self.weights, self.utterances, self.key = corpus, folder, weights, utterances, key
+        self.corpus, self.folder, self.weights, self.utterances = corpus, folder, weights, utterances
         self.judge, self.autoencoder = Judge.from_pretrained(weights), Autoencoder.from_pretrained(weights)
+        self.key = f"{key}-{self.judge.card['sha256'][:12]}"   # other ears hear other rows
         self.references = references_of(corpus, utterances[:n_distance])
 
     def score(self, file: str, row: str, make, role: str = "", **more) -> list:
