@@ -74,6 +74,7 @@ class DiffusionConfig:
     sampler: str = "ddim"                # the sampler used by default
     n_steps: int = 8                     # sampling steps used by default
     guidance: float = 1.0                # classifier-free guidance scale, 1 = off
+    guidance_rescale: float = 0.0        # how far a guided guess goes back to the size of one that isn't, 0 to 1
     drop_condition: float = 0.1          # share of training examples whose condition is dropped
     initial_noise: str = "gaussian"      # what a sampler starts from; "uniform" is the paper's, in [0, 1)
 
@@ -349,7 +350,7 @@ _base = Preset("base", parts=("judge", "autoencoder", "decoder", "voice"),
                     bands=2, filter_samples=8),
     encoder=EncoderConfig(width=160, phone_blocks=3, style_blocks=1, frame_blocks=2),
     denoiser=DenoiserConfig(layers=8, width=160, dilation_cycle=4),
-    diffusion=DiffusionConfig(n_steps=4, guidance=2.5),
+    diffusion=DiffusionConfig(n_steps=4, guidance=2.5, guidance_rescale=0.7),
     judge=JudgeConfig(n_mels=80, width=160, layers=3, per_band=False, dropout=0.1,
                       speeds=(1.0, 0.92, 0.96, 1.04, 1.08)),
     train_autoencoder=TrainConfig(steps=60_000, batch=8, seconds=0.34),

@@ -15,7 +15,7 @@ from .config import LATENT_CHANNELS, Preset, from_dict
 from .corpora import Corpus, Utterance
 from .encoder import EncoderOutput
 from .forward_diffusion import Schedule, diffusion_error, sample_times
-from .reverse_diffusion import GuidedDenoiser, sample
+from .reverse_diffusion import GuidedDenoiser, sample, walk_choices
 from .training import Run, TrainingError, fit
 from .weights import PretrainedError, find_weights, load_weights, save_weights
 from .tasks import VoiceTask, data_facts, run_card, set_up_training, voice_example
@@ -84,7 +84,7 @@ def answer(self: StudentTask, out: EncoderOutput,  # of B texts
            ) -> Tensor:                            # [B x draws, 16, L]
     "Return where the teacher goes from a noise: its usual walk, guidance included."
     d, teacher = self.preset.diffusion, GuidedDenoiser(self.teacher, out.hidden, mask)
-    return sample(teacher, noise, self.schedule, d.target, d.n_steps, guidance=d.guidance, mask=mask)
+    return sample(teacher, noise, self.schedule, mask=mask, **walk_choices(d))
 
 # %% ../nbs/43_distillation.ipynb #4248f253
 @patch

@@ -19,7 +19,7 @@ from .denoiser import Denoiser
 from .encoder import TextEncoder
 from .files import MissingExtra
 from .forward_diffusion import Schedule
-from .reverse_diffusion import GuidedDenoiser, draw_noise, sample
+from .reverse_diffusion import GuidedDenoiser, draw_noise, sample, walk_choices
 
 # %% auto #0
 __all__ = ['random_system', 'random_inputs', 'count_work', 'low_precision', 'bucket_frames', 'GraphSampler', 'parity',
@@ -124,8 +124,7 @@ def _run(self: GraphSampler, hidden, z_T, mask):
     d = self.diffusion
     with torch.autocast(z_T.device.type, self.dtype, enabled=self.dtype != torch.float32, cache_enabled=False):
         denoise = GuidedDenoiser(self.network, hidden, mask, self.table)
-        z = sample(denoise, z_T, self.schedule, d.target, d.n_steps, d.sampler, d.guidance,
-                   initial_noise=d.initial_noise, mask=mask)
+        z = sample(denoise, z_T, self.schedule, mask=mask, **walk_choices(d))
         return self.autoencoder.decode(z).float()
 
 # %% ../nbs/33_gpu_sampling.ipynb #f20433f1
@@ -263,8 +262,7 @@ def sample_onnx(paths: dict,                  # from `export_onnx`
     text, nothing = ask("prepare", hidden=hidden).split(1)
     def denoise(z, t, conditional=True):
         return ask("denoise", z=z, t=t, text=text if conditional else nothing)
-    z = sample(denoise, z_T, Schedule(d.schedule, d.n_train_steps), d.target, d.n_steps, d.sampler, d.guidance,
-               initial_noise=d.initial_noise)
+    z = sample(denoise, z_T, Schedule(d.schedule, d.n_train_steps), **walk_choices(d))
     return ask("decode", z=z)
 
 # %% ../nbs/33_gpu_sampling.ipynb #090399f6

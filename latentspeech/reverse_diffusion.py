@@ -9,12 +9,13 @@ from functools import cached_property, partial
 import torch
 from fastcore.basics import patch
 from torch import Tensor, nn
+from .config import DiffusionConfig
 from .denoiser import TimeTable
 from .forward_diffusion import DiffusionError, Schedule, check_name, draw_where, to_z0
 
 # %% auto #0
 __all__ = ['SAMPLERS', 'INITIAL_NOISES', 'ddim_step', 'posterior', 'ancestral_step', 'dpm_solver_step', 'euler_step', 'heun_step',
-           'guide', 'GuidedDenoiser', 'draw_noise', 'sample', 'stream_latents']
+           'guide', 'GuidedDenoiser', 'draw_noise', 'sample', 'walk_choices', 'stream_latents']
 
 # %% ../nbs/32_reverse_diffusion.ipynb #a8100eea
 def ddim_step(z: Tensor,         # [B, ...] at the level `here`
@@ -92,11 +93,16 @@ def heun_step(z: Tensor, z_0: Tensor, here: tuple, there: tuple,  # as in `ddim_
     return sum(there) * (u + (s_next - s) * slope)
 
 # %% ../nbs/32_reverse_diffusion.ipynb #7fd5db7d
-def guide(conditional: Tensor, unconditional: Tensor, # two predictions at one z_t
-          scale: float  # 0 = unconditional, 1 = conditional, above 1 = exaggerated
+def guide(conditional: Tensor, unconditional: Tensor, # two predictions [B, C, L] at one z_t
+          scale: float,         # 0 = unconditional, 1 = conditional, above 1 = exaggerated
+          rescale: float = 0.0  # how far each frame goes back to its size without exaggeration, 0 to 1
           ) -> Tensor:
-    "Mix two predictions (Ho and Salimans 2022, eq. 6)."
-    return unconditional + scale * (conditional - unconditional)
+    "Mix two predictions (Ho and Salimans 2022, eq. 6; Lin et al. 2024, eqs. 14 to 16, frame by frame)."
+    guided = unconditional + scale * (conditional - unconditional)
+    if not rescale:
+        return guided
+    size = conditional.norm(dim=1, keepdim=True) / guided.norm(dim=1, keepdim=True).clamp(min=1e-6)
+    return guided * (1 - rescale + rescale * size)
 
 # %% ../nbs/32_reverse_diffusion.ipynb #ce0f2d75
 class GuidedDenoiser:
@@ -142,10 +148,11 @@ INITIAL_NOISES = ("gaussian", "uniform")
 
 class _Walk:  # what decides a walk from noise to data, apart from the network and the noise
     def __init__(self, schedule, target="velocity", n_steps=8, sampler="ddim", guidance=1.0, eta=0.0,
-                 initial_noise="gaussian", shift=1.0):
+                 initial_noise="gaussian", shift=1.0, guidance_rescale=0.0):
         check_name(sampler, SAMPLERS, "sampler")
         check_name(initial_noise, INITIAL_NOISES, "initial noise")
         self.target, self.sampler, self.guidance, self.eta = target, sampler, guidance, eta
+        self.guidance_rescale = guidance_rescale
         self.initial_noise, times = initial_noise, schedule.times(n_steps, shift)
         self.times = times.tolist()
         self.levels = list(zip(*(x.tolist() for x in schedule.alpha_sigma(times))))  # (alpha, sigma) of each time
@@ -169,10 +176,11 @@ def begin(self: _Walk, z, generator=None, mask=None):
 def guess(self: _Walk, denoise, z, i, mask=None):
     "Return the guess of z_0 at step i."
     t = z.new_full((len(z),), self.times[i])
-    prediction = denoise(z, t)
-    if self.guidance != 1:
-        prediction = guide(prediction, denoise(z, t, conditional=False), self.guidance)
-    return _masked(to_z0(self.target, prediction, z, *self.levels[i]), mask)
+    def z_0(**how):
+        return to_z0(self.target, denoise(z, t, **how), z, *self.levels[i])
+    if self.guidance == 1:
+        return _masked(z_0(), mask)
+    return _masked(guide(z_0(), z_0(conditional=False), self.guidance, self.guidance_rescale), mask)
 
 # %% ../nbs/32_reverse_diffusion.ipynb #be650824
 def _fresh(z, i, generator, seeds, mask):  # the noise of step i
@@ -223,15 +231,22 @@ def sample(denoise,                  # (z_t [B, C, L], t [B]) -> prediction; wit
            initial_noise: str = "gaussian",  # "uniform" squeezes z_T into [0, 1), as the paper's sampler does
            mask: Tensor | None = None,       # [B, 1, L], 0 = padding, kept at zero
            seeds: list | None = None,        # [B] fresh noise from `draw_noise` instead of `generator`
-           shift: float = 1.0        # see `Schedule.times`
+           shift: float = 1.0,       # see `Schedule.times`
+           guidance_rescale: float = 0.0  # see `guide`
            ) -> Tensor:              # z_0 [B, C, L]
     "Walk from noise to data; raises `DiffusionError` where the choices do not fit together."
-    walk = _Walk(schedule, target, n_steps, sampler, guidance, eta, initial_noise, shift)
+    walk = _Walk(schedule, target, n_steps, sampler, guidance, eta, initial_noise, shift, guidance_rescale)
     z = walk.begin(z, generator, mask)
     for i, (z, z_0) in enumerate(walk.steps(denoise, z, generator, seeds, mask)):
         if callback:
             callback(step=i, z=z, log_snr=2 * _half_log_snr(walk.levels[i + 1]), z_0=z_0)
     return z
+
+# %% ../nbs/32_reverse_diffusion.ipynb #8a714bef
+def walk_choices(config: DiffusionConfig) -> dict:  # keywords of `sample`
+    "Say how a configuration goes from noise to data."
+    return {name: getattr(config, name) for name in ("target", "n_steps", "sampler", "guidance", "initial_noise",
+                                                     "guidance_rescale")}
 
 # %% ../nbs/32_reverse_diffusion.ipynb #a1fea6ea
 class _Wedge:  # what is known so far of z after each step, and of the guesses made on the way
@@ -270,7 +285,7 @@ def stream_latents(denoise,             # as for `sample`, with frames=(first, l
                    stops,               # frames to reach, one after another; the last should be L
                    context: int,        # frames that `denoise` looks to either side
                    seeds: list = (0,),  # [B] of fresh noise
-                   **choices            # target, n_steps, sampler, guidance, eta, initial_noise, shift of `sample`
+                   **choices            # target, n_steps, sampler, guidance, eta, initial_noise, ... of `sample`
                    ):                   # iterator of pieces [B, C, frames]
     "Walk a stretch at a time, as far ahead as `context` asks; the pieces, joined, are what `sample` returns."
     wedge, done = _Wedge(_Walk(schedule, **choices), denoise, z, context, seeds), 0

@@ -22,7 +22,7 @@ from .text import front_end, simplify, split_sentences, to_phones
 from .encoder import EncoderOutput, TextEncoder, round_durations
 from .forward_diffusion import Schedule
 from .denoiser import Denoiser
-from .reverse_diffusion import GuidedDenoiser, draw_noise, sample, stream_latents
+from .reverse_diffusion import GuidedDenoiser, draw_noise, sample, stream_latents, walk_choices
 
 # %% auto #0
 __all__ = ['Speech', 'syllable_times', 'Representation', 'VoiceError', 'Voice', 'LatentSpeech', 'part_state', 'tokens_of', 'Plan',
@@ -208,8 +208,8 @@ def walk(self: Voice, out: EncoderOutput,
     d, lengths = diffusion or self.preset.diffusion, out.frame_lengths.tolist()
     mask = out.frame_mask if len(seeds) > 1 else None  # alone, nothing is padded
     z_T = draw_noise(seeds, lengths, out.prior.shape[1]).to(self.device)
-    z = sample(self.guided(out, d, mask), z_T, self.schedule, d.target, d.n_steps, d.sampler, d.guidance,
-               callback=callback, initial_noise=d.initial_noise, mask=mask, seeds=seeds)
+    z = sample(self.guided(out, d, mask), z_T, self.schedule, callback=callback, mask=mask, seeds=seeds,
+               **walk_choices(d))
     return [row[:, :n] for row, n in zip(z, lengths)]
 
 @patch
@@ -433,8 +433,7 @@ def _pieces(self: LatentSpeech, out, d, seed, first):
     frames, (denoiser_sees, decoder_sees) = int(out.frame_lengths), self.receptive_field
     z_T, ends = draw_noise([seed], [frames], LATENT_CHANNELS).to(self.device), piece_ends(frames, first)
     latents = stream_latents(self.guided(out, d), z_T, self.schedule, [b + decoder_sees for b in ends],
-                             denoiser_sees, [seed], target=d.target, n_steps=d.n_steps, sampler=d.sampler,
-                             guidance=d.guidance, initial_noise=d.initial_noise)
+                             denoiser_sees, [seed], **walk_choices(d))
     z = z_T[..., :0]
     for a, b, more in zip([0, *ends], ends, latents):
         z, left = torch.cat([z, more], -1), max(0, a - decoder_sees)

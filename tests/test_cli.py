@@ -274,7 +274,7 @@ def test_voices_are_listed_from_their_cards(tmp_path, capsys):
     assert main(["voices", "--json"]) == 0
     rows = {r["preset"]: r for r in json.loads(capsys.readouterr().out)["rows"]}
     assert rows["mini"]["speakers"] == ["female", "male"] and rows["mini"]["licence"].startswith("Apache-2.0")
-    assert 15 < rows["mini"]["megabytes"] < 17 and "research use" in rows["base"]["licence"]
+    assert 15 < rows["mini"]["megabytes"] < 17 and "CC BY-SA" in rows["base"]["licence"]
     shipped = Path(cli.__file__).parent / "pretrained"
     shutil.copy(shipped / "mini-voice.json", tmp_path / "voice.json")
     (tmp_path / "voice.safetensors").write_bytes(bytes(2_000_000))

@@ -33,14 +33,13 @@ def test_parity(device):
 @pytest.mark.parametrize("guidance", (1.0, 2.0))
 def test_equals_the_plain_loop(sampler, guidance):
     denoiser, autoencoder, diffusion = random_system("tiny")
-    diffusion = replace(diffusion, sampler=sampler, guidance=guidance, n_steps=4)
+    diffusion = replace(diffusion, sampler=sampler, guidance=guidance, guidance_rescale=0.7, n_steps=4)
     hidden, z_T, mask = random_inputs(denoiser, [50])
     audio = GraphSampler(denoiser, autoencoder, diffusion)(hidden, z_T, mask)
     assert audio.shape == (1, 1, 50 * FRAME)
     with torch.no_grad():
         z = sample(lambda z, t, conditional=True: denoiser(z, t, hidden if conditional else None), z_T,
-                   Schedule("flow"), "velocity", 4,
-                   sampler, guidance)
+                   Schedule("flow"), "velocity", 4, sampler, guidance, guidance_rescale=0.7)
         plain = autoencoder.decode(torch.nn.functional.pad(z, (0, autoencoder.context)))[..., :50 * FRAME]
     torch.testing.assert_close(audio, plain, rtol=0, atol=1e-5)
 

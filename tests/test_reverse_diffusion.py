@@ -236,6 +236,28 @@ def test_guidance_is_the_same_at_every_level():
     assert guide(torch.tensor(2.), torch.tensor(1.), 0.) == 1 and guide(torch.tensor(2.), torch.tensor(1.), 1.) == 2
 
 
+@pytest.mark.parametrize("kind", [k for k in TARGETS if k != "epsilon"])   # pure noise tells that one nothing
+def test_a_guided_guess_keeps_its_way_and_gives_back_its_length(kind):
+    "Whatever the network predicts, it is the guess of the data that is shortened; padding stays silent."
+    schedule, (text, none) = Schedule("flow"), torch.randn(2, 1, 16, 40, **double)
+    mask = (torch.arange(40) < 30)[None, None]
+
+    def run(guidance, rescale):
+        def denoise(z, t, conditional=True):
+            return convert((text if conditional else none) * mask, "z0", kind, z, *schedule.alpha_sigma(t))
+        return sample(denoise, 0.1 * torch.ones(1, 16, 40, **double), schedule, kind, 1, "ddim", guidance, mask=mask,
+                      guidance_rescale=rescale)
+
+    guided, half, back, alone = run(3.0, 0.0), run(3.0, 0.5), run(3.0, 1.0), run(1.0, 0.7)
+    torch.testing.assert_close(alone, text * mask)
+    torch.testing.assert_close(guided, (none + 3 * (text - none)) * mask)
+    torch.testing.assert_close(back.norm(dim=1), alone.norm(dim=1))
+    torch.testing.assert_close(half, (guided + back) / 2)
+    way = torch.cosine_similarity(back[..., :30], guided[..., :30], dim=1)
+    torch.testing.assert_close(way, torch.ones_like(way))
+    assert not back[..., 30:].any()
+
+
 def test_noise_depends_on_its_seed_alone():
     whole = draw_noise([3], [500])
     for n in (1, 5, 15, 16, 17, 100, 499):
@@ -255,8 +277,9 @@ def test_batch_equals_one_by_one(sampler):
     mask = (torch.arange(90) < torch.tensor(lengths)[:, None])[:, None]
 
     def run(lengths, seeds, mask):
-        return sample(lambda z, t, conditional=True: network(z) * mask, draw_noise(seeds, lengths), Schedule("flow"),
-                      n_steps=5, sampler=sampler, seeds=seeds, mask=mask, eta=0.5, guidance=1.5)
+        return sample(lambda z, t, conditional=True: (network(z) + conditional) * mask, draw_noise(seeds, lengths),
+                      Schedule("flow"), n_steps=5, sampler=sampler, seeds=seeds, mask=mask, eta=0.5, guidance=1.5,
+                      guidance_rescale=0.7)
 
     together = run(lengths, seeds, mask)
     for row, n, seed in zip(together, lengths, seeds):
@@ -307,7 +330,7 @@ def test_left_to_right_equals_all_at_once(sampler, kind, target, stops):
         seen.append(z.shape[-1])
         return b((a(z) + conditional * text[..., slice(*frames)]).tanh() + t[:, None, None])
     options = dict(schedule=Schedule(kind, 50 if kind != "flow" else 0), target=target, n_steps=6, sampler=sampler,
-                   guidance=1.5, eta=0.7, seeds=[3])
+                   guidance=1.5, guidance_rescale=0.6, eta=0.7, seeds=[3])
     pieces = list(stream_latents(denoise, z_T, stops=stops, context=5, **options))
     assert [p.shape[-1] for p in pieces] == [max(0, min(s, 60) - max([0, *stops[:i]])) for i, s in enumerate(stops)]
     torch.testing.assert_close(torch.cat(pieces, -1), sample(denoise, z_T, **options), rtol=0, atol=1e-10)

@@ -12,7 +12,7 @@ from latentspeech.table import ResultsTable, recorded
 
 CARD = ROOT / "latentspeech/pretrained/README.md"
 BEGIN, END = "<!-- figures: made by tools/card.py -->", "<!-- end of figures -->"
-SETS = {"tan": "words by `tan`", "magic": "sentences by `magic`"}
+SETS = {"tan": "words by `tan`", "magic": "sentences by `magic`, a stranger", "female": "sentences by `female`"}
 RECORDS = {"Autoencoders": ("70_train_autoencoder", ("SER (in-house)", "tone error", "PESQ-wb", "STOI", "MCD")),
            "Voice": ("71_train_latentspeech", ("SER (in-house)", "tone error", "MCD", "F0 correlation"))}
 SMALL = ("natural, resampled once",)         # rows for the full record
@@ -24,8 +24,10 @@ def figures() -> str:
     for title, (name, metrics) in RECORDS.items():
         found = recorded(ROOT / f"data/results/{name}.json")
         for key, what in SETS.items():
-            rows = [r for r in found["rows"] if r["metric"] in metrics and r["row"] not in SMALL]
-            parts += [f"**{title}, {what}**", ResultsTable.of_record(rows, set=key).to_markdown().rstrip()]
+            rows = [r for r in found["rows"]
+                    if r["set"] == key and r["metric"] in metrics and r["row"] not in SMALL]
+            if rows:
+                parts += [f"**{title}, {what}**", ResultsTable.of_record(rows, set=key).to_markdown().rstrip()]
         parts.append(f"All rows and columns: `data/results/{name}.json`, made by `{found['command']}`.")
     return "\n\n".join(parts)
 

@@ -34,7 +34,7 @@ from ..text import to_phones
 from ..corpora import Corpus, Utterance, make_embedded_corpus, plan_corpus
 from ..encoder import EncoderOutput
 from ..forward_diffusion import Schedule, linear_alpha_bar
-from ..reverse_diffusion import GuidedDenoiser, draw_noise, sample
+from ..reverse_diffusion import GuidedDenoiser, draw_noise, sample, walk_choices
 from ..training import describe_machine, fit
 from ..tasks import AutoencoderTask, CropDataset, VoiceTask, fit_latent_statistics, voice_example
 from ..metrics import Rate, bootstrap_interval, paired_interval, syllable_error_rate, tone_error_rate
@@ -229,8 +229,7 @@ def _denoise_batch(voice: LatentSpeech, out: EncoderOutput, diffusion, schedule:
     denoise = GuidedDenoiser(voice.denoiser, out.hidden, mask)
     size = torch.hypot(*schedule.alpha_sigma(torch.tensor(schedule.first))).item()   # of noisy latents there
     noise = size * draw_noise(seeds, out.frame_lengths.tolist()).to(voice.device)
-    return sample(denoise, noise, schedule, d.target, d.n_steps, d.sampler, d.guidance,
-                  initial_noise=d.initial_noise, mask=mask, seeds=seeds)
+    return sample(denoise, noise, schedule, mask=mask, seeds=seeds, **walk_choices(d))
 
 # %% ../../nbs/73_ablations.ipynb #a2115ef4
 @torch.no_grad()

@@ -8,6 +8,7 @@ import sys, time
 from dataclasses import asdict, replace
 from pathlib import Path
 import torch
+from ..audio import level
 from ..config import SAMPLE_RATE, preset as get_preset
 from ..corpora import Corpus
 from ..metrics import Rate, bootstrap_interval, syllable_error_rate, tone_error_rate
@@ -22,8 +23,9 @@ from .harness import (Rows, by_set, command, hashes, main, open_corpora, results
                                               sentence_by_sentence, training_facts)
 
 # %% auto #0
-__all__ = ['STEPS', 'WALKS', 'load_voices', 'hashes_of_all', 'evaluate_voice', 'encode_batches', 'sample_batches', 'Exam',
-           'rounded', 'count_calls', 'steps', 'count_over_seeds', 'read_walks', 'guidance', 'distillation']
+__all__ = ['STEPS', 'WALKS', 'CEILING', 'load_voices', 'hashes_of_all', 'evaluate_voice', 'encode_batches', 'sample_batches',
+           'Exam', 'rounded', 'count_calls', 'steps', 'count_over_seeds', 'how_loud', 'read_walks', 'guidance',
+           'distillation']
 
 # %% ../../nbs/71_train_latentspeech.ipynb #72ea47d6
 def load_voices(names: tuple   # names, folders, or name=folder
@@ -204,14 +206,28 @@ def count_over_seeds(exam: Exam, sounds: list  # of each seed
     return found
 
 # %% ../../nbs/71_train_latentspeech.ipynb #8a03a663
-def _guided_row(exam: Exam, n_steps: int, scale: float, seeds: range) -> dict:
+CEILING = 0.999   # of full scale: what reaches it was cut off
+
+def how_loud(exam: Exam, sounds: list  # of each seed
+             ) -> dict:                # dB above the recordings, with interval, and the share that is cut off
+    "Compare the levels of what was said with those of recordings of the same sentences."
+    natural = [level(exam.corpus.audio(u)) for u in exam.utterances]
+    louder = [level(a) - b for some in sounds for a, b in zip(some, natural)]
+    row, clipped = measured("", "level", louder), [a.abs().max() >= CEILING for some in sounds for a in some]
+    return dict(louder=dict(value=row.value, low=row.low, high=row.high, n=row.n),
+                clipped=rounded(sum(clipped).item() / len(clipped)))
+
+def _guided_row(exam: Exam, n_steps: int, scale: float, rescale: float, seeds: range) -> dict:
     "Measure one row: what a voice says in so many steps at one guidance scale."
     diffusion = exam.tts.diffusion(n_steps, scale)
+    if rescale >= 0:
+        diffusion = replace(diffusion, guidance_rescale=rescale)
     walks = [sample_batches(exam.tts, exam.batches, diffusion, seed) for seed in seeds]
     sounds = [_decode_each(exam.tts, latents) for latents, _ in walks]
     seconds, samples = sum(s for _, s in walks), sum(len(a) for some in sounds for a in some)
     return dict(row=f"{n_steps} steps, guidance {scale:g}", sampler=diffusion.sampler, steps=n_steps, guidance=scale,
-                calls=count_calls(diffusion), real_time_factor=rounded(seconds * SAMPLE_RATE / samples),
+                rescale=diffusion.guidance_rescale, calls=count_calls(diffusion),
+                real_time_factor=rounded(seconds * SAMPLE_RATE / samples), **how_loud(exam, sounds),
                 marks=count_over_seeds(exam, sounds))
 
 # %% ../../nbs/71_train_latentspeech.ipynb #662bed97
@@ -234,19 +250,20 @@ def guidance(*, voice: str = "base",   # a name or a folder
              seeds: int = 3,           # how many seeds of the synthesis
              seed: int = 0,            # the first of them
              device: str = "cpu",      # cpu or cuda
+             rescale: float = -1.0,    # of guided guesses, 0 to 1; below 0 = the voice's own
              walks: str = "",          # steps:scale, with commas between, as in 4:2.5,50:2.5; none = those of 71
              out: str = ""             # the record; none = 71_guidance
              ) -> dict:
     "Say held-out sentences at several guidance scales and numbers of steps, and let a judge listen."
     said, exam = command(guidance, locals()), Exam(voice, judge, corpus, split, limit, seed, device, speakers)
-    about = exam.about | dict(seeds=list(range(seed, seed + seeds)), speakers=speakers)
+    about = exam.about | dict(seeds=list(range(seed, seed + seeds)), speakers=speakers, rescale=rescale)
     rows = Rows(results("71_guidance", out), said, about)
     for name, sounds in recordings(exam.tts, exam.corpus, exam.utterances).items():
         if rows.missing(name):
             rows.add(dict(row=name, marks=count_over_seeds(exam, [sounds])))
     for n_steps, scale in read_walks(walks) or WALKS:
         if rows.missing(f"{n_steps} steps, guidance {scale:g}"):
-            rows.add(_guided_row(exam, n_steps, scale, range(seed, seed + seeds)))
+            rows.add(_guided_row(exam, n_steps, scale, rescale, range(seed, seed + seeds)))
     return dict(record=str(rows.path))
 
 # %% ../../nbs/71_train_latentspeech.ipynb #41becf97
