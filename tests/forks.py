@@ -3,25 +3,19 @@
 To import torch takes longer than most of what these tests ask of a process. Whatever is about the start itself, about
 a terminal or a pipe still starts an interpreter.
 """
-import atexit, multiprocessing, os, runpy, subprocess, sys, tempfile, time
+import atexit, os, runpy, sys, tempfile, time
 from pathlib import Path
+from tools import forks
 
 ROOT = Path(__file__).resolve().parents[1]
-CONTEXT = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
-CONTEXT.set_forkserver_preload(["torch", "accelerate"])   # nothing of the library
+PRELOADED = ["torch", "accelerate"]   # nothing of the library
 
 
 def _become(words, folder, environment, streams):
-    "Turn this process into what `python` with these words would be, which finds modules where its parent does."
-    multiprocessing.set_start_method(None, force=True)   # as anywhere else, not as for this process
-    os.setsid()
-    for number, path in enumerate(streams, 1):
-        os.dup2(os.open(path, os.O_WRONLY | os.O_APPEND), number)
-    os.chdir(folder)
-    os.environ.clear()
-    os.environ.update(environment)
+    "Turn this process into what `python` with these words would be."
+    forks.settle(folder, environment, streams)
     import torch
-    torch.set_num_threads(int(environment.get("OMP_NUM_THREADS", os.cpu_count())))
+    torch.set_num_threads(int(environment["OMP_NUM_THREADS"]))   # it was loaded before that was said
     sys.argv = words[words[0] == "-m":]
     try:
         if words[0] == "-m":
@@ -35,44 +29,27 @@ def _become(words, folder, environment, streams):
         atexit._run_exitfuncs()   # a fork would leave without
 
 
-class Fork:
-    "A process like those of `subprocess`; what it says goes to files, so nobody has to listen."
+class Fork(forks.Fork):
+    "A `python` with words; what it says goes to files, so nobody has to listen."
     def __init__(self, *words, cwd=ROOT, **environment):
-        self.words, self.folder = [str(w) for w in words], tempfile.TemporaryDirectory(prefix="said-")
-        self.streams = [Path(self.folder.name, name) for name in ("out", "err")]
-        for path in self.streams:
+        self.folder = tempfile.TemporaryDirectory(prefix="said-")
+        self.streams = {number: Path(self.folder.name, name) for number, name in ((1, "out"), (2, "err"))}
+        for path in self.streams.values():
             path.touch()
         environment = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
-        self.process = CONTEXT.Process(target=_become, args=(self.words, str(cwd), environment, self.streams))
-        self.process.start()
-        self.pid, self.kill, self.terminate = self.process.pid, self.process.kill, self.process.terminate
+        super().__init__(_become, [str(w) for w in words], str(cwd), environment, self.streams, preload=PRELOADED)
 
-    @property
-    def returncode(self):
-        return self.process.exitcode
-
-    def poll(self):
-        return self.process.exitcode
-
-    def send_signal(self, number: int):
-        os.kill(self.pid, number)
-
-    def wait(self, timeout: float | None = None) -> int:
-        self.process.join(timeout)
-        if self.process.exitcode is None:
-            raise subprocess.TimeoutExpired(self.words, timeout)
-        return self.process.exitcode
-
-    def until(self, word: str, seconds: float = 120):
-        "Wait until it has written a word; raises an `AssertionError` that tells what it wrote instead."
+    def until(self, words: str, seconds: float = 120) -> str:
+        "Wait until it has written words, return all it wrote; raises an `AssertionError` that tells what came instead."
         ends = time.monotonic() + seconds
-        while word not in self.said()[0]:
+        while words not in self.said()[0]:
             assert self.poll() is None and time.monotonic() < ends, self.said()
             time.sleep(0.01)
+        return self.said()[0]
 
     def said(self) -> tuple[str, str]:
         "Return what it has written so far on both streams."
-        return tuple(path.read_text("utf8") for path in self.streams)
+        return tuple(path.read_text("utf8") for path in self.streams.values())
 
     def communicate(self, timeout: float | None = None) -> tuple[str, str]:
         "Wait for its end; return what it wrote on both streams."

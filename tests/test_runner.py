@@ -1,6 +1,7 @@
 """The notebook runner must see every way in which a notebook can go wrong, and name the cell."""
 import nbformat, pytest
-from tools.run_notebooks import FORKS, main, run_notebook
+from tools.forks import FORKS
+from tools.run_notebooks import main, run_notebook
 
 
 def write(folder, *cells, name="lesson"):

@@ -110,7 +110,7 @@ fit(Task(), config, Path({str(tmp_path / "term")!r}), device="cpu", progress=Fal
     callback=lambda run, terms: run.step == 3 and print("ready", flush=True))
 '''
     process = Fork(script(tmp_path, body), cwd=tmp_path)
-    process.until("ready")
+    assert process.until("\n") == "ready\n"
     process.terminate()
     assert process.wait(30) == 143
     assert latest_checkpoint(tmp_path / "term")["step"] >= 3
@@ -210,8 +210,9 @@ import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 try: save_checkpoint(folder, 2, {{"w": torch.zeros(1_000_000)}})
 except TrainingError as e: print(e)
 '''
-    said, told = Fork(script(tmp_path, body)).communicate(timeout=60)
-    assert "bytes needed" in said and "4,0" in said, told
+    process = Fork(script(tmp_path, body))
+    said, told = process.communicate(timeout=60)
+    assert process.returncode == 0 and "bytes needed" in said and "4,0" in said, told
     assert sorted(p.name for p in (tmp_path / "full").iterdir()) == ["step-00000001.json", "step-00000001.pt"]
     assert latest_checkpoint(tmp_path / "full")["w"].shape == (1000,)
 
@@ -225,7 +226,7 @@ fit(Task(), config, Path({str(tmp_path / "shared")!r}), device="cpu", progress=F
 '''
     process = Fork(script(tmp_path, body), cwd=tmp_path)
     try:
-        process.until("ready")
+        assert process.until("\n") == "ready\n"
         with pytest.raises(TrainingError, match=f"in use by process {process.pid}"):
             fit(make_task(), CONFIG, tmp_path / "shared", device="cpu", progress=False)
     finally:

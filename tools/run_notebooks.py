@@ -6,7 +6,7 @@ a traceback on any stream, an exception in a widget callback or in a thread, a `
 all of those.
 """
 from __future__ import annotations
-import argparse, concurrent.futures, json, math, multiprocessing, os, queue, re, shutil, sys, tempfile
+import argparse, concurrent.futures, json, math, os, queue, re, shutil, sys, tempfile
 import threading, time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,6 +16,7 @@ from jupyter_client.manager import AsyncKernelManager
 from jupyter_client.provisioning import LocalProvisioner
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
+from tools.forks import FORKS, Fork, settle
 
 ROOT = Path(__file__).resolve().parent.parent
 CELL_SECONDS = 180
@@ -187,53 +188,26 @@ class Limit(threading.Thread):
                 return
 
 
-FORKS = "forkserver" in multiprocessing.get_all_start_methods()   # Windows has none
 # What a process has imported from which kernels are forked: torch alone takes longer than most cells. None of it is
 # the course's own.
 PRELOADED = ["torch", "matplotlib.pyplot", "ipykernel.kernelapp", "nbclient"]
 
 
 def _be_a_kernel(command: list[str], folder: str, environment: dict, log: str):
-    "Turn this process, forked from one that has imported torch, into a kernel, which finds modules where we do."
-    multiprocessing.set_start_method(None, force=True)   # as anywhere else, not as for this process
-    os.setsid()
-    os.dup2(os.open(log, os.O_WRONLY | os.O_APPEND), 2)
-    os.chdir(folder)
-    os.environ.clear()
-    os.environ.update(environment)
+    "Turn this process, forked from one that has imported torch, into a kernel."
+    settle(folder, environment, {2: log})
     sys.argv = ["ipykernel_launcher", *command, f"--IPKernelApp.parent_handle={os.getppid()}"]   # it ends with that one
     from ipykernel.kernelapp import launch_new_instance
     launch_new_instance()
 
 
-class _Fork:
-    "Look to a provisioner like a `Popen`."
-    stdin = stdout = stderr = None
-
-    def __init__(self, process):
-        self.process, self.pid, self.kill, self.terminate = process, process.pid, process.kill, process.terminate
-
-    def poll(self):
-        return self.process.exitcode
-
-    def wait(self):
-        self.process.join()
-        return self.process.exitcode
-
-    def send_signal(self, number):
-        os.kill(self.pid, number)
-
-
 class ForkedKernels(LocalProvisioner):
     "Fork kernels instead of starting them."
     async def launch_kernel(self, cmd, **options):
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(PRELOADED)
-        process = context.Process(target=_be_a_kernel,
-                                  args=(cmd[cmd.index("-f"):], options["cwd"], options["env"], options["stderr"].name))
-        process.start()
-        self.process, self.cwd = _Fork(process), options["cwd"]
-        self.pid = self.pgid = process.pid   # what a kernel has started is ended with it
+        self.process = Fork(_be_a_kernel, cmd[cmd.index("-f"):], options["cwd"], options["env"],
+                            options["stderr"].name, preload=PRELOADED)
+        self.cwd = options["cwd"]
+        self.pid = self.pgid = self.process.pid   # what a kernel has started is ended with it
         return self.connection_info
 
 
