@@ -1,0 +1,69 @@
+"Records are made again by the commands that they name, all or none of them."
+import json
+from pathlib import Path
+import pytest
+from tools import records
+
+COMMAND = "latentspeech experiment verdicts"
+
+
+@pytest.fixture
+def results(tmp_path, monkeypatch):
+    "A folder of records of its own."
+    folder = tmp_path / "results"
+    folder.mkdir()
+    monkeypatch.setattr(records, "RESULTS", folder)
+    return folder
+
+
+def put(folder, name, command):
+    (folder / f"{name}.json").write_text(json.dumps(dict(command=command, verdicts=[])))
+
+
+def test_a_record_is_made_by_its_own_command_and_keeps_it(results, tmp_path, capsys):
+    put(results, "verdicts", COMMAND)
+    assert records.main([str(tmp_path / "work"), "verdicts"]) == 0
+    made = json.loads((results / "verdicts.json").read_text())
+    shipped = json.loads((records.ROOT / "data/results/verdicts.json").read_text())
+    assert made["command"] == COMMAND and made["verdicts"] == shipped["verdicts"]
+    assert "verdicts: " in capsys.readouterr().out
+
+
+def test_nothing_changes_where_one_of_them_fails_and_what_was_made_is_kept(results, tmp_path, capsys):
+    put(results, "good", COMMAND)
+    put(results, "bad", COMMAND + " --no-such-option")
+    put(results, "odd", "by hand")
+    words = [str(tmp_path / "work"), "good", "bad", "odd"]
+    assert records.main(words) == 1
+    said = capsys.readouterr()
+    assert json.loads((results / "good.json").read_text())["verdicts"] == [], "half of the records were put in place"
+    assert "bad was not made: its command ended with code 2" in said.err
+    assert "odd was not made: it was made by 'by'" in said.err
+    assert "--no-such-option" in (tmp_path / "work/made/bad.log").read_text()
+    assert records.main(words[:2]) == 0
+    assert "good: " not in capsys.readouterr().out, "what was there was made again"
+    assert json.loads((results / "good.json").read_text())["verdicts"]
+
+
+def test_what_needs_a_record_that_failed_is_not_begun(results, tmp_path):
+    put(results, "first", "by hand")
+    put(results, "second", COMMAND)
+    (tmp_path / "made").mkdir()
+    assert list(records.make_chain(("first", "second"), tmp_path, 1)) == ["first"]
+    assert not list((tmp_path / "made").glob("second*"))
+
+
+def test_names_that_are_no_records_are_refused(results, tmp_path):
+    with pytest.raises(SystemExit):
+        records.main([str(tmp_path), "nothing"])
+
+
+def test_every_record_of_base_is_there_and_has_a_command_of_the_library():
+    names = [name for chain in records.BASE for name in chain]
+    assert len(set(names)) == len(names)
+    shipped = json.loads((records.ROOT / "latentspeech/pretrained/base-autoencoder.json").read_text())["sha256"]
+    for name in names:
+        record = json.loads((records.ROOT / f"data/results/{name}.json").read_text())
+        assert record["command"].startswith("latentspeech experiment "), name
+    naming = {path.stem for path in (records.ROOT / "data/results").glob("*.json") if shipped in path.read_text()}
+    assert naming - {"70_gains_anew"} <= set(names), "a record of what ships would be forgotten"
