@@ -102,7 +102,7 @@ def power(self: JudgeFeatures, audio: Tensor,  # [..., T]
     "Measure the power spectrum through a window."
     spectrum = torch.stft(audio, self.n_fft, self.hop, len(window), window, center=True, pad_mode="constant",
                           return_complex=True)
-    return spectrum.abs().square()
+    return torch.view_as_real(spectrum).square().sum(-1)   # `abs` takes a root, only to be squared
 
 def _less_level(power, axes, floor):
     return torch.log(power / power.mean(axes, keepdim=True).clamp_min(1e-12) + floor)

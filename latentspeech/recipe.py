@@ -59,6 +59,14 @@ def _keep(stage, run, folder, log, seconds):   # since the stage began, or went 
         log.write()
     run.accelerator.wait_for_everyone()   # the next stage begins with these weights
 
+def _learn_and_keep(stage, folder, log, *what, **how):
+    "Train a stage, and keep what is finished, nothing else."
+    began = time.monotonic()
+    run = run_stage(stage, *what, folder=folder, **how)
+    if run.interrupted:
+        raise KeyboardInterrupt
+    _keep(stage, run, folder, log, time.monotonic() - began)
+
 # %% ../nbs/47_recipe.ipynb #75a46e85
 def train_in_stages(preset: Preset | str = "base",
                     corpus: Corpus | None = None,       # default: the embedded corpus, made if need be
@@ -80,11 +88,7 @@ def train_in_stages(preset: Preset | str = "base",
     before = dict(reader=None, autoencoder=start, voice=start)   # part -> its last stage, or where it begins
     for number, stage in enumerate(stages):
         if stage.name not in log.facts["parts"]:
-            began = time.monotonic()
-            run = run_stage(stage, preset, corpus, folder, before, shares[stage.name], seed + number,
-                            device=device, progress=progress)
-            if run.interrupted:   # what is finished is kept, nothing else
-                raise KeyboardInterrupt
-            _keep(stage, run, folder, log, time.monotonic() - began)
+            _learn_and_keep(stage, folder, log, preset, corpus, before=before, minutes=shares[stage.name],
+                            seed=seed + number, device=device, progress=progress)
         before[stage.part] = str(folder / stage.name)
     return log.facts

@@ -7,8 +7,10 @@ from latentspeech.config import PRESETS
 from latentspeech.experiments import paper_table
 from latentspeech.experiments.harness import score, spread
 from latentspeech.corpora import make_embedded_corpus
+from latentspeech.files import sha256
 from latentspeech.judge import Judge
 from latentspeech.table import recorded
+from latentspeech.weights import load_weights
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORDINGS = ROOT.parent / "shared" / "data" / "audio-cmn"
@@ -43,9 +45,11 @@ def test_a_small_curve_from_nothing(tmp_path):
     cards = {share: json.loads((tmp_path / f"{share}-2-0" / "tiny-voice.json").read_text()) for share in ("0.25", "1")}
     assert [c["utterances"] for c in cards.values()] == [8, 32] and all(c["steps"] == 2 for c in cards.values())
     (tmp_path / "1-2-0" / "tiny-voice.safetensors").unlink()
-    # rows that another judge has heard would go by another name
-    rows = [path.name for path in tmp_path.glob("*.json") if path.name != "curve.json"]
-    assert len(rows) == 4 and all(Judge.from_pretrained("mini").card["sha256"][:12] in name for name in rows), rows
+    # rows that another judge has heard, or another decoder has made, would go by another name
+    of = dict(steps=2, seed=0, limit=2, n_distance=0) | {part: load_weights("mini", part)[1]["sha256"]
+                                                         for part in ("judge", "autoencoder")}
+    rows = [path.stem for path in tmp_path.glob("*.json") if path.name != "curve.json"]
+    assert len(rows) == 4 and all(name.endswith(f"-{sha256(json.dumps(of))[:12]}") for name in rows), rows
     # a voice that was lost is trained again, rows that are there stay
     assert run(tmp_path, "--shares", "0.25", "1")["rows"] == curve["rows"]
 

@@ -8,7 +8,7 @@ import argparse, importlib, inspect, json, shlex
 from dataclasses import asdict
 from pathlib import Path
 from fastcore.docments import docments
-from ..files import MissingExtra, write_atomically
+from ..files import MissingExtra, sha256, write_atomically
 from ..corpora import Corpus, data_folder
 from ..distances import mel_cepstral_distortion, world
 from ..metrics import Rate, syllable_error_rate, tone_error_rate
@@ -120,10 +120,13 @@ def references_of(corpus: Corpus, utterances: list) -> list:
 
 # %% ../../nbs/69_harness.ipynb #b0d7eda3
 def kept(path: str | Path,  # JSON
-         make               # () -> plain values
+         make,              # () -> plain values
+         of=None            # plain values: what the path doesn't say of where they come from
          ):
-    "Read a file, or make it and write it down; half a file is never left."
+    "Read a file, or make it and write it down; half a file is never left, and one of something else isn't read."
     path = Path(path)
+    if of is not None:
+        path = path.with_stem(f"{path.stem}-{sha256(json.dumps(of))[:12]}")
     if not path.exists():
         write_atomically(path, json.dumps(make()).encode())
     return json.loads(path.read_text())

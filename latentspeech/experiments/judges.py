@@ -156,19 +156,19 @@ class Exam:
         self.sha = {who: j.card["sha256"] if hears_tones(j) else j.name for who, j in self.judges.items()}
         self.sha |= hashes(self.voice) if self.voice else {}
 
-    def hear(self, key: str, row: str, sounds: list) -> list:
+    def hear(self, said: dict,  # which sentences these are
+             row: str, sounds: list) -> list:
         "Let both judges hear a row, or read what they heard before."
-        made = "" if row == "natural" or row.startswith("control") else "-" + self.sha["voice"][:8]
-        name = f"{key}-{row.replace(' ', '_').replace(':', '')}{made}"
-        return [kept(self.work / f"{name}-{self.sha[who][:12].replace('/', '_')}.json",
-                     lambda: judge.transcribe_batch(sounds)) for who, judge in self.judges.items()]
+        spoken = {} if row == "natural" or row.startswith("control") else hashes(self.voice)
+        return [kept(self.work / f"{row.replace(':', '')}.json", lambda: judge.transcribe_batch(sounds),
+                     dict(said, judge=self.sha[who], **spoken)) for who, judge in self.judges.items()]
 
 # %% ../../nbs/78_judges.ipynb #b469ab09
-def _exam_rows(exam: Exam, name: str, corpus: Corpus, utterances: list, key: str, seed: int):
+def _exam_rows(exam: Exam, name: str, corpus: Corpus, utterances: list, said: dict, seed: int):
     "Yield every row of one corpus, kind of sound after kind of sound."
     references = [[p for p in u.pinyin if p not in ("sil", "sp")] for u in utterances]
     for row, sounds in _sounds_to_judge(corpus, utterances, exam.voice):
-        heard = exam.hear(key, row, sounds)
+        heard = exam.hear(said, row, sounds)
         yield from compare(name, row, references, heard, exam.tones)
         for who, one in zip(exam.judges, heard) if row == "natural" else ():
             for kind in ("syllables", "tones")[: 2 if exam.tones else 1]:
@@ -182,9 +182,9 @@ def show(row: dict):
 def _rows_of(exam: Exam, corpora: dict, split: str, speakers: str, limit: int, seed: int, voiced: bool):
     "Yield the rows of corpus after corpus, and show each."
     for name, one in corpora.items():
-        utterances, sha = drawn(one, split, speakers, limit, seed, voiced), one.split_sha256(split)[:8]
-        key = f"{name}-{sha}-{speakers.replace(',', '+')}-{limit or None}-{seed}"
-        for row in _exam_rows(exam, name, one, utterances, key, seed):
+        utterances = drawn(one, split, speakers, limit, seed, voiced)
+        said = dict(corpus=name, split=one.split_sha256(split), ids=[u.id for u in utterances])
+        for row in _exam_rows(exam, name, one, utterances, said, seed):
             show(row)
             yield row
 

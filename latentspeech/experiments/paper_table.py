@@ -10,7 +10,6 @@ from datetime import date
 from functools import partial
 from pathlib import Path
 import torch
-from ..files import sha256
 from ..weights import PretrainedError, load_weights, save_weights, weights_hash
 from ..config import Preset, preset as get_preset
 from ..autoencoder import Autoencoder
@@ -129,13 +128,16 @@ def systems(corpus: Corpus, utterances: list, folder: Path, weights: str) -> dic
     rows["control: another text"] = ("control", lambda: other_texts(natural, utterances))
     return rows
 
-def score_systems(rows: dict, judge, utterances: list, references: list, folder: Path) -> list:
+def score_systems(rows: dict, judge, utterances: list, references: list, folder: Path,
+                  of=None   # as in `kept`: what else the rows depend on
+                  ) -> list:
     "Score every row that can be made, and keep it; what wasn't trained is left out."
     found = []
     for i, (name, (role, make)) in enumerate(rows.items()):
         compared = [] if name == "natural" else references
         try:
-            some = kept(folder / f"row-{i:02d}.json", lambda: score(name, make(), judge, utterances, compared, role))
+            some = kept(folder / f"row-{i:02d}.json",
+                        lambda: score(name, make(), judge, utterances, compared, role), of)
         except PretrainedError:
             continue
         show_scores(some)
@@ -230,8 +232,8 @@ def paper_table(*, preset: str = "mini",       # sizes of what is trained
     utterances, references, judge, about = _exam(speech, split, limit, n_distance, weights)
     about |= _training_of(parts, place, preset, weights) | dict(
         training_seconds=seconds, decoder_seconds=decoder_seconds or seconds, steps=steps, preset=preset)
-    exam = place / f"rows-{sha256(json.dumps(about))[:12]}-{n_distance}"   # other weights or ears, other rows
-    rows = score_systems(systems(speech, utterances, place, weights), judge, utterances, references, exam)
+    rows = score_systems(systems(speech, utterances, place, weights), judge, utterances, references, place / "rows",
+                         about | dict(n_distance=n_distance))
     return dict(record=str(record(out or place / "table.json", rows, said, 0, **about)))
 
 # %% ../../nbs/72_paper_table.ipynb #053f78eb
@@ -261,10 +263,10 @@ def _train_on_share(preset: Preset, corpus: Corpus, some: list,
 # %% ../../nbs/72_paper_table.ipynb #467bb6ce
 class _Curve:
     "Hold what the points of a scaling curve share."
-    def __init__(self, corpus: Corpus, folder: Path, weights: str, utterances: list, n_distance: int, key: str):
+    def __init__(self, corpus: Corpus, folder: Path, weights: str, utterances: list, n_distance: int, of: dict):
         self.corpus, self.folder, self.weights, self.utterances = corpus, folder, weights, utterances
         self.judge, self.autoencoder = Judge.from_pretrained(weights), Autoencoder.from_pretrained(weights)
-        self.key = f"{key}-{self.judge.card['sha256'][:12]}"   # other ears hear other rows
+        self.of = of | dict(judge=self.judge.card["sha256"], autoencoder=self.autoencoder.card["sha256"])
         self.references = references_of(corpus, utterances[:n_distance])
 
     def score(self, file: str, row: str, make, role: str = "", **more) -> list:
@@ -272,7 +274,7 @@ class _Curve:
         compared = [] if row == "natural" else self.references
         def scored():
             return [r | more for r in score(row, make(), self.judge, self.utterances, compared, role)]
-        rows = kept(self.folder / f"{file}-{self.key}.json", scored)
+        rows = kept(self.folder / f"{file}.json", scored, self.of)
         show_scores(rows)
         return rows
 
@@ -318,8 +320,8 @@ def scaling(*, preset: str = "mini",   # sizes of what is trained
     said, speech = command(scaling, locals()), said_corpus(corpus, preset, speakers)
     torch.set_num_threads(1)
     p = short_budget(get_preset(preset), batch, steps=steps, seed=seed)
-    key, some = f"{steps}-{seed}-{limit}-{n_distance}", spread(speech.split(split), limit)
-    curve = _Curve(speech, Path(work), weights, some, n_distance, key)
+    some, of = spread(speech.split(split), limit), dict(steps=steps, seed=seed, limit=limit, n_distance=n_distance)
+    curve = _Curve(speech, Path(work), weights, some, n_distance, of)
     rows, cards = _measure_curve(curve, p, shares, seed)
     hashes, took = ({k: c[fact] for k, c in cards.items()} for fact in ("sha256", "training_seconds"))
     about = _facts_of(speech, split, curve.judge) | dict(weights=weights, steps=steps, batch=batch, preset=preset)

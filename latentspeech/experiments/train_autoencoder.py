@@ -252,9 +252,8 @@ def gains(*, corpus: str = "embedded", # folders, with commas between; embedded 
              for name, network in networks.items()}
     rows = [*(measured("natural", metric, values, unit=unit, seed=seed)
               for metric, (values, unit) in _traces(natural, worlds).items()), *_first_and_gains(found, seed)]
-    path = results("70_gains", out)
-    record(path, [asdict(row) for row in rows], said, against=next(iter(found)), split=split, limit=limit, seed=seed,
-           note=note, split_sha256=speech.split_sha256(split), **_said_of(networks, ear))
+    path = record(results("70_gains", out), [asdict(row) for row in rows], said, against=next(iter(found)), split=split,
+                  limit=limit, seed=seed, note=note, split_sha256=speech.split_sha256(split), **_said_of(networks, ear))
     return dict(record=str(path))
 
 # %% ../../nbs/70_train_autoencoder.ipynb #1741fb44

@@ -114,6 +114,7 @@ class Exam:
         self.corpus = open_corpora(corpus, self.tts.preset.name, speakers)
         self.utterances = [u for u in self.corpus.split(split) if u.pinyin][:limit or None]
         self.batches = encode_batches(self.tts, self.utterances)
+        self.levels = [level(self.corpus.audio(u)) for u in self.utterances]   # of the recordings, decibels
         self.about = dict(seed=seed, split_sha256=self.corpus.split_sha256(split),
                           weights_sha256=hashes(self.tts, self.judge),
                           voice=f"{self.tts.preset.name} ({Path(voice).name})", corpus=self.corpus.name, split=split,
@@ -211,8 +212,7 @@ CEILING = 0.999   # of full scale: what reaches it was cut off
 def how_loud(exam: Exam, sounds: list  # of each seed
              ) -> dict:                # dB above the recordings, with interval, and the share that is cut off
     "Compare the levels of what was said with those of recordings of the same sentences."
-    natural = [level(exam.corpus.audio(u)) for u in exam.utterances]
-    louder = [level(a) - b for some in sounds for a, b in zip(some, natural)]
+    louder = [level(a) - b for some in sounds for a, b in zip(some, exam.levels)]
     row, clipped = measured("", "level", louder), [a.abs().max() >= CEILING for some in sounds for a in some]
     return dict(louder=dict(value=row.value, low=row.low, high=row.high, n=row.n),
                 clipped=rounded(sum(clipped).item() / len(clipped)))
