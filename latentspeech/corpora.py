@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 from .audio import AudioError, decode_file, load, resample, show_spectrogram, show_waveform
 from .config import CorpusConfig, FRAME, SAMPLE_RATE, SoundLimits
 from .espeak import UNSPEAKABLE, VOICES, EspeakError, speak_espeak
-from .files import FolderInUse, file_sha256, folder_lock, sha256, write_atomically
+from .files import FolderInUse, file_sha256, folder_lock, parse_json, sha256, write_atomically
 from .text import front_end, to_phones, to_pinyin
 
 # %% auto #0
@@ -459,7 +459,7 @@ def _load_manifest(file):
     "Read manifest.json; raise `CorpusError` with the line of what is damaged."
     text, row, rows = "\n".join(read_lines(file)), None, {}
     try:
-        manifest = json.loads(text)
+        manifest = parse_json(text)
         name = check_name(manifest["name"])
         for row in manifest["utterances"]:
             u = Utterance(**row).check()
@@ -469,7 +469,7 @@ def _load_manifest(file):
                 raise ValueError(f"id {u.id} again")
             u.path, rows[u.id] = file.parent / u.path, u
         return Corpus(file.parent, name, list(rows.values()), str(manifest["recipe"]))
-    except (ValueError, KeyError, TypeError, RecursionError) as e:
+    except (ValueError, KeyError, TypeError) as e:
         raise CorpusError(f"{file} is damaged in line {damaged_line(text, e, row)} ({type(e).__name__}: {e}); "
                           f"delete {file.parent} and make it again") from None
 

@@ -4,13 +4,13 @@
 
 # %% ../nbs/02_files.ipynb #a96918c5
 from __future__ import annotations
-import errno, hashlib, importlib, os, socket, warnings
+import errno, hashlib, importlib, json, os, socket, warnings
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 # %% auto #0
-__all__ = ['WINDOWS', 'DRAFT', 'sync_folder', 'write_atomically', 'sha256', 'file_sha256', 'FolderInUse', 'folder_lock',
-           'sweep_drafts', 'MissingExtra', 'required']
+__all__ = ['WINDOWS', 'DRAFT', 'sync_folder', 'write_atomically', 'sha256', 'file_sha256', 'parse_json', 'FolderInUse',
+           'folder_lock', 'sweep_drafts', 'MissingExtra', 'required']
 
 # %% ../nbs/02_files.ipynb #c0348df2
 try:
@@ -100,6 +100,14 @@ def file_sha256(path: str | Path) -> str:  # 64 hexadecimal digits
     "Name the content of a file, however large, by its SHA-256."
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+# %% ../nbs/02_files.ipynb #575d7d53
+def parse_json(text: str | bytes):  # plain values
+    "Read JSON that comes from anywhere; raises `ValueError`, whatever is wrong with it."
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError(f"brackets are nested too deeply ({error})") from None
 
 # %% ../nbs/02_files.ipynb #9f13e952
 class FolderInUse(RuntimeError):

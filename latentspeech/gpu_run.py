@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from .autoencoder import Autoencoder
 from .config import FRAME, ConfigError, Preset, TimedRunConfig, TrainConfig, preset as get_preset
 from .corpora import Corpus
-from .files import folder_lock, sweep_drafts
+from .files import folder_lock, parse_json, sweep_drafts
 from .forward_diffusion import draw_where, sample_times
 from .tasks import (AdversarialTask, AutoencoderTask, CropDataset, VoiceTask, load_voice_state,
                                 pad_examples, run_card, speakers_by_duration, training_config, voice_example,
@@ -344,7 +344,11 @@ class Log:
     "Keep what a timed run has done, in one small file beside the weights."
     def __init__(self, folder: Path, about: dict):  # preset, corpus and seed: what must not change
         self.path = Path(folder) / "log.json"
-        self.facts = json.loads(self.path.read_text("utf8")) if self.path.exists() else dict(about, parts={})
+        try:
+            self.facts = parse_json(self.path.read_text("utf8")) if self.path.exists() else dict(about, parts={})
+            self.facts["parts"].items()
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise TrainingError(f"{self.path} is no log of a run ({error}); choose another folder") from None
         if other := [f"{k}: {self.facts.get(k)} then, {v} now" for k, v in about.items() if self.facts.get(k) != v]:
             raise TrainingError(f"{folder} was made with another {'; another '.join(other)}; choose another folder")
 

@@ -4,14 +4,14 @@
 
 # %% ../nbs/29_layouts.ipynb #9eff0162
 from __future__ import annotations
-import csv, gzip, io, json, re
+import csv, gzip, io, re
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from .audio import AudioError, sound_seconds
 from .corpora import Corpus, CorpusError, load_corpus, read_lines
-from .files import required
+from .files import parse_json, required
 from .phones import Phones, to_phones
 from .readers import SOUND_SUFFIXES, DamagedCorpus, Reading, Unsayable, read_aishell3, read_baker
 from .readers import read_labels, read_shards, read_tables, split_of, visible
@@ -225,7 +225,7 @@ def _table_rows(file):
         reader = csv.DictReader(lines, strict=True)
         yield from ((reader.line_num, row) for row in reader)
     for number, line in enumerate(lines if file.suffix == ".jsonl" else [], 1):
-        yield number, json.loads(line)
+        yield number, parse_json(line)
 
 # %% ../nbs/29_layouts.ipynb #23b5ca38
 def _folder_line(reading, index, file, number, row):
@@ -251,7 +251,7 @@ def read_audio_folder(reading: Reading):  # of a folder with metadata.csv or met
             for number, row in _table_rows(file):
                 with reading.line(file, number):
                     _folder_line(reading, index, file, number, row)
-        except (ValueError, AttributeError, RecursionError, csv.Error) as e:
+        except (ValueError, AttributeError, csv.Error) as e:
             if isinstance(e, CorpusError):
                 raise
             raise DamagedCorpus(file, number + 1, f"is no row of a table ({e}); mend it") from None
@@ -318,8 +318,8 @@ def _json_lines(folder, kind):
             text = gzip.open(file, "rt",
                              encoding="utf8").read(1 << 28) if file.suffix == ".gz" else "\n".join(read_lines(file))
             for number, line in enumerate(text.splitlines(), 1):
-                yield file, number, dict(json.loads(line))
-        except (ValueError, TypeError, EOFError, OSError, RecursionError) as e:
+                yield file, number, dict(parse_json(line))
+        except (ValueError, TypeError, EOFError, OSError) as e:
             raise DamagedCorpus(file, number + 1, f"is no line of a manifest ({e}); export it again") from None
 def _supervision(reading, index, file, number, row, recordings):
     "Read one supervision, which must cover its whole recording."
@@ -356,9 +356,9 @@ def arrow_files(folder: Path) -> list:
     found = []
     for state in visible([*folder.glob("state.json"), *folder.glob("*/state.json")]):
         try:
-            parts = json.loads(state.read_text("utf8"))["_data_files"]
+            parts = parse_json(state.read_text("utf8"))["_data_files"]
             found += [state.parent / Path(part["filename"]).name for part in parts]
-        except (ValueError, KeyError, TypeError, OSError, RecursionError) as e:
+        except (ValueError, KeyError, TypeError, OSError) as e:
             raise DamagedCorpus(state, 1, f"names no files of a table ({e}); save the data set again") from None
     return found
 def arrow_rows(file: Path):

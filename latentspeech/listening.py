@@ -11,7 +11,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 import numpy as np, torch
 from fastcore.basics import patch
-from .files import write_atomically
+from .files import parse_json, write_atomically
 from .audio import Player, load, match_level, save
 from .table import ResultsTable, Row
 
@@ -88,7 +88,7 @@ def plan_hash(trials: Sequence[Trial]) -> str:
 def _answers_in(path, plan):
     "Read the answers that were given to a plan; raises `ListeningError`."
     try:
-        kept = json.loads(path.read_text("utf8"))
+        kept = parse_json(path.read_text("utf8"))
         given, answers = kept["plan"], kept["answers"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ListeningError(f"{path} holds no answers ({error!r}); give another file") from None
@@ -364,7 +364,7 @@ def open_class_test(folder: str | Path) -> ClassTest:
     "Open a test that `save_class_test` wrote; raises `ListeningError`."
     folder = Path(folder)
     try:
-        key = json.loads((folder / "key.json").read_text("utf8"))
+        key = parse_json((folder / "key.json").read_text("utf8"))
         sounds = {row: [load(folder / name) for name in names] for row, names in key["sounds"].items()}
         return ClassTest(folder, sounds, tuple(key["systems"]), int(key["seed"]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -4,7 +4,7 @@
 
 # %% ../nbs/26_readers.ipynb #fdf5b33c
 from __future__ import annotations
-import io, json, os, re, tarfile, unicodedata
+import io, os, re, tarfile, unicodedata
 from collections import Counter
 from contextlib import contextmanager
 from itertools import zip_longest
@@ -15,7 +15,7 @@ from .audio import AudioError, sound_seconds
 from .config import SoundLimits
 from .corpora import SPLITS, Corpus, CorpusError, Utterance
 from .corpora import check_name, damaged_line, plain_name, read_lines, spoken_pinyin
-from .files import sha256
+from .files import parse_json, sha256
 from .phones import FINALS, INITIALS, PAUSES, Phones
 from .phones import join_syllable, split_syllable, syllables_from_phones, to_phones
 from .text import TextError
@@ -529,13 +529,13 @@ def read_shards(folder: Path  # with shards.json, and an index and an archive fo
     "Read the corpus that `prepare` packed; raises `DamagedCorpus` with file and line."
     file, text, row, rows = folder / "shards.json", "", None, {}
     try:
-        manifest = json.loads(text := "\n".join(read_lines(file)))
+        manifest = parse_json(text := "\n".join(read_lines(file)))
         title = check_name(manifest["name"])
         for name in manifest["shards"]:
             if not re.fullmatch(r"(train|valid|test)-\d{5}", row := name):
                 raise ValueError(f"shard {name!r}")
             file, tar, row = folder / f"{name}.json", folder / f"{name}.tar", None
-            index = json.loads(text := "\n".join(read_lines(file)))
+            index = parse_json(text := "\n".join(read_lines(file)))
             if tar.stat().st_size != index["bytes"]:
                 raise ValueError(f"{tar.name} has not {index['bytes']} bytes")
             for row in index["utterances"]:
@@ -545,6 +545,6 @@ def read_shards(folder: Path  # with shards.json, and an index and an archive fo
         corpus = Corpus(folder, title, list(rows.values()), report=report)
         corpus.layout = str(manifest.get("layout", ""))
         return corpus
-    except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError) as e:
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as e:
         line = damaged_line(text, e, row)
         raise DamagedCorpus(file, line, f"is damaged ({e}); delete it and prepare the corpus again") from None

@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from fastcore.basics import patch
+from .files import parse_json
 from .cli import load_voice, samples_of, wav_head
 from .config import SAMPLE_RATE
 
@@ -55,7 +56,7 @@ def read_request(body: bytes,
                  ) -> dict:     # what `LatentSpeech.stream` is asked
     "Check a request; raises `Refused`."
     try:
-        asked = json.loads(body)
+        asked = parse_json(body)
     except ValueError:
         raise Refused(400, 'send JSON in UTF-8, such as {"text": "你好"}') from None
     if not isinstance(asked, dict) or not isinstance(asked.get("text"), str) or not asked["text"].strip():

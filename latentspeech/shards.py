@@ -14,7 +14,7 @@ from .audio import level, play
 from .config import SAMPLE_RATE, SoundLimits
 from .corpora import SPLITS, Corpus, CorpusError, Utterance
 from .corpora import data_folder, decode_sound, frame_durations, plain_name, show_phones
-from .files import FolderInUse, file_sha256, folder_lock, sha256, write_atomically
+from .files import FolderInUse, file_sha256, folder_lock, parse_json, sha256, write_atomically
 from .phones import FINALS, PAUSES
 from .readers import read_shards, without_leaks
 
@@ -123,12 +123,12 @@ def _write_shard(corpus, utterances, path, recipe, bar):
 def _announced(path, recipe):
     "Return the index of a shard that is whole and follows `recipe`, else None."
     try:
-        index = json.loads(path.with_suffix(".json").read_text("utf8"))
+        index = parse_json(path.with_suffix(".json").read_text("utf8"))
         whole = index["recipe"] == recipe and index["sha256"] == file_sha256(path.with_suffix(".tar"))
         for row in index["utterances"]:
             Utterance(path=path, **row).check()
         whole = whole and all(isinstance(line, str) for line in [*index["lost"], *index["report"]])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
     return index if whole else None
 
@@ -154,11 +154,11 @@ def kept_alignment(file: Path,   # JSON
                    ) -> dict | None:
     "Return what `file` keeps of an aligner's last answer, or None where it answered something else."
     try:
-        kept = json.loads(file.read_text("utf8"))
+        kept = parse_json(file.read_text("utf8"))
         whole = kept["recipe"] == recipe and all(isinstance(line, str) for line in kept["report"])
         for id, (symbols, tones, starts) in kept["labels"].items():
             Utterance(id, "", [], "", "train", file, 1 + max(starts), symbols, tones, starts).check()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return kept if whole else None
 def _ask_aligner(bare, align, file):
@@ -289,8 +289,8 @@ def _members(shard, fetch, largest):
 def _labels(data, shard, name):
     "Turn the labels of a shard into an utterance; raises `CorpusError` where they are damaged."
     try:
-        return Utterance(path=Path(str(shard)), **json.loads(data)).check()
-    except (ValueError, TypeError, RecursionError) as e:
+        return Utterance(path=Path(str(shard)), **parse_json(data)).check()
+    except (ValueError, TypeError) as e:
         raise CorpusError(f"{shard} is damaged in {name} ({e}); fetch it again") from None
 def _pairs(shard, fetch, largest):
     "Yield (utterance, audio) of a shard in its order."

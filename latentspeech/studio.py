@@ -13,7 +13,7 @@ from pypinyin.contrib.tone_convert import to_tone
 from .audio import AudioError, Player, save as write_sound, show_spectrogram
 from .config import FRAME_RATE, SAMPLE_RATE
 from .corpora import data_folder
-from .files import sha256, write_atomically
+from .files import parse_json, sha256, write_atomically
 from .first_sounds import kept, voice
 from .interactive import figure_html, page, pitch_contour
 from .judge import Judge
@@ -144,7 +144,7 @@ def to_json(self: Recipe) -> str:
 def from_json(cls: Recipe, text: str) -> Recipe:
     "Read a recipe; raises `StudioError` for anything that is none."
     try:
-        told = json.loads(text)
+        told = parse_json(text)
         told = {**told, "tones": dict(told.get("tones", {})), "lengths": dict(told.get("lengths", {}))}
     except (ValueError, TypeError, AttributeError) as error:
         raise StudioError(f"this is no recipe ({str(error)[:80]}); give the JSON that the studio saved") from None

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, fields
 from datetime import date
 from pathlib import Path
 import numpy as np
-from .files import write_atomically
+from .files import parse_json, write_atomically
 from .metrics import Rate, bootstrap_interval
 from .training import describe_machine
 
@@ -159,9 +159,9 @@ def recorded(path: str | Path  # what `record` wrote
              ) -> dict:
     "Read a record back; raises `RecordError` where a field is missing."
     try:
-        facts = json.loads(Path(path).read_text("utf8"))
+        facts = parse_json(Path(path).read_text("utf8"))
         missing = [field for field in FIELDS if field not in facts]
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise RecordError(f"{path} is no record of results: {error}") from None
     if missing:
         raise RecordError(f"{path} does not say its {', '.join(missing)}: measure it again")

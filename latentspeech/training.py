@@ -14,7 +14,7 @@ from fastcore.basics import patch
 from torch import nn
 from tqdm.auto import tqdm
 from .config import TrainConfig, from_dict, to_dict
-from .files import folder_lock, FolderInUse, sha256, sweep_drafts, write_atomically
+from .files import folder_lock, FolderInUse, parse_json, sha256, sweep_drafts, write_atomically
 
 # %% auto #0
 __all__ = ['step_generator', 'seeded_step', 'learning_rate', 'Average', 'TrainingError', 'CheckpointCorrupt', 'save_bytes',
@@ -117,9 +117,9 @@ def read_checkpoint(manifest: Path,
     "Return the state that a manifest announces; raises `CheckpointCorrupt`."
     path = Path(manifest).with_suffix(".pt")
     try:
-        expected = json.loads(manifest.read_bytes())["sha256"]
+        expected = parse_json(manifest.read_bytes())["sha256"]
         data = path.read_bytes()
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as e:
+    except (OSError, ValueError, KeyError, TypeError) as e:
         raise CheckpointCorrupt(path, f"unreadable: {e}") from e
     if sha256(data) != expected:
         raise CheckpointCorrupt(path, "its SHA-256 differs from the manifest's")

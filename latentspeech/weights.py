@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn
 from .config import to_dict
-from .files import file_sha256, required, sha256, sync_folder, write_atomically
+from .files import file_sha256, parse_json, required, sha256, sync_folder, write_atomically
 
 # %% auto #0
 __all__ = ['HUB', 'PretrainedError', 'store_weights', 'save_tensors', 'save_weights', 'find_weights', 'parse_address',
@@ -42,7 +42,7 @@ def _finish(folder):
     for pending in folder.glob(".*.safetensors.pending"):
         file = folder / pending.name[1:].removesuffix(".pending")
         with suppress(OSError, ValueError, TypeError, KeyError):   # unfinished, or a folder that may only be read
-            if json.loads(file.with_suffix(".json").read_text("utf8"))["sha256"] == file_sha256(pending):
+            if parse_json(file.with_suffix(".json").read_text("utf8"))["sha256"] == file_sha256(pending):
                 os.replace(pending, file)
 
 # %% ../nbs/03_weights.ipynb #168136b5
@@ -127,9 +127,9 @@ def _load_as_kept(name_or_path, part):
     from safetensors.torch import load
     path = find_weights(name_or_path, part)
     try:
-        card, data = json.loads(path.with_suffix(".json").read_text("utf8")), path.read_bytes()
+        card, data = parse_json(path.with_suffix(".json").read_text("utf8")), path.read_bytes()
         damaged = sha256(data) != card["sha256"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise PretrainedError(f"{path} has no readable card: {error!r}") from error
     if damaged:
         raise PretrainedError(f"{path} is damaged: its SHA-256 is not the one in its card; fetch or make it again")
@@ -152,7 +152,7 @@ def copy_weights(source,            # as in `find_weights`
                  ) -> Path:         # the copy
     "Copy weights and their card: killed at any moment, the old ones load, or the new."
     weights = find_weights(source, part)
-    card = json.loads(weights.with_suffix(".json").read_text("utf8"))
+    card = parse_json(weights.with_suffix(".json").read_text("utf8"))
     return store_weights(Path(folder) / weights.name, weights.read_bytes(), card)
 
 # %% ../nbs/03_weights.ipynb #79d7b1d0

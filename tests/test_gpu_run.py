@@ -232,6 +232,13 @@ def test_it_starts_from_other_weights(corpus, tmp_path):
                         "voice")[1]["latent_hash"] == load_weights(tmp_path / "a", "voice")[1]["latent_hash"]
 
 
+@pytest.mark.parametrize("text", ["", "[" * 100_000, "[]", "5", '{"preset": "tiny"}', '{"parts": 3}'])
+def test_a_log_that_is_none_is_named(text, tmp_path):
+    (tmp_path / "log.json").write_text(text)
+    with pytest.raises(TrainingError, match="log.json is no log of a run"):
+        g.Log(tmp_path, {})
+
+
 def test_minutes_and_all_parts_are_demanded(corpus, tmp_path):
     for words in (["all", "--clock"], ["voice", "--clock", "--minutes", "1"]):
         done = Fork(*COMMAND, *words, "--preset", "tiny", "--corpus", corpus.folder)

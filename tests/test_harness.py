@@ -6,7 +6,7 @@ from latentspeech.corpora import make_embedded_corpus
 from latentspeech.evaluation import bounds, other_texts
 from latentspeech.experiments import harness
 from latentspeech.judge import Judge
-from latentspeech.table import recorded
+from latentspeech.table import RecordError, recorded
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +22,19 @@ def test_a_control_is_the_one_of_the_results_table(corpus):
         if name in table:                               # flat tones need the eval extra
             for a, b in zip(harness.control(name, natural, some), table[name], strict=True):
                 assert torch.equal(a, b), name
+
+
+@pytest.mark.parametrize("text", ["", "[" * 100_000, "5", "null", "[]"])
+def test_a_record_that_is_none_is_named(text, tmp_path):
+    (tmp_path / "r.json").write_text(text)
+    with pytest.raises(RecordError, match="r.json"):
+        recorded(tmp_path / "r.json")
+
+
+def test_what_others_made_is_another_file(tmp_path):
+    for of in (dict(decoder="a"), dict(decoder="b"), dict(decoder="a")):
+        assert harness.kept(tmp_path / "row.json", lambda: of, of) == of
+    assert len(os.listdir(tmp_path)) == 2
 
 
 def test_what_is_kept_is_not_made_again(tmp_path):

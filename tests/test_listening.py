@@ -279,6 +279,7 @@ def test_who_stops_goes_on_and_is_not_counted(tmp_path):
     (lambda test: (test.folder / "votes" / "pairs-2 (1).json").write_text("{}"), "should end in a listener's number"),
     (lambda test: shutil.copy(test.folder / "votes/pairs-1.json", test.folder / "votes/pairs-9.json"), "another test"),
     (lambda test: (test.folder / "votes" / "pairs-1.json").write_text("[]"), "holds no answers"),
+    (lambda test: (test.folder / "votes" / "pairs-1.json").write_text("[" * 100_000), "holds no answers"),
     (lambda test: shutil.rmtree(test.folder / "votes"), "gather the files of all laptops")])
 def test_votes_that_cannot_be_read_are_named(tmp_path, harm, said):
     test = a_class(tmp_path, 2, ("pairs",))
@@ -289,6 +290,7 @@ def test_votes_that_cannot_be_read_are_named(tmp_path, harm, said):
 
 @pytest.mark.parametrize("harm", [lambda folder: (folder / "key.json").unlink(),
                                   lambda folder: (folder / "key.json").write_text("[1]"),
+                                  lambda folder: (folder / "key.json").write_text("[" * 100_000),
                                   lambda folder: next(folder.glob("*.flac")).unlink(),
                                   lambda folder: next(folder.glob("*.flac")).write_bytes(b"fLaC")])
 def test_a_folder_that_lost_something_is_refused(tmp_path, harm):

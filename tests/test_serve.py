@@ -62,6 +62,7 @@ def test_two_hundred_requests_from_eight_clients_get_their_own_answers(running):
     (b"", 400), (b"\xff\xfe", 400), (bytes(range(256)), 400), (b"RIFF....WAVE", 400), (b"[]", 400), (b"null", 400),
     (b"{}", 400), (b'{"text": 5}', 400), (b'{"text": " "}', 400), (b'{"text": "a", "steps": 3}', 400),
     (b'{"text": "a", "seed": true}', 400), (b'{"text": "a", "seed": -1}', 400), (b'{"text": "a", "pace": NaN}', 400),
+    (b"[" * 1500, 400),
     (b'{"text": "a", "n_steps": 100000}', 400), (b'{"text": "a?"}', 400), (b'{"text": "%s"}' % (b"a" * 51), 413),
     (b"x" * 100_000, 413)], ids=lambda x: repr(x)[:30])
 def test_what_is_no_text_is_refused_with_a_reason(running, body, status):

@@ -35,8 +35,9 @@ def test_every_line_of_a_recipe_changes_the_sound(change):
 
 @pytest.mark.parametrize("text", ["", "[]", "null", "{", '{"text": 3}', '{"tones": [1]}', '{"tones": {"x": 1}}',
                                   '{"tones": {"1": 9}}', '{"seed": -1}', '{"seed": 1e400}', '{"pace": NaN}',
-                                  '{"pace": true}', '{"weird": 1}', '{"voice": ""}', '{"n_steps": 10000}',
-                                  '{"lengths": {"1": "x"}}', '{"lengths": {"1": NaN}}', '{"guidance": "x"}', "\x00"])
+                                  "[" * 100_000, '{"pace": true}', '{"weird": 1}', '{"voice": ""}',
+                                  '{"n_steps": 10000}', '{"lengths": {"1": "x"}}', '{"lengths": {"1": NaN}}',
+                                  '{"guidance": "x"}', "\x00"])
 def test_a_broken_recipe_is_refused_in_one_sentence(text, tmp_path):
     path = tmp_path / "recipe.json"
     path.write_text(text)
