@@ -113,6 +113,8 @@ def pieces(self: Service, asked: dict):  # from `read_request`
     "Yield speech as 16-bit samples; first pieces before those of anybody who has heard something already."
     stream, started, sent = self.voice.stream(**asked), time.monotonic(), 0.0
     def make():
+        if not sent:   # its last sentence is read before its first is heard: all of a text can be said, or none is
+            list(self.voice.read(asked["text"]))
         piece = next(stream, None)
         return piece and (piece.seconds, samples_of(piece.audio))
     while made := self.workers.ask((sent > 0, started + sent), make).result():
@@ -125,6 +127,7 @@ DRAIN = 1 << 23   # bytes of a body that is too long that are read all the same,
 class Handler(BaseHTTPRequestHandler):
     "Answer one request."
     protocol_version, server_version, timeout = "HTTP/1.1", "LatentSpeech", 30
+    begun = False   # a status has been sent, and sound after it
 
     def answer(self, status: int, about: dict):
         "Send JSON."
@@ -168,7 +171,7 @@ def read_body(handler: Handler,
 # %% ../nbs/67_serve.ipynb #2b59d6a1
 def send_speech(handler: Handler, pieces, first: bytes):
     "Send a WAV in chunks."
-    chunked = handler.request_version != "HTTP/1.0"
+    chunked, handler.begun = handler.request_version != "HTTP/1.0", True
     handler.send_response(200)
     handler.send_header("Content-Type", "audio/wav")
     handler.send_header("Connection", "close")
@@ -203,6 +206,8 @@ def do_POST(self: Handler):
     except (BrokenPipeError, ConnectionResetError, TimeoutError):
         self.log_message("the listener has gone")
     except ValueError as error:
+        if self.begun:
+            return self.log_message("broke off: %s", error)
         service.refused += 1
         self.answer(getattr(error, "status", 400), dict(error=str(error)))
 

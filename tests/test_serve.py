@@ -1,5 +1,5 @@
 """The server: nobody lost under load, nothing but text taken, a clean end, and whose turn it is."""
-import io, json, os, re, signal, subprocess, sys, threading, types, urllib.error, urllib.request
+import http.client, io, json, os, re, signal, subprocess, sys, threading, types, urllib.error, urllib.request
 from concurrent.futures import ThreadPoolExecutor
 import pytest, soundfile, torch
 from latentspeech import serve
@@ -11,10 +11,15 @@ class Voice:
     "Say one tenth of a second for each character, in pieces of one."
     speakers, card = ["female"], dict(licence="none")
 
-    def stream(self, text, seed=0, **more):
+    def read(self, text):
         if "?" in text:
             raise ValueError("there is nothing to say")
-        for k in range(len(text)):
+        return [text]
+
+    def stream(self, text, seed=0, **more):
+        for k, character in enumerate(text):
+            if character == "!":
+                raise ValueError("it can't go on")
             audio = torch.full((SAMPLE_RATE // 10,), (seed + k) / 32767)
             yield types.SimpleNamespace(audio=audio, seconds=0.1)
 
@@ -69,6 +74,13 @@ def test_what_is_no_text_is_refused_with_a_reason(running, body, status):
     code, answer = ask(running.url + "/speak", body)
     assert code == status and json.loads(answer)["error"] and running.service.served == 0
     assert speak(running, text="好")[0] == 200, "it goes on after that"
+
+
+def test_an_answer_that_breaks_off_does_not_look_whole(running):
+    with pytest.raises(http.client.IncompleteRead) as broken:
+        speak(running, text="好好!")
+    assert broken.value.partial.startswith(b"RIFF") and b"HTTP" not in broken.value.partial
+    assert running.wait(30) and running.service.health() == dict(ok=True, running=0, served=0, refused=0)
 
 
 def test_only_its_own_pages_and_paths(running):
@@ -171,8 +183,10 @@ def test_the_real_voice_under_load_and_a_clean_end_on_sigterm():
                 assert {(status, data[:4]) for status, data in answers} == {(200, b"RIFF")}
                 memory.append(psutil.Process(process.pid).memory_info().rss / 1e6)
         assert memory[2] < memory[0] + 150, f"memory grows: {memory} MB"
+        status, answer = ask(url + "/speak", json.dumps(dict(text="你好。こんにちは。")).encode())
+        assert status == 400 and "can't say 'こ'" in json.loads(answer)["error"], "its first sentence could be said"
         process.send_signal(signal.SIGTERM)
         told = process.stdout.read()
-        assert process.wait(60) == 0 and json.loads(told) == dict(served=72, refused=0, cut_off=0)
+        assert process.wait(60) == 0 and json.loads(told) == dict(served=72, refused=1, cut_off=0)
     finally:
         process.kill()
