@@ -14,6 +14,7 @@ from fastcore.docments import docments
 from .bench import bench
 from .config import SAMPLE_RATE, preset as get_preset
 from .doctor import doctor, extra_with
+from .files import parse_json
 
 # %% auto #0
 __all__ = ['SHORT', 'EXIT_CODES', 'SPIN', 'PARTS', 'PLAYERS', 'COMMANDS', 'BASH', 'choices_of', 'add_option', 'add_shared',
@@ -525,13 +526,16 @@ def listen(path,          # of a sound
 
 # %% ../nbs/65_cli.ipynb #d70e508d
 def describe_voice(card: Path) -> dict:
-    "Describe the voice that a card belongs to."
-    about, family = json.loads(card.read_text("utf8")), card.name.removesuffix("voice.json")
+    "Describe the voice that a card belongs to; raises `ValueError`."
+    try:
+        told, family = parse_json(card.read_text("utf8")), card.name.removesuffix("voice.json")
+        about = {name: told[name] for name in ("speakers", "corpus", "licence")}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{card} is no card of a voice ({error!r}); `latentspeech train` writes one") from None
     weights = card.parent.glob(f"{family}*.safetensors")
     shipped = card.parent == Path(str(files("latentspeech"))) / "pretrained"
-    return dict(preset=family.rstrip("-") if shipped else str(card.parent), speakers=about["speakers"],
-                megabytes=round(sum(w.stat().st_size for w in weights) / 1e6, 1), corpus=about["corpus"],
-                licence=about["licence"])
+    return dict(preset=family.rstrip("-") if shipped else str(card.parent),
+                megabytes=round(sum(w.stat().st_size for w in weights) / 1e6, 1), **about)
 
 def voices(folders: str = ""  # folders of weights besides, with commas between
            ) -> dict:
@@ -591,8 +595,7 @@ def push(folder: str,            # of finished weights, as train leaves them in 
     from latentspeech.hub import find_parts, push_weights
     from latentspeech.table import ResultsTable
     kinds = {name.rpartition("-")[2] for name in find_parts(Path(folder))}
-    rows = json.loads(Path(figures).read_text("utf8"))["rows"] if figures else []
-    table = ResultsTable.of_record(rows).to_markdown() if rows else ""
+    table = ResultsTable.read(figures).to_markdown() if figures else ""
     with tempfile.TemporaryDirectory() as heard:
         sounds = say_all(folder, texts, Path(heard)) if {"voice", "autoencoder"} <= kinds else []
         return push_weights(folder, address, licence, table, sounds, private)

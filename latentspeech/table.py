@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, fields
 from datetime import date
 from pathlib import Path
 import numpy as np
+from fastcore.basics import patch
 from .files import parse_json, write_atomically
 from .metrics import Rate, bootstrap_interval
 from .training import describe_machine
@@ -166,3 +167,12 @@ def recorded(path: str | Path  # what `record` wrote
     if missing:
         raise RecordError(f"{path} does not say its {', '.join(missing)}: measure it again")
     return facts
+
+# %% ../nbs/52_table.ipynb #7a24e5ed
+@patch(cls_method=True)
+def read(cls: ResultsTable, path: str | Path) -> ResultsTable:
+    "Read a table that `to_json` wrote; raises `RecordError`."
+    try:
+        return cls.of_record(parse_json(Path(path).read_text("utf8"))["rows"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RecordError(f"{path} holds no table ({error!r}); `latentspeech evaluate --out` writes one") from None

@@ -283,6 +283,9 @@ def test_voices_are_listed_from_their_cards(tmp_path, capsys):
     assert (mine["preset"], mine["megabytes"]) == (str(tmp_path), 2.0)
     (tmp_path / "empty").mkdir()
     assert "holds no voice" in refused(capsys, "voices", str(tmp_path / "empty"))
+    for wrong in ("", "[" * 100_000, "[]", '{"speakers": []}'):
+        (tmp_path / "voice.json").write_text(wrong)
+        assert "voice.json is no card of a voice" in refused(capsys, "voices", str(tmp_path))
 
 
 def test_export_writes_networks_that_others_can_run(tmp_path, capsys):
