@@ -48,7 +48,7 @@ def test_each_task_has_the_losses_of_one_process(tmp_path_factory, processes):
     if not alone.exists():
         alone.mkdir()
         rank_tasks.train(alone, STEPS, PARTS.split(","))
-        assert mask_features is latentspeech.judge.mask_features, "later tests of this process would train without masks"
+        assert mask_features is latentspeech.judge.mask_features, "later tests here would train without masks"
     together = tmp_path_factory.mktemp(f"ranks-{processes}")
     said = launch(together, processes, ROOT / "tests/rank_tasks.py", together, STEPS, PARTS, alone)
     # asked for CPUs by name, accelerate starts one process, says nothing, and every loss is right
