@@ -595,7 +595,8 @@ def push(folder: str,            # of finished weights, as train leaves them in 
     from latentspeech.hub import find_parts, push_weights
     from latentspeech.table import ResultsTable
     kinds = {name.rpartition("-")[2] for name in find_parts(Path(folder))}
-    table = ResultsTable.read(figures).to_markdown() if figures else ""
+    found = ResultsTable.read(figures) if figures else ResultsTable()
+    table = found.to_markdown() if found.rows else ""
     with tempfile.TemporaryDirectory() as heard:
         sounds = say_all(folder, texts, Path(heard)) if {"voice", "autoencoder"} <= kinds else []
         return push_weights(folder, address, licence, table, sounds, private)

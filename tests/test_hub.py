@@ -67,6 +67,12 @@ def trained(tmp_path):
     return folder
 
 
+def test_a_table_without_rows_is_no_figure(hub, trained, tmp_path):
+    (tmp_path / "table.json").write_text('{"rows": []}')
+    cli.push(str(trained), "hf://ann/voice", figures=str(tmp_path / "table.json"), texts="")
+    assert "Not measured yet" in (hub.root / "ann/voice/main/README.md").read_text("utf8")
+
+
 def test_what_training_writes_is_pushed_pulled_and_speaks(hub, trained, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     row = dict(row="natural", metric="SER (in-house)", value=0.04, low=0.02, high=0.06, n=9, role="natural")
