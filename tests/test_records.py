@@ -1,5 +1,5 @@
 "Records are made again by the commands that they name, all or none of them."
-import json
+import json, os, shutil, subprocess, sys
 from pathlib import Path
 import pytest
 from tools import records
@@ -39,7 +39,8 @@ def test_nothing_changes_where_one_of_them_fails_and_what_was_made_is_kept(resul
     assert json.loads((results / "good.json").read_text())["verdicts"] == [], "half of the records were put in place"
     assert "bad was not made: its command ended with code 2" in said.err
     assert "odd was not made: it was made by 'by'" in said.err
-    assert "--no-such-option" in (tmp_path / "work/made/bad.log").read_text()
+    log, = (tmp_path / "work").glob("made-*/bad.log")
+    assert "--no-such-option" in log.read_text()
     assert records.main(words[:2]) == 0
     assert "good: " not in capsys.readouterr().out, "what was there was made again"
     assert json.loads((results / "good.json").read_text())["verdicts"]
@@ -49,8 +50,36 @@ def test_what_needs_a_record_that_failed_is_not_begun(results, tmp_path):
     put(results, "first", "by hand")
     put(results, "second", COMMAND)
     (tmp_path / "made").mkdir()
-    assert list(records.make_chain(("first", "second"), tmp_path, 1)) == ["first"]
+    assert list(records.make_chain(("first", "second"), tmp_path, 1, records.ROOT, tmp_path / "made")) == ["first"]
     assert not list((tmp_path / "made").glob("second*"))
+
+
+def test_weights_that_are_to_ship_wait_until_their_records_are_there(results, tmp_path, monkeypatch):
+    shipped, weights, work = (tmp_path / name for name in ("pretrained", "weights", "work"))
+    shutil.copytree(records.SHIPPED, shipped, ignore=shutil.ignore_patterns("base-*"))
+    weights.mkdir()
+    shutil.copy(shipped / "mini-judge.safetensors", weights)
+    card = json.loads((shipped / "mini-judge.json").read_text())
+    (weights / "mini-judge.json").write_text(json.dumps(card | dict(sha256="0" * 64)))
+    (weights / "log.json").write_text("{}")
+    monkeypatch.setattr(records, "SHIPPED", shipped)
+    put(results, "bad", COMMAND + " --no-such-option")
+    words, changed = [str(work), "bad", "--weights", str(weights)], lambda: json.loads(
+        (shipped / "mini-judge.json").read_text())["sha256"] == "0" * 64
+    assert records.main(words) == 1 and not changed()
+    code = "from latentspeech.weights import find_weights; print(find_weights('mini', 'judge'))"
+    found = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(work / "checkout")},
+                           cwd=work, capture_output=True, text=True).stdout.strip()
+    assert json.loads(Path(found).with_suffix(".json").read_text())["sha256"] == "0" * 64
+    put(results, "bad", COMMAND)
+    assert records.main(words) == 0 and changed() and not (shipped / "log.json").exists()
+    records.main(words[:2])
+    assert len(list(work.glob("made-*"))) == 2, "records of other weights were taken for these"
+
+
+def test_a_folder_without_weights_is_refused(results, tmp_path):
+    with pytest.raises(SystemExit):
+        records.main([str(tmp_path), "--weights", str(tmp_path)])
 
 
 def test_names_that_are_no_records_are_refused(results, tmp_path):

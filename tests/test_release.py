@@ -102,11 +102,17 @@ def requirements(wheel) -> list:
     return re.findall(r"^Requires-Dist: (.+)$", text, re.M)
 
 
+@pytest.fixture(scope="module")
+def packages(wheel):
+    "Name what can be imported from the distributions that the core brings."
+    brought = core(wheel)
+    return {p for p, names in importlib.metadata.packages_distributions().items()
+            if {n.lower().replace("_", "-") for n in names} & brought}
+
+
 @pytest.fixture
-def shell(installed, wheel, tmp_path):
+def shell(installed, packages, tmp_path):
     "Return a function that runs the installed command in an empty folder, offline, beside the core's packages alone."
-    packages = {p for p, names in importlib.metadata.packages_distributions().items()
-                if {n.lower().replace("_", "-") for n in names} & core(wheel)}
     env = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "GOMP_", "PYTHON", "TQDM"))}
     env |= dict(PYTHONPATH=str(installed), HOME=str(tmp_path / "home"),
                 ONLY=",".join(packages | {"latentspeech", "sitecustomize", "pkg_resources"}))

@@ -1,15 +1,17 @@
 """Make records of data/results again by their own commands: `python -m tools.records FOLDER [record ...]`.
 
 Commands run in FOLDER, two at a time. It holds what they name: `real`, `audio-cmn` and `magicdata-cs`, packed by
-`latentspeech prepare --align`, and `reader`, which lesson 78 teaches. What is made is kept there: the same words go
-on after an interruption. Nothing in data/results changes before all of it is there.
+`latentspeech prepare --align`, and `reader`, which lesson 78 teaches. What is made is kept there, in a folder named by
+the weights that it was made with: the same words go on after an interruption. Nothing in the checkout changes before
+all of it is there; then records and weights change together.
 """
-import argparse, concurrent.futures, json, os, shlex, subprocess, sys, time
+import argparse, concurrent.futures, hashlib, json, os, shlex, shutil, subprocess, sys, time
 from pathlib import Path
 from latentspeech.files import write_atomically
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "data/results"
+SHIPPED = ROOT / "latentspeech/pretrained"
 # What new weights of `base` make stale, the longest first. Where one needs what another leaves behind, both follow
 # each other.
 BASE = (("70_train_autoencoder",), ("72_scaling_people", "72_scaling_people_short"), ("72_paper_table",),
@@ -17,10 +19,36 @@ BASE = (("70_train_autoencoder",), ("72_scaling_people", "72_scaling_people_shor
         ("78_phones",), ("71_guidance_plain",))
 
 
-def make(name: str, folder: Path, threads: int) -> str:
+def checkout_with(weights: Path | None, folder: Path) -> tuple[Path, Path]:
+    """Make a checkout in `folder` that ships other weights; return it and where its records go.
+
+    Only the library is a copy: what else lies beside it is there by links. Without other weights it is this one.
+    """
+    checkout = folder / "checkout" if weights else ROOT
+    if weights:
+        shutil.rmtree(checkout, ignore_errors=True)
+        shutil.copytree(ROOT / "latentspeech", checkout / "latentspeech", ignore=shutil.ignore_patterns("__pycache__"))
+        for beside in ROOT.iterdir():
+            if beside.name not in (".git", "latentspeech"):
+                (checkout / beside.name).symlink_to(beside)
+        for path in parts_in(weights):
+            shutil.copy(path, checkout / "latentspeech/pretrained")
+    cards = sorted((checkout / "latentspeech/pretrained").glob("*.json"))
+    shas = " ".join(json.loads(card.read_text("utf8"))["sha256"] for card in cards)
+    made = folder / f"made-{hashlib.sha256(shas.encode()).hexdigest()[:8]}"
+    made.mkdir(parents=True, exist_ok=True)
+    return checkout, made
+
+
+def parts_in(weights: Path) -> list:
+    "List the files in a folder of weights that take the place of shipped ones: tensors and cards."
+    return [path for path in sorted(weights.glob("*-*.*")) if (SHIPPED / path.name).exists()]
+
+
+def make(name: str, folder: Path, threads: int, checkout: Path, made: Path) -> str:
     "Make one record in `folder` unless it is there; return why it can't be made, or an empty string."
-    made, begun, log = (folder / "made" / (name + ending) for ending in (".json", ".begun.json", ".log"))
-    if made.exists():
+    done, begun, log = (made / (name + ending) for ending in (".json", ".begun.json", ".log"))
+    if done.exists():
         return ""
     words = shlex.split(json.loads((RESULTS / f"{name}.json").read_text("utf8"))["command"])
     if words[0] != "latentspeech":
@@ -29,26 +57,29 @@ def make(name: str, folder: Path, threads: int) -> str:
     with open(log, "a", encoding="utf8") as told:
         code = subprocess.run([sys.executable, "-m", "latentspeech.cli", *words[1:], "--out", begun], cwd=folder,
                               stdout=told, stderr=subprocess.STDOUT,
-                              env={"PYTHONPATH": str(ROOT), **os.environ, "OMP_NUM_THREADS": str(threads)}).returncode
+                              env={**os.environ, "PYTHONPATH": str(checkout),
+                                   "OMP_NUM_THREADS": str(threads)}).returncode
     if code:
         return f"its command ended with code {code}: see {log}"
-    begun.rename(made)
+    begun.rename(done)
     print(f"{name}: {(time.monotonic() - started) / 60:.1f} min", flush=True)
     return ""
 
 
-def make_chain(names: tuple, folder: Path, threads: int) -> dict:
+def make_chain(names: tuple, *where) -> dict:
     "Make records that need each other; return name -> why not, of the first that can't be made."
     for name in names:
-        if why := make(name, folder, threads):
+        if why := make(name, *where):
             return {name: why}
     return {}
 
 
-def install(names: list, folder: Path):
-    "Put what was made in the place of what is there, under the command that made both."
+def install(names: list, made: Path, weights: Path | None = None):
+    "Put what was made in the place of what is there, under the command that made both; weights before it."
+    for path in parts_in(weights) if weights else ():
+        write_atomically(SHIPPED / path.name, path.read_bytes())
     for name in names:
-        there, new = RESULTS / f"{name}.json", json.loads((folder / "made" / f"{name}.json").read_text("utf8"))
+        there, new = RESULTS / f"{name}.json", json.loads((made / f"{name}.json").read_text("utf8"))
         new["command"] = json.loads(there.read_text("utf8"))["command"]
         write_atomically(there, (json.dumps(new, indent=1, ensure_ascii=False) + "\n").encode())
 
@@ -57,21 +88,24 @@ def main(argv: list | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="where the commands run and find what they name")
     parser.add_argument("records", nargs="*", help="without .json; none = those that new weights of base make stale")
+    parser.add_argument("--weights", type=Path, help="a folder of weights that are to ship, if they aren't there yet")
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="at a time")
     options = parser.parse_args(argv)
     chains = tuple((name,) for name in options.records) or BASE
     if unknown := [name for chain in chains for name in chain if not (RESULTS / f"{name}.json").exists()]:
         parser.error(f"no record {unknown[0]!r} in data/results")
+    if options.weights and not parts_in(options.weights):
+        parser.error(f"{options.weights} holds no weights that could take the place of shipped ones")
     folder, threads = options.folder.resolve(), max(1, (os.cpu_count() or 1) // options.jobs)
-    (folder / "made").mkdir(parents=True, exist_ok=True)
+    checkout, made = checkout_with(options.weights, folder)
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-        failed = list(pool.map(lambda chain: make_chain(chain, folder, threads), chains))
+        failed = list(pool.map(lambda chain: make_chain(chain, folder, threads, checkout, made), chains))
     reasons = {name: why for one in failed for name, why in one.items()}
     for name, why in reasons.items():
         print(f"{name} was not made: {why}", file=sys.stderr)
     if reasons:
         return 1
-    install([name for chain in chains for name in chain], folder)
+    install([name for chain in chains for name in chain], made, options.weights)
     print("The records are in data/results. What shows them comes next: see CONTRIBUTING.md.")
     return 0
 
