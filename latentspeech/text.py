@@ -135,7 +135,7 @@ def _words(han, segmenter, rules):
     "Cut Hanzi into words: the lexicon's where they fit between words."
     known, words, i = _lexicon(rules)["known"], _segment(han, segmenter), 0
     while i < len(words):
-        n = next((n for n in (4, 3, 2) if i + n <= len(words) and "".join(words[i:i + n]) in known), 1)
+        n = next((n for n in range(7, 1, -1) if i + n <= len(words) and "".join(words[i:i + n]) in known), 1)
         yield "".join(words[i:i + n])
         i += n
 
