@@ -258,7 +258,8 @@ def test_going_on_holds_the_encoder_unless_asked_and_a_mean_is_whitened_where_en
 
 @pytest.mark.parametrize("term, told, error", [("sparkle=1", "LossConfig knows no sparkle", ConfigError),
                                                ("mel", "'mel=' gives a term of the loss no weight", ValueError),
-                                               ("mel=loud", "'mel=loud' gives", ValueError)])
+                                               ("mel=loud", "'mel=loud' gives", ValueError),
+                                               ("envelope_bands=9.5", "'envelope_bands=9.5' gives", ValueError)])
 def test_a_loss_without_such_a_term_is_refused(term, told, error):
     with pytest.raises(error, match=told):
         train_autoencoder.go_on(loss=(term,), preset="tiny", reader="")

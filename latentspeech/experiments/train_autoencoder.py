@@ -142,10 +142,11 @@ def _reader_at(where, speech):
 
 def _weighed(config, terms):   # "term=weight" each
     "Weigh terms of a loss otherwise; raises `ConfigError` where there is no such term, `ValueError` for no number."
-    named = dict(term.partition("=")[::2] for term in terms)
-    if wrong := [f"{name}={value}" for name, value in named.items() if not value.replace(".", "", 1).isdigit()]:
+    named, known = dict(term.partition("=")[::2] for term in terms), to_dict(config)
+    if wrong := [f"{name}={value}" for name, value in named.items()
+                 if not value.replace(".", "", isinstance(known.get(name), float)).isdigit()]:
         raise ValueError(f"{wrong[0]!r} gives a term of the loss no weight; write periodicity=1.5")
-    return from_dict(type(config), to_dict(config) | {name: float(value) for name, value in named.items()})
+    return from_dict(type(config), known | {name: type(known.get(name, ""))(value) for name, value in named.items()})
 
 # %% ../../nbs/70_train_autoencoder.ipynb #fcbf9564
 def go_on(*, corpus: str = "embedded",   # folders, with commas between; embedded = the one made here
