@@ -178,13 +178,20 @@ _MEANING = [
 _MEANING = [(re.compile(pattern), say) for pattern, say in _MEANING]
 
 # %% ../nbs/20_normalization.ipynb #8c0cb220
+def _part(m):
+    "Keep commas that group thousands; let a space follow those that part numbers."
+    first, *groups = unicodedata.normalize("NFKC", m[0]).split(",")
+    thousands = re.fullmatch(r"[1-9]\d{0,2}", first) and all(len(g) == 3 for g in groups)
+    if "，" in m[0]:   # three digits in front part numbers, too, unless one would begin with 0
+        thousands = thousands and (len(first) < 3 or any(g[0] == "0" for g in groups))
+    return m[0] if thousands else re.sub("([,，])", r"\1 ", m[0])
 def _clean(text, dropped):
     "Map every character to Hanzi, ASCII or a pause."
-    text = _write_v(_break(text))
+    text = re.sub(r"(?<![\d.])\d+(?:[,，]\d+)+", _part, _write_v(_break(text)))
     for pattern, say in _MEANING:
         text = pattern.sub(say, text)
     text = unicodedata.normalize("NFKC", text.translate(_EARLY)).translate(_EARLY)
-    text = re.sub(r"\bNo\. ?(?=\d)", "第", re.sub(r"(?<!\d)又(?=\d/)", "", text))
+    text = re.sub(r"\bN[oO]\. ?(?=\d)", "第", re.sub(r"(?<!\d)又(?=\d/)", "", text))
     return simplify_characters("".join(_understand(c, dropped) for c in text))
 
 # %% ../nbs/20_normalization.ipynb #20a1c021
@@ -295,6 +302,8 @@ RULES += [
 RULES += [
     ("size", r"(?<![\d.])(\d{3,5}) ?[×xX*] ?(\d{3,5})(?![\d.])",
      lambda m: f"{read_number(m[1])}乘{read_number(m[2])}"),
+    ("code", r"(图|(?<!代)表|公式|等式|方程|式(?=\())( ?\(?)(\d{1,2}(?:-\d{1,3}){1,2})(?![\d.-])",
+     lambda m: m[1] + m[2] + "杠".join(map(read_number, m[3].split("-")))),
     ("code", r"(?<=波音|空客)(\d{3})-(\d{1,4})(?!\d)", lambda m: "杠".join(read_digits(d, "幺") for d in m.groups())),
     ("code", rf"({_any(_DATA['product letters'])}) ?(\d{{3,5}})(?![\d.年]){_COUNTED}",
      lambda m: f"{m[1]} {read_digits(m[2])}"),
@@ -367,6 +376,8 @@ def _reign(m):
     return m[0]
 RULES += [
     ("years", rf"(?<![\d.-]){_Y} ?[-~] ?{_Y}(?![\d.%℃°A-Za-z-])(?! ?[{_MEASURES}万亿千百多余年])", _reign),
+    ("year", rf"(?<![\d.-]){_Y}(?=(?:(?:[、和与及或]|以及|, ?){_Y})+年(?![前后来内多间]))",
+     lambda m: read_digits(m[1])),
     ("year", rf"(?<![\d.-])(?!\d\d00){_Y}(?=[款版届]|级(?!台))", lambda m: read_digits(m[1])),
     ("year", rf"(?<![\d.-])(?!2000){_Y}(?![\d.年-]){_COUNTED}(?= ?(?:{_any(_DATA['events'])}))",
      lambda m: read_digits(m[1])),
