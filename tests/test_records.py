@@ -2,6 +2,7 @@
 import json, os, shutil, subprocess, sys
 from pathlib import Path
 import pytest
+from latentspeech.weights import store_weights
 from tools import records
 
 COMMAND = "latentspeech experiment verdicts"
@@ -58,19 +59,21 @@ def test_weights_that_are_to_ship_wait_until_their_records_are_there(results, tm
     shipped, weights, work = (tmp_path / name for name in ("pretrained", "weights", "work"))
     shutil.copytree(records.SHIPPED, shipped, ignore=shutil.ignore_patterns("base-*"))
     weights.mkdir()
-    shutil.copy(shipped / "mini-judge.safetensors", weights)
+    data = (shipped / "mini-judge.safetensors").read_bytes()
     card = json.loads((shipped / "mini-judge.json").read_text())
-    (weights / "mini-judge.json").write_text(json.dumps(card | dict(sha256="0" * 64)))
+    store_weights(weights / "mini-judge.safetensors", data[:-1] + bytes([data[-1] ^ 1]), card)
+    sha = json.loads((weights / "mini-judge.json").read_text())["sha256"]
+    assert sha != card["sha256"]
     (weights / "log.json").write_text("{}")
     monkeypatch.setattr(records, "SHIPPED", shipped)
     put(results, "bad", COMMAND + " --no-such-option")
     words, changed = [str(work), "bad", "--weights", str(weights)], lambda: json.loads(
-        (shipped / "mini-judge.json").read_text())["sha256"] == "0" * 64
+        (shipped / "mini-judge.json").read_text())["sha256"] == sha
     assert records.main(words) == 1 and not changed()
     code = "from latentspeech.weights import find_weights; print(find_weights('mini', 'judge'))"
     found = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(work / "checkout")},
                            cwd=work, capture_output=True, text=True).stdout.strip()
-    assert json.loads(Path(found).with_suffix(".json").read_text())["sha256"] == "0" * 64
+    assert json.loads(Path(found).with_suffix(".json").read_text())["sha256"] == sha
     put(results, "bad", COMMAND)
     assert records.main(words) == 0 and changed() and not (shipped / "log.json").exists()
     records.main(words[:2])

@@ -8,6 +8,7 @@ all of it is there; then records and weights change together.
 import argparse, concurrent.futures, hashlib, json, os, shlex, shutil, subprocess, sys, time
 from pathlib import Path
 from latentspeech.files import write_atomically
+from latentspeech.weights import copy_weights
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "data/results"
@@ -31,8 +32,7 @@ def checkout_with(weights: Path | None, folder: Path) -> tuple[Path, Path]:
         for beside in ROOT.iterdir():
             if beside.name not in (".git", "latentspeech"):
                 (checkout / beside.name).symlink_to(beside)
-        for path in parts_in(weights):
-            shutil.copy(path, checkout / "latentspeech/pretrained")
+        put_weights(weights, checkout / "latentspeech/pretrained")
     cards = sorted((checkout / "latentspeech/pretrained").glob("*.json"))
     shas = " ".join(json.loads(card.read_text("utf8"))["sha256"] for card in cards)
     made = folder / f"made-{hashlib.sha256(shas.encode()).hexdigest()[:8]}"
@@ -40,9 +40,15 @@ def checkout_with(weights: Path | None, folder: Path) -> tuple[Path, Path]:
     return checkout, made
 
 
-def parts_in(weights: Path) -> list:
-    "List the files in a folder of weights that take the place of shipped ones: tensors and cards."
-    return [path for path in sorted(weights.glob("*-*.*")) if (SHIPPED / path.name).exists()]
+def sets_in(weights: Path) -> list:
+    "List the tensors in a folder of weights that take the place of shipped ones; beside each lies its card."
+    return [path for path in sorted(weights.glob("*.safetensors")) if (SHIPPED / path.name).exists()]
+
+
+def put_weights(weights: Path, folder: Path):
+    "Let weights take the place of those in `folder`, set by set."
+    for path in sets_in(weights):
+        copy_weights(path, path.stem.rpartition("-")[2], folder)
 
 
 def make(name: str, folder: Path, threads: int, checkout: Path, made: Path) -> str:
@@ -76,8 +82,8 @@ def make_chain(names: tuple, *where) -> dict:
 
 def install(names: list, made: Path, weights: Path | None = None):
     "Put what was made in the place of what is there, under the command that made both; weights before it."
-    for path in parts_in(weights) if weights else ():
-        write_atomically(SHIPPED / path.name, path.read_bytes())
+    if weights:
+        put_weights(weights, SHIPPED)
     for name in names:
         there, new = RESULTS / f"{name}.json", json.loads((made / f"{name}.json").read_text("utf8"))
         new["command"] = json.loads(there.read_text("utf8"))["command"]
@@ -94,7 +100,7 @@ def main(argv: list | None = None) -> int:
     chains = tuple((name,) for name in options.records) or BASE
     if unknown := [name for chain in chains for name in chain if not (RESULTS / f"{name}.json").exists()]:
         parser.error(f"no record {unknown[0]!r} in data/results")
-    if options.weights and not parts_in(options.weights):
+    if options.weights and not sets_in(options.weights):
         parser.error(f"{options.weights} holds no weights that could take the place of shipped ones")
     folder, threads = options.folder.resolve(), max(1, (os.cpu_count() or 1) // options.jobs)
     checkout, made = checkout_with(options.weights, folder)
