@@ -494,13 +494,14 @@ _PHRASES_AT = r"\s+|[”’」』）)》】]+|[的了着吗呢吧啊们](?![的�
 _PHRASES_AT += r"|(?=[和与及但而并或因如在从把被对向将就都也还又再才却])"
 
 # %% ../nbs/22_text.ipynb #22b1c011
+_UNCUT = r"[A-Za-z\d.,:%/+-]"
 @lru_cache(maxsize=1)
 def _common_words():
     return {word for line in _read_table("common_words.txt") if line[0] != "#" for word in line.split()}
 def _word_edges(text):
     "Return where words end, never inside letters or digits."
     ends = []
-    for run in re.finditer(rf"[{HAN}]+|[A-Za-z\d.,:%/+-]+|.", text, re.S):
+    for run in re.finditer(rf"[{HAN}]+|{_UNCUT}+|.", text, re.S):
         words = _words(run[0], "pypinyin", "all") if re.match(f"[{HAN}]", run[0]) else [run[0]]
         ends += [run.start() + n for n in accumulate(map(len, words))]
     return ends
@@ -511,7 +512,8 @@ def _cut(text, most):
         for places in ([m.end() for m in re.finditer(_PAUSES_AT, window)],
                        [m.end() for m in re.finditer(_PHRASES_AT, window)], _word_edges(window)[:-1]):
             for at in reversed([at for at in places if max(limit // 4, limit - most) < at <= limit]):
-                if text[at - 1:at + 1] not in _common_words() and _reads_alike(text[:at], text[at:at + most]):
+                after = re.compile(f".{{,{most}}}{_UNCUT}*", re.S).match(text, at)  # half a number is another number
+                if text[at - 1:at + 1] not in _common_words() and _reads_alike(text[:at], after[0]):
                     return at
     return most
 
