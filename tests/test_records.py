@@ -55,7 +55,7 @@ def test_what_needs_a_record_that_failed_is_not_begun(results, tmp_path):
     assert not list((tmp_path / "made").glob("second*"))
 
 
-def test_weights_that_are_to_ship_wait_until_their_records_are_there(results, tmp_path, monkeypatch):
+def test_weights_that_are_to_ship_wait_until_their_records_are_there(results, tmp_path, monkeypatch, capsys):
     shipped, weights, work = (tmp_path / name for name in ("pretrained", "weights", "work"))
     shutil.copytree(records.SHIPPED, shipped, ignore=shutil.ignore_patterns("base-*"))
     weights.mkdir()
@@ -75,6 +75,11 @@ def test_weights_that_are_to_ship_wait_until_their_records_are_there(results, tm
                            cwd=work, capture_output=True, text=True).stdout.strip()
     assert json.loads(Path(found).with_suffix(".json").read_text())["sha256"] == sha
     put(results, "bad", COMMAND)
+    put(results, "good", COMMAND)
+    monkeypatch.setattr(records, "BASE", (("bad",), ("good",)))
+    assert records.main(words) == 0 and not changed(), "weights came without one of their records"
+    assert "have no good" in capsys.readouterr().out
+    words[1] = "good"
     assert records.main(words) == 0 and changed() and not (shipped / "log.json").exists()
     records.main(words[:2])
     assert len(list(work.glob("made-*"))) == 2, "records of other weights were taken for these"

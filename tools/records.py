@@ -3,7 +3,7 @@
 Commands run in FOLDER, two at a time. It holds what they name: `real`, `audio-cmn` and `magicdata-cs`, packed by
 `latentspeech prepare --align`, and `reader`, which lesson 78 teaches. What is made is kept there, in a folder named by
 the weights that it was made with: the same words go on after an interruption. Nothing in the checkout changes before
-all of it is there; then records and weights change together.
+all of it is there, whichever of it is asked for by name; then records and weights change together.
 """
 import argparse, concurrent.futures, hashlib, json, os, shlex, shutil, subprocess, sys, time
 from pathlib import Path
@@ -111,7 +111,11 @@ def main(argv: list | None = None) -> int:
         print(f"{name} was not made: {why}", file=sys.stderr)
     if reasons:
         return 1
-    install([name for chain in chains for name in chain], made, options.weights)
+    names = [name for chain in (BASE if options.weights else chains) for name in chain]
+    if missing := [name for name in names if not (made / f"{name}.json").exists()]:
+        print(f"Nothing is put in place while these weights have no {', '.join(missing)}.")
+        return 0
+    install(names, made, options.weights)
     print("The records are in data/results. What shows them comes next: see CONTRIBUTING.md.")
     return 0
 

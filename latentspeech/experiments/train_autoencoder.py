@@ -4,7 +4,7 @@
 
 # %% ../../nbs/70_train_autoencoder.ipynb #2d18566c
 from __future__ import annotations
-import json, math, sys, time
+import json, math, re, sys, time
 from dataclasses import asdict, replace
 from pathlib import Path
 from ..files import file_sha256
@@ -140,11 +140,13 @@ def _reader_at(where, speech):
         train_reader(speech, where)
     return load_reader(where) if where else None
 
+_NUMBERS = {int: r"\d+", float: r"\d+(\.\d*)?|\.\d+"}  # how a weight of each kind is written; nothing matches (?!)
+
 def _weighed(config, terms):   # "term=weight" each
     "Weigh terms of a loss otherwise; raises `ConfigError` where there is no such term, `ValueError` for no number."
     named, known = dict(term.partition("=")[::2] for term in terms), to_dict(config)
     if wrong := [f"{name}={value}" for name, value in named.items()
-                 if not value.replace(".", "", isinstance(known.get(name), float)).isdigit()]:
+                 if not re.fullmatch(_NUMBERS.get(type(known.get(name, 0.0)), "(?!)"), value)]:
         raise ValueError(f"{wrong[0]!r} gives a term of the loss no weight; write periodicity=1.5")
     return from_dict(type(config), known | {name: type(known.get(name, ""))(value) for name, value in named.items()})
 
