@@ -512,10 +512,10 @@ def _cut(text, most):
         for places in ([m.end() for m in re.finditer(_PAUSES_AT, window)],
                        [m.end() for m in re.finditer(_PHRASES_AT, window)], _word_edges(window)[:-1]):
             for at in reversed([at for at in places if max(limit // 4, limit - most) < at <= limit]):
-                after = re.compile(f".{{,{most}}}{_UNCUT}*", re.S).match(text, at)  # half a number is another number
+                after = re.compile(f".{{,{most}}}{_UNCUT}{{0,{most}}}[)）]?", re.S).match(text, at)  # a number goes on
                 if text[at - 1:at + 1] not in _common_words() and _reads_alike(text[:at], after[0]):
                     return at
-    return most
+    return len(text) if len(text) <= 2 * most else most
 
 # %% ../nbs/22_text.ipynb #22b1c012
 def split_sentences(text: str,                # any length

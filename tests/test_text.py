@@ -198,12 +198,17 @@ def test_pieces_are_read_as_the_whole(text, most):
     for number in ("1,234,567", "10:30", "Python", "PyTorch", "1.5", "60km/h", "-10~5"):
         assert number not in text or any(number in piece for piece in pieces)
 
+@pytest.mark.parametrize("text, most", [("我在中国银行存了1,234,567元", 5), ("工单号20240001", 10),
+                                        ("照个相(xiang4)", 6), ("快递单号SF1234567890", 10)])
+def test_what_is_read_together_stays_together(text, most):
+    assert sum(map(T.to_pinyin, T.split_sentences(text, most)), []) == T.to_pinyin(text)
+
 def test_words_are_not_cut():
     "Naively a piece of 7 ends inside 银行, numbers and names."
     assert not any(p.endswith("银") for p in T.split_sentences("我今天在中国银行和中国银行的分行取了很多很多钱", 7))
 
 @pytest.mark.parametrize("unit", ["今天我去银行取一万两千元，不知道行不行。", "1", "1-", "的", "2025-09-28，", "以为所",
-                                  "把当", "A", "请了", "地得的", "一二", "三年一班", "了个", "A1", "abc ",
+                                  "把当", "A", "请了", "地得的", "一二", "三年一班", "了个", "A1", "abc ", "1,",
                                   "儿子儿", "，我"])
 def test_the_time_of_reading_grows_with_the_length(unit):
     assert_grows_with_length(T.front_end, unit, 1200 // len(unit))
