@@ -4,7 +4,7 @@
 
 # %% ../nbs/10_audio.ipynb #39407615
 from __future__ import annotations
-import base64, html, importlib, io, math, sys, types
+import base64, html, importlib, io, math, re, sys, types, unicodedata
 from functools import lru_cache
 from pathlib import Path
 import numpy as np, torch
@@ -101,11 +101,21 @@ def has_cjk_font() -> bool:
     return _cjk_font() is not None
 
 # %% ../nbs/10_audio.ipynb #dd32c1ee
+def _in_pinyin(text):
+    "Spell Hanzi and their punctuation in letters, which every font has."
+    from pypinyin import Style, lazy_pinyin
+    spelled = re.sub("[\u3400-\u9fff]+", lambda hanzi: " ".join(lazy_pinyin(hanzi[0], Style.TONE)), text)
+    return unicodedata.normalize("NFKC", spelled.translate(str.maketrans("、。", ",.")))
+
 def figure_png(figure,            # of matplotlib
                colours: int = 64  # as many as the eye needs
                ) -> bytes:
-    "Draw a figure as PNG of few colours."
+    "Draw a figure as PNG of few colours, and Hanzi in pinyin where no font has them."
     from PIL import Image
+    from matplotlib.text import Text
+    if not has_cjk_font():
+        for label in figure.findobj(Text):
+            label.set_text(_in_pinyin(label.get_text()))
     large, small = io.BytesIO(), io.BytesIO()
     figure.savefig(large, format="png", bbox_inches="tight")
     Image.open(large).convert("RGB").quantize(colours, dither=0).save(small, "PNG")

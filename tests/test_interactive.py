@@ -1,5 +1,5 @@
 """Sliders: picture and sound follow a hand; a page that nobody runs shows three settings; lessons on sound have one."""
-import ast, base64, dis, io, re, types
+import ast, base64, dis, io, re, types, warnings
 import nbformat, pytest, torch
 from PIL import Image
 from latentspeech.audio import figure_png, vowel
@@ -66,6 +66,20 @@ def test_a_figure_is_stored_in_few_colours(colours):
     plt.close()
     assert len(small.convert("RGB").getcolors()) <= colours < len(Image.open(large).convert("RGB").getcolors(1 << 24))
     assert small.size == Image.open(large).size
+
+
+def test_hanzi_are_spelled_where_no_font_has_them(monkeypatch):
+    import matplotlib.pyplot as plt
+    monkeypatch.setattr("latentspeech.audio._cjk_font", lambda: None)
+    figure, ax = plt.subplots(figsize=(3, 1))
+    ax.plot([0, 1], label="银行、行人。")
+    ax.set(title="你好，行不行？ as spoken", xlabel="$x^2$")
+    ax.legend()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")      # Glyph 20320 missing from font
+        assert figure_png(figure).startswith(b"\x89PNG")
+    assert ax.get_title() == "nǐ hǎo,xíng bù xíng? as spoken" and ax.get_xlabel() == "$x^2$"
+    plt.close()
 
 
 @pytest.mark.parametrize("path", SOUND, ids=lambda p: p.stem)

@@ -344,6 +344,9 @@ def test_a_notebook_is_clean_and_light(path):
     assert re.search(r"^> ", prose, re.M), "a one-sentence claim is missing"
     wrong = [c.id for c in notebook.cells if c.cell_type == "code" for o in c.outputs if o.output_type == "error"]
     assert not wrong and len({c.id for c in notebook.cells}) == len(notebook.cells)
+    told = "".join(o.text for c in notebook.cells if c.cell_type == "code" for o in c.outputs
+                   if o.output_type == "stream")
+    assert not re.search(r"^\S+\.py:\d+: \w*Warning", told, re.M), "a warning, and where somebody's checkout lies"
     first = next(i for i, c in enumerate(notebook.cells) if c.source.startswith("## ") or "\n## " in c.source)
     unfolded = [c.id for c in notebook.cells[:first] if c.cell_type == "code" and c.source.count("import ") > 1
                 and not c.metadata.get("jupyter", {}).get("source_hidden")]
