@@ -1,9 +1,10 @@
 """Make records of data/results again by their own commands: `python -m tools.records FOLDER [record ...]`.
 
 Commands run in FOLDER, two at a time. It holds what they name: `real`, `audio-cmn` and `magicdata-cs`, packed by
-`latentspeech prepare --align`, and `reader`, which lesson 78 teaches. What is made is kept there, in a folder named by
-the weights that it was made with: the same words go on after an interruption. Nothing in the checkout changes before
-all of it is there, whichever of it is asked for by name; then records and weights change together.
+`latentspeech prepare --align`, `reader`, which lesson 78 teaches, and `judge-1`, a second judge of people. What is
+made is kept there, in a folder named by the weights that it was made with: the same words go on after an
+interruption. Nothing in the checkout changes before all of it is there, whichever of it is asked for by name; then
+records and weights change together.
 """
 import argparse, concurrent.futures, hashlib, json, os, shlex, shutil, subprocess, sys, time
 from pathlib import Path
@@ -17,7 +18,7 @@ SHIPPED = ROOT / "latentspeech/pretrained"
 # each other.
 BASE = (("70_train_autoencoder",), ("72_scaling_people", "72_scaling_people_short"), ("72_paper_table",),
         ("71_distillation", "71_student_test"), ("71_guidance_test",), ("71_train_latentspeech",), ("71_guidance",),
-        ("78_phones",), ("71_guidance_plain",))
+        ("53_judge_people",), ("78_phones",), ("71_guidance_plain",))
 
 
 def checkout_with(weights: Path | None, folder: Path) -> tuple[Path, Path]:
