@@ -323,23 +323,32 @@ def _third_tone_sandhi(sounds, rules="all"):
             _raise(sounds, i, "between words")
 
 # %% ../nbs/22_text.ipynb #20e3bab6
-def _one_is_number(z, a, s, b, c, rules):
+_DIGITS = [*"零二三四五六七八九"]
+def _one_in_row(z, a, s, b, c, d):
+    "Say whether 一 stands in a decimal number (1.5, 2.1 m), in a score (one to nil) or in 一一, one by one."
+    measures = [*"倍米公厘毫元万亿"]
+    if b.text == "点":
+        return c.text in _DIGITS or c.text == "一" and (a.text == "之" or d.text in measures)
+    if a.text == "点" and z.text in [*_DIGITS, *"一十百千万"]:   # not 三点一起, 三点一刻
+        return b.text in measures or s.word != b.word and b.text not in [*"刻到过就滴"]
+    return (b.text == "比" and c.text in [*_DIGITS, "一"] or a.text == "比" and z.text in [*_DIGITS, "一"]
+            or a.text == "一" and (a.word == s.word or not z.tone))   # not 统一一下
+def _one_is_number(z, a, s, b, c, d, rules):
     "Say whether 一 counts digits or order, where it keeps its high tone."
     if b.text in [*"十百千"]:
         return a.text in [*"第初"]
     joined = s.word == a.word != b.word           # 统一, 万一: the end of a longer word
-    digits = [*"零二三四五六七八九"]               # 1.5, one to nil, two to one; the first of a month
-    some = rules == "all" and (b.text in ("点", "比") and c.text in digits or a.text == "比"
-                               and z.text in digits) or b.text == "日" and (rules == "basic" or a.text == "月")
-    return bool(joined or some or not b.tone or a.text in [*digits, *"第初十百千万亿"]
-                or a.text == "期" and (rules == "basic" or z.text in [*digits, "星"])
-                or b.text in [*digits, *"一月号"])
+    first = b.text == "日" and (rules == "basic" or a.text == "月")   # the first of a month
+    return bool(joined or first or rules == "all" and _one_in_row(z, a, s, b, c, d) or not b.tone
+                or a.text in [*_DIGITS, *"第初十百千万亿"]
+                or a.text == "期" and (rules == "basic" or z.text in [*_DIGITS, "星"])
+                or b.text in [*_DIGITS, *"一月号"])
 
 # %% ../nbs/22_text.ipynb #38c2611a
 def _yi_bu_sandhi(sounds, rules="all"):
     "Bend 一 and 不 to the tone that follows."
-    row = [_EDGE, _EDGE, *sounds, _EDGE, _EDGE]
-    for z, a, s, b, c in zip(row, row[1:], sounds, row[3:], row[4:]):
+    row = [_EDGE, _EDGE, *sounds, _EDGE, _EDGE, _EDGE]
+    for z, a, s, b, c, d in zip(row, row[1:], sounds, row[3:], row[4:], row[5:]):
         if s.kept:
             continue
         # not in 爱迪生一生
@@ -352,7 +361,7 @@ def _yi_bu_sandhi(sounds, rules="all"):
                 s.to_tone(2 if b.tone == 4 else 4, "不 rises before a fall")
         if s.text == "一" and s.pinyin[:-1] == "yi":
             falls = b.tone == 4 or b.text == "个"
-            if _one_is_number(z, a, s, b, c, rules):
+            if _one_is_number(z, a, s, b, c, d, rules):
                 s.to_tone(1, "一 as a number is high")
             elif twins and rules == "all":
                 s.to_tone(5, "一 between twins is light")
