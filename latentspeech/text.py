@@ -131,9 +131,23 @@ def _load_jieba():
     return jieba
 
 # %% ../nbs/22_text.ipynb #8cd154b3
+@lru_cache(maxsize=1)
+def _common_words():
+    return {word for line in _read_table("common_words.txt") if line[0] != "#" for word in line.split()}
+_COUNTED = "一二三四五六七八九十两几半这那哪每各某"   # before a measure: 几个|人 is no 几|个人
+def _give_back(words):
+    "Let a rare word of two give its end to a common one: 和面|包, cut from the left, becomes 和|面包, and bread."
+    common = _common_words()
+    for i, (left, right) in enumerate(zip(words, words[1:])):
+        if len(left) == 2 and len(right) == 1 and left not in common and left[0] not in _COUNTED:
+            if left[1] + right in common:
+                words[i:i + 2] = left[0], left[1] + right
+    return words
 def _words(han, segmenter, rules):
     "Cut Hanzi into words: the lexicon's where they fit between words."
     known, words, i = _lexicon(rules)["known"], _segment(han, segmenter), 0
+    if rules == "all":
+        words = _give_back(words)
     while i < len(words):
         n = next((n for n in range(7, 1, -1) if i + n <= len(words) and "".join(words[i:i + n]) in known), 1)
         yield "".join(words[i:i + n])
@@ -504,9 +518,6 @@ _PHRASES_AT += r"|(?=[和与及但而并或因如在从把被对向将就都也�
 
 # %% ../nbs/22_text.ipynb #22b1c011
 _UNCUT = r"[A-Za-z\d.,:%/+-]"
-@lru_cache(maxsize=1)
-def _common_words():
-    return {word for line in _read_table("common_words.txt") if line[0] != "#" for word in line.split()}
 def _word_edges(text):
     "Return where words end, never inside letters or digits."
     ends = []
