@@ -1,5 +1,5 @@
 "Records are made again by the commands that they name, all or none of them."
-import json, os, shutil, subprocess, sys
+import json, os, shutil, subprocess, sys, time
 from pathlib import Path
 import pytest
 from latentspeech.weights import store_weights
@@ -47,6 +47,23 @@ def test_nothing_changes_where_one_of_them_fails_and_what_was_made_is_kept(resul
     assert json.loads((results / "good.json").read_text())["verdicts"]
 
 
+def test_nothing_runs_beside_what_measures_time(results, tmp_path, monkeypatch):
+    running, beside = set(), {}
+    def make(name, folder, threads, checkout, made):
+        running.add(name)
+        time.sleep(0.3)
+        beside[name] = running - {name}
+        running.discard(name)
+        put(made, name, COMMAND)
+        return ""
+    for name in "abcd":
+        put(results, name, COMMAND)
+    monkeypatch.setattr(records, "make", make)
+    monkeypatch.setattr(records, "ALONE", ("b",))
+    assert records.main([str(tmp_path / "work"), *"abcd", "--jobs", "3"]) == 0
+    assert not beside["b"] and beside["a"] and "b" not in set().union(*beside.values())
+
+
 def test_what_needs_a_record_that_failed_is_not_begun(results, tmp_path):
     put(results, "first", "by hand")
     put(results, "second", COMMAND)
@@ -79,7 +96,8 @@ def test_weights_that_are_to_ship_wait_until_their_records_are_there(results, tm
     monkeypatch.setattr(records, "BASE", (("bad",), ("good",)))
     assert records.main(words) == 0 and not changed(), "weights came without one of their records"
     assert "have no good" in capsys.readouterr().out
-    words[1] = "good"
+    made, = (path.parent for path in work.glob("made-*/bad.json"))
+    put(made, "good", COMMAND)
     assert records.main(words) == 0 and changed() and not (shipped / "log.json").exists()
     records.main(words[:2])
     assert len(list(work.glob("made-*"))) == 2, "records of other weights were taken for these"

@@ -1,10 +1,10 @@
 """Make records of data/results again by their own commands: `python -m tools.records FOLDER [record ...]`.
 
-Commands run in FOLDER, two at a time. It holds what they name: `real`, `audio-cmn` and `magicdata-cs`, packed by
-`latentspeech prepare --align`, `reader`, which lesson 78 teaches, and `judge-1`, a second judge of people. What is
-made is kept there, in a folder named by the weights that it was made with: the same words go on after an
-interruption. Nothing in the checkout changes before all of it is there, whichever of it is asked for by name; then
-records and weights change together.
+Commands run in FOLDER, two at a time, or alone where time is measured. FOLDER holds what they name: `real`,
+`audio-cmn` and `magicdata-cs`, packed by `latentspeech prepare --align`, `reader`, which lesson 78 teaches, and
+`judge-1`, a second judge of people. What is made is kept there, in a folder named by the weights that it was made
+with: the same words go on after an interruption. Nothing in the checkout changes before all of it is there, whichever
+of it is asked for by name; then records and weights change together.
 """
 import argparse, concurrent.futures, hashlib, json, os, shlex, shutil, subprocess, sys, time
 from pathlib import Path
@@ -14,6 +14,8 @@ from latentspeech.weights import copy_weights
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "data/results"
 SHIPPED = ROOT / "latentspeech/pretrained"
+# They train by the clock, or say how fast something is: nothing may run beside them.
+ALONE = ("71_distillation", "71_guidance_test", "71_student_test", "72_paper_table")
 # What new weights of `base` make stale, the longest first. Where one needs what another leaves behind, both follow
 # each other.
 BASE = (("70_train_autoencoder",), ("72_scaling_people", "72_scaling_people_short"), ("72_paper_table",),
@@ -105,8 +107,11 @@ def main(argv: list | None = None) -> int:
         parser.error(f"{options.weights} holds no weights that could take the place of shipped ones")
     folder, threads = options.folder.resolve(), max(1, (os.cpu_count() or 1) // options.jobs)
     checkout, made = checkout_with(options.weights, folder)
+    def make_one(chain):
+        return make_chain(chain, folder, threads, checkout, made)
+    failed = [make_one(chain) for chain in chains if set(chain) & set(ALONE)]
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-        failed = list(pool.map(lambda chain: make_chain(chain, folder, threads, checkout, made), chains))
+        failed += pool.map(make_one, [chain for chain in chains if not set(chain) & set(ALONE)])
     reasons = {name: why for one in failed for name, why in one.items()}
     for name, why in reasons.items():
         print(f"{name} was not made: {why}", file=sys.stderr)

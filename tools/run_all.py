@@ -22,13 +22,14 @@ def run_notebooks() -> tuple[int, int]:
 
 
 def pytest_command(report: Path, named: tuple) -> list[str]:
-    "Write the command that runs tests in two processes, a file of them in one, and reports to `report`."
+    "Write the command that runs tests in three processes, a file of them in one, and reports to `report`."
     command = [sys.executable, "-m", "pytest", *named, f"--junitxml={report}", "--durations=8", "-p",
                "no:cacheprovider"]
     try:
         import xdist
         # as the names are sorted: by number of tests the few that take minutes would come last, in one process
-        command += ["-n", str(min(2, os.cpu_count() or 1)), "--dist", "loadfile", "--no-loadscope-reorder"]
+        # one more than there are cores here: many tests wait for processes of their own
+        command += ["-n", str(min(3, (os.cpu_count() or 1) + 1)), "--dist", "loadfile", "--no-loadscope-reorder"]
     except ImportError:
         pass
     return command
