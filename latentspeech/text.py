@@ -527,13 +527,13 @@ def _word_edges(text):
     return ends
 def _cut(text, most):
     "Return where to cut a sentence that is too long: the best place at which both sides are read as before."
+    right = re.compile(f".{{,{most}}}{_UNCUT}{{,{most}}}[)）]?", re.S)  # what follows a cut: a number to its end
     for limit in (most, 2 * most):
         window = text[:limit]
         for places in ([m.end() for m in re.finditer(_PAUSES_AT, window)],
                        [m.end() for m in re.finditer(_PHRASES_AT, window)], _word_edges(window)[:-1]):
             for at in reversed([at for at in places if max(limit // 4, limit - most) < at <= limit]):
-                after = re.compile(f".{{,{most}}}{_UNCUT}{{0,{most}}}[)）]?", re.S).match(text, at)  # a number goes on
-                if text[at - 1:at + 1] not in _common_words() and _reads_alike(text[:at], after[0]):
+                if text[at - 1:at + 1] not in _common_words() and _reads_alike(text[:at], right.match(text, at)[0]):
                     return at
     return len(text) if len(text) <= 2 * most else most
 
