@@ -9,10 +9,9 @@ import torch
 from tqdm.auto import tqdm
 from .files import MissingExtra
 from .weights import PretrainedError
-from .config import SAMPLE_RATE, RefineConfig
+from .config import SAMPLE_RATE
 from .audio import resample
 from .autoencoder import Autoencoder
-from .latents import refine_latents
 from .text import Phones, to_phones
 from .corpora import Corpus, Utterance, frame_durations, make_embedded_corpus
 from .distances import MCD_CAPTION, author_script_mfcc_distance, f0_metrics, length_ratio
@@ -33,13 +32,12 @@ __all__ = ['ALIGNED', 'reconstruct', 'other_texts', 'recordings', 'by_speaker', 
 @torch.no_grad()
 def reconstruct(autoencoder: Autoencoder,
                 sounds: list,      # [T] at 48 kHz each
-                refine: int = 0    # steps of a search for better latents (lesson 14); 0 = as the encoder says
+                latents: list | None = None  # [1, C, L] each, found otherwise; none = as the encoder says
                 ) -> list:         # as long as they were
     "Take sounds through an autoencoder and back."
-    def latents(audio):
-        return refine_latents(autoencoder, audio, RefineConfig(refine)) if refine else autoencoder.encode(audio)
     device = autoencoder.latent_mean.device
-    return [autoencoder.decode(latents(a[None, None].to(device)))[0, 0, :len(a)].cpu() for a in sounds]
+    latents = latents or [autoencoder.encode(a[None, None].to(device)) for a in sounds]
+    return [autoencoder.decode(z.to(device))[0, 0, :len(a)].cpu() for z, a in zip(latents, sounds, strict=True)]
 
 # %% ../nbs/62_evaluation.ipynb #53dee476
 def other_texts(sounds: list,      # [T] each

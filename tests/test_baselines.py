@@ -1,5 +1,5 @@
 """What a lesson cell can't show of the baselines: oracles, exact resume, refused weights, the recorded table."""
-import os, signal
+import itertools, os, shlex, signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -306,6 +306,27 @@ def test_sentences_are_taken_from_everywhere(corpus):
     assert names(spread(valid[::-1], len(valid))) == names(spread(valid, 100)) == sorted(names(valid))
     assert names(spread(valid, 2)) == [sorted(names(valid))[i] for i in (0, len(valid) // 2)]
     assert len(spread(valid, 5)) == 5
+
+
+@pytest.mark.parametrize("path", [RECORD, PEOPLE], ids=lambda path: path.stem)
+def test_a_record_s_command_settles_the_steps_of_each_part(path):
+    record = recorded(path)
+    words = shlex.split(record["command"])
+    settled = itertools.takewhile(lambda word: "=" in word, words[words.index("--steps") + 1:])
+    assert {part: int(n) for part, n in (word.split("=") for word in settled)} == record["steps"]
+
+
+def test_settled_steps_are_trained_whatever_the_clock_says(corpus, tmp_path):
+    def train(*steps):
+        return tool.paper_table(preset="tiny", parts=("mel_vocoder",), seconds=1e6, limit=0, folder=str(tmp_path),
+                                steps=steps)
+    assert train("mel_vocoder=2") == dict(steps=dict(mel_vocoder=2))
+    assert tool._card_in(tmp_path / "mel_vocoder")["steps"] == 2
+    with pytest.raises(ValueError, match="for 2 steps, not 3: remove it"):   # else a shorter training would pass for it
+        train("mel_vocoder=3")
+    for wrong in ("mel_vocoder", "mel_vocoder=0", "mel_vocoder=many", "autoencoder=2", "nothing=2"):
+        with pytest.raises(ValueError, match=wrong.partition("=")[0]):
+            train(wrong)
 
 
 def test_an_unknown_speaker_is_refused(tmp_path):

@@ -8,7 +8,7 @@ import matplotlib, numpy as np, pytest, torch
 
 matplotlib.use("Agg")
 from latentspeech.autoencoder import Autoencoder
-from latentspeech.config import ConfigError, ReaderConfig, TrainConfig, preset
+from latentspeech.config import ConfigError, ReaderConfig, RefineConfig, TrainConfig, preset
 from latentspeech.corpora import CorpusError, make_embedded_corpus
 from latentspeech.espeak import speak_espeak
 from latentspeech.experiments import train_autoencoder, train_latentspeech
@@ -206,6 +206,26 @@ def test_a_search_has_a_row_of_its_own(tmp_path):
     new = {row for row, _ in searched} - {row for row, _ in guessed}
     assert new == {"mini, refined in 2 steps"}
     assert searched["mini, refined in 2 steps", "MCD"] != searched["mini", "MCD"] == guessed["mini", "MCD"]
+
+
+def test_a_search_that_was_interrupted_goes_on_where_it_stopped(tmp_path, monkeypatch):
+    corpus = make_embedded_corpus(config=preset("tiny").corpus, progress=False)
+    mini = Autoencoder.from_pretrained("mini")
+    some, sounds, seen = corpus.split("valid")[:3], corpus.audio, []
+    def search(network, audio, config):
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        seen.append(audio.shape[-1])
+        return torch.full((1, 2, 3), len(seen) / 7)
+    monkeypatch.setattr(train_autoencoder, "refine_latents", search)
+    with pytest.raises(KeyboardInterrupt):
+        train_autoencoder.searched(mini, corpus, some, RefineConfig(2), tmp_path)
+    first, seen[:] = list(seen), []
+    found = train_autoencoder.searched(mini, corpus, some, RefineConfig(2), tmp_path)
+    assert first + seen == [len(sounds(u)) for u in some]
+    assert [z.shape for z in found] == [(1, 2, 3)] * 3 and torch.equal(found[1], torch.full((1, 2, 3), 2 / 7))
+    seen.clear()
+    assert len(train_autoencoder.searched(mini, corpus, some[:2], RefineConfig(3), tmp_path)) == len(seen) == 2
 
 
 def test_distances_of_other_weights_are_measured_again_searched_or_not():

@@ -1,6 +1,7 @@
 "Records are made again by the commands that they name, all or none of them."
 import json, os, shutil, subprocess, sys, time
 from pathlib import Path
+from types import SimpleNamespace
 import pytest
 from latentspeech.weights import store_weights
 from tools import records
@@ -45,6 +46,22 @@ def test_nothing_changes_where_one_of_them_fails_and_what_was_made_is_kept(resul
     assert records.main(words[:2]) == 0
     assert "good: " not in capsys.readouterr().out, "what was there was made again"
     assert json.loads((results / "good.json").read_text())["verdicts"]
+
+
+def test_under_other_weights_a_command_finds_what_the_record_of_these_says(results, tmp_path, monkeypatch):
+    found, made = {}, tmp_path / "made"
+    made.mkdir()
+    put(results, "one", COMMAND)
+    def run(words, **_):
+        found[words[-1].parent] = words[-1].exists() and json.loads(words[-1].read_text())
+        words[-1].write_text("{}")
+        return SimpleNamespace(returncode=0)
+    monkeypatch.setattr(records.subprocess, "run", run)
+    assert not records.make("one", tmp_path, 1, tmp_path / "checkout", made)
+    assert found[made] == dict(command=COMMAND, verdicts=[]), "distances that stay were measured again"
+    (made / "one.json").unlink()
+    assert not records.make("one", tmp_path, 1, records.ROOT, made)
+    assert not found[made], "with the same weights nothing would be measured at all"
 
 
 def test_nothing_runs_beside_what_measures_time(results, tmp_path, monkeypatch):

@@ -4,7 +4,7 @@
 
 # %% ../../nbs/72_paper_table.ipynb #278ac15a
 from __future__ import annotations
-import json, random, sys, tempfile, time
+import json, random, re, sys, tempfile, time
 from dataclasses import replace
 from datetime import date
 from functools import partial
@@ -72,17 +72,36 @@ def steps_within(train, corpus: Corpus, seconds: float) -> int:
     return max(1, round(seconds * (n - 2) / (laps[-1] - laps[1])))
 
 # %% ../../nbs/72_paper_table.ipynb #4412e6a5
+def _counted(steps: tuple) -> dict:   # part -> steps
+    "Read part=steps; raises `ValueError` where that is no number."
+    named = dict(one.partition("=")[::2] for one in steps)
+    if wrong := [f"{part}={n}" for part, n in named.items() if not re.fullmatch("[1-9][0-9]*", n)]:
+        raise ValueError(f"{wrong[0]!r} settles no number of steps; write autoencoder=2901")
+    return {part: int(n) for part, n in named.items()}
+
+def _card_in(folder: Path) -> dict:
+    "Read the card of the weights in a folder."
+    return json.loads(next(p.with_suffix(".json") for p in folder.glob("*.safetensors")).read_text())
+
 def _train_parts(parts: tuple, preset: Preset, corpus: Corpus, folder: Path, weights: str, seconds: float,
-                decoder_seconds: float) -> dict:   # part -> steps
+                decoder_seconds: float,
+                counted: dict       # part -> steps that needn't be counted
+                ) -> dict:          # part -> steps
     "Train every part that isn't there yet, decoders first."
-    if unknown := sorted(set(parts) - set(PARTS)):
+    if unknown := sorted({*parts, *counted} - set(PARTS)):
         raise ValueError(f"no part {unknown[0]!r}; there are: {', '.join(PARTS)}")
+    if idle := sorted({*counted} - set(parts)):
+        raise ValueError(f"steps are settled for {idle[0]}, which isn't among the parts to train")
     steps = {}
     for part in sorted(parts, key=PARTS.index):
         train, budget = trainer(part, preset, folder, weights), decoder_seconds if part in DECODERS else seconds
-        steps[part] = kept(folder / f"steps-{part}.json", lambda: steps_within(train, corpus, budget))
+        steps[part] = counted.get(part) or kept(folder / f"steps-{part}.json",
+                                                lambda: steps_within(train, corpus, budget))
         if not list((folder / part).glob("*.safetensors")):
             train(corpus=corpus, folder=folder / part, steps=steps[part])
+        if (done := _card_in(folder / part)["steps"]) != steps[part]:
+            raise ValueError(f"{folder / part} holds what learned for {done} steps, not {steps[part]}: "
+                             "remove it, or take another folder")
     return steps
 
 # %% ../../nbs/72_paper_table.ipynb #396771a1
@@ -155,10 +174,6 @@ def _facts_of(speech: Corpus, split: str, judge) -> dict:
     return dict(split_sha256=speech.split_sha256(split), split=split, judge_sha256=judge.card["sha256"],
                 corpus=f"{speech.name} {speech.recipe[:8]}".strip(), MCD=MCD_CAPTION)
 
-def _card_in(folder: Path) -> dict:
-    "Read the card of the weights in a folder."
-    return json.loads(next(p.with_suffix(".json") for p in folder.glob("*.safetensors")).read_text())
-
 # %% ../../nbs/72_paper_table.ipynb #26d696f5
 def _exam(speech: Corpus, split: str, limit: int, n_distance: int, weights: str
           ) -> tuple:   # utterances, recordings of the first of them, judge, facts of a record
@@ -212,6 +227,7 @@ def paper_table(*, preset: str = "mini",       # sizes of what is trained
                 weights: str = "mini",         # of the shipped autoencoder, voice and judge
                 seconds: float = 240.0,        # of training, each part
                 decoder_seconds: float = 0.0,  # the same for the two decoders; 0 = as long
+                steps: tuple = (),             # as another machine counted them in that time: autoencoder=2901 ...
                 parts: tuple = PARTS,          # what to train; rows of what isn't there are left out
                 batch: int = 4,                # sentences a step; decoders keep the preset's crops
                 limit: int = 60,               # so many sentences; 0 = train only
@@ -226,12 +242,12 @@ def paper_table(*, preset: str = "mini",       # sizes of what is trained
     p, speech = short_budget(get_preset(preset), batch), said_corpus(corpus, preset, speakers)
     if again:
         return dict(record=str(renew(Path(again), speech, *_exam(speech, split, limit, n_distance, weights), weights)))
-    steps = _train_parts(parts, p, speech, place, weights, seconds, decoder_seconds or seconds)
+    trained = _train_parts(parts, p, speech, place, weights, seconds, decoder_seconds or seconds, _counted(steps))
     if not limit:
-        return dict(steps=steps)
+        return dict(steps=trained)
     utterances, references, judge, about = _exam(speech, split, limit, n_distance, weights)
     about |= _training_of(parts, place, preset, weights) | dict(
-        training_seconds=seconds, decoder_seconds=decoder_seconds or seconds, steps=steps, preset=preset)
+        training_seconds=seconds, decoder_seconds=decoder_seconds or seconds, steps=trained, preset=preset)
     rows = score_systems(systems(speech, utterances, place, weights), judge, utterances, references, place / "rows",
                          about | dict(n_distance=n_distance))
     return dict(record=str(record(out or place / "table.json", rows, said, 0, **about)))

@@ -4,12 +4,14 @@
 
 # %% ../../nbs/70_train_autoencoder.ipynb #2d18566c
 from __future__ import annotations
-import json, math, re, sys, time
+import json, math, re, sys
 from dataclasses import asdict, replace
 from pathlib import Path
+import torch
 from ..files import file_sha256
 from ..autoencoder import Autoencoder
 from ..config import FRAME, GOING_ON, SAMPLE_RATE, RefineConfig, from_dict, preset as get_preset, to_dict
+from ..latents import refine_latents
 from ..distances import world
 from ..losses import repetition
 from ..metrics import paired_interval, syllable_error_rate, tone_error_rate
@@ -20,10 +22,12 @@ from ..table import ResultsTable, Row, measured, record, recorded
 from ..weights import store_average, weights_hash
 from ..judge import Judge
 from ..evaluation import ALIGNED, bounds, distances, distances_of_each, errors, other_texts, reconstruct
-from .harness import by_set, command, main, open_corpora, results, spread, training_facts
+from .harness import (by_set, command, kept, main, open_corpora, results, spread,
+                                              training_facts)
 
 # %% auto #0
-__all__ = ['HEARD', 'REFINED', 'BUZZ', 'measure_set', 'known_distances', 'reconstruction', 'go_on', 'mean', 'gain', 'gains']
+__all__ = ['HEARD', 'REFINED', 'BUZZ', 'searched', 'measure_set', 'known_distances', 'reconstruction', 'go_on', 'mean', 'gain',
+           'gains']
 
 # %% ../../nbs/70_train_autoencoder.ipynb #97b8ab58
 def _load_network(where: str,   # a name or folder of finished weights, or a checkpoint: step-00005000.pt
@@ -61,16 +65,30 @@ def _said_of(networks, judge):
 HEARD = ("SER (in-house)", "tone error")   # what a judge has a say in
 REFINED = ", refined in "                  # what follows a network's name, and steps, where its latents were searched
 
+def searched(network: Autoencoder, corpus, utterances: list,
+             config: RefineConfig,
+             folder: str | Path   # where each one's latents are kept
+             ) -> list:           # latents [1, C, L]
+    "Search for the latents of recordings (lesson 14); those that were found before are only read."
+    about = dict(network=network.card["sha256"], **asdict(config))
+    def found(u):
+        path, sound = Path(folder) / f"{u.id}.json", corpus.sound_sha256(u)
+        return kept(path, lambda: refine_latents(network, corpus.audio(u)[None, None], config).tolist(),
+                    about | dict(sound=sound))
+    return [torch.tensor(found(u)) for u in utterances]
+
 def measure_set(corpus, utterances: list, networks: dict, judge, seed: int = 0,
                 known: list = (),  # rows of distances that needn't be measured again
-                refine: int = 0    # steps of a search for better latents, a row of its own each; 0 = none
+                search: RefineConfig | None = None,   # for better latents, a row of its own each
+                work: str | Path = "out/searched"     # where what it finds is kept
                 ):                 # yields `Row`s
     "Measure every row of one set; syllables are counted where they are known."
     natural = [corpus.audio(u) for u in utterances]
     sounds = {"natural": natural, **bounds(natural, seed), "control: another text": other_texts(natural, utterances)}
     copies = {name: reconstruct(network, natural) for name, network in networks.items()}
-    if refine:
-        copies |= {f"{name}{REFINED}{refine} steps": reconstruct(network, natural, refine)
+    if search:
+        copies |= {f"{name}{REFINED}{search.steps} steps":
+                   reconstruct(network, natural, searched(network, corpus, utterances, search, work))
                    for name, network in networks.items()}
     sounds |= copies
     spelt = [i for i, u in enumerate(utterances) if u.pinyin]
@@ -84,10 +102,10 @@ def measure_set(corpus, utterances: list, networks: dict, judge, seed: int = 0,
         yield from distances(new, seed=seed, aligned=[*ALIGNED, *copies])
 
 # %% ../../nbs/70_train_autoencoder.ipynb #ef0966c9
-def _measure_sets(sets, corpus, networks: dict, judge, seed: int, known: dict, refine: int):
+def _measure_sets(sets, corpus, networks: dict, judge, seed: int, known: dict, search, work: str):
     "Measure set after set; yields plain rows, and shows each."
     for speaker, utterances in sets:
-        for row in measure_set(corpus, utterances, networks, judge, seed, known.get(speaker, ()), refine):
+        for row in measure_set(corpus, utterances, networks, judge, seed, known.get(speaker, ()), search, work):
             row = dict(set=speaker, **vars(row))
             print(json.dumps(row), flush=True)
             yield row
@@ -118,19 +136,20 @@ def reconstruction(*, corpus: str = "embedded", # folders, with commas between; 
                    limit: int = 0,              # so many of each speaker; 0 = all
                    seed: int = 0,               # of every draw
                    refine: int = 0,             # steps of a search for better latents, a row more each; 0 = none
+                   work: str = "out/searched",  # where what it finds is kept: it goes on after an interruption
                    out: str = "",               # the record; none = 70_train_autoencoder
                    note: str = ""               # said of the machine or the run
                    ) -> dict:
     "Measure what autoencoders leave of held-out recordings, one table a speaker."
-    said, began = command(reconstruction, locals()), time.time()
+    said = command(reconstruction, locals())
     speech, ear, path = open_corpora(corpus, "base"), Judge.from_pretrained(judge), results("70_train_autoencoder", out)
     networks = _load_networks(weights, preset)
     about = dict(split_sha256=speech.split_sha256(split), seed=seed, limit=limit)
-    search = asdict(RefineConfig(refine)) if refine else None
+    config = RefineConfig(refine) if refine else None
+    search = asdict(config) if config else None
     rows = list(_measure_sets(by_set(speech, split, speakers, limit), speech, networks, ear, seed,
-                             known_distances(path, networks, search, **about), refine))
-    record(path, rows, said, split=split, note=note, search=search, minutes=round((time.time() - began) / 60, 1),
-           **about, **_said_of(networks, ear))
+                             known_distances(path, networks, search, **about), config, work))
+    record(path, rows, said, split=split, note=note, search=search, **about, **_said_of(networks, ear))
     return dict(record=str(path))
 
 # %% ../../nbs/70_train_autoencoder.ipynb #e24e68b1
