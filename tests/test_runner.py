@@ -1,6 +1,7 @@
 """The notebook runner must see every way in which a notebook can go wrong, and name the cell."""
+import multiprocessing, sys
 import nbformat, pytest
-from tools.forks import FORKS
+from tools.forks import FORKS, start
 from tools.run_notebooks import main, run_notebook
 
 
@@ -98,6 +99,21 @@ assert not [m for m in sys.modules if m.startswith("latentspeech")]
 assert multiprocessing.get_start_method() == multiprocessing.get_all_start_methods()[0]"""
     assert problems(tmp_path, fresh, "from latentspeech.config import FRAME\nassert FRAME == 1024") == ""
     assert "NameError" in problems(tmp_path, "torch.ones(1)  # nobody imported it")
+
+
+def _tell(*modules):
+    sys.exit(sum(2**i for i, module in enumerate(modules) if module in sys.modules))
+
+
+@pytest.mark.skipif(not FORKS, reason="this system has no server to fork from")
+def test_a_fork_knows_nothing_that_another_was_to_know():
+    "Whoever grades preloads the course; a kernel forked later in the same process knew it, too."
+    asked = ("wave", "colorsys")
+    for i, module in (*enumerate(asked), *enumerate(asked)):
+        process = multiprocessing.get_context("forkserver").Process(target=_tell, args=asked)
+        start(process, [module])
+        process.join(60)
+        assert process.exitcode == 2**i
 
 
 def test_the_command_counts_and_fails_on_nothing(tmp_path, capsys):

@@ -8,11 +8,12 @@ headers and figures into tables, and `check` says whether these are up to date.
 An exercise is five cells in a row, tagged task, blank, check, solution, why.
 """
 from __future__ import annotations
-import concurrent.futures, configparser, copy, html, json, multiprocessing, os, re, shutil, signal
+import concurrent.futures, configparser, copy, functools, html, json, multiprocessing, os, re, shutil, signal
 import sys, tempfile, time
 from dataclasses import dataclass
 from pathlib import Path
 import nbformat
+from tools.forks import FORKS, start
 
 ROOT = Path(__file__).resolve().parent.parent
 LESSONS, OUT, TEACHING = ROOT / "nbs", ROOT / "out" / "course", ROOT / "teaching"
@@ -155,11 +156,11 @@ def grade(submission, lesson) -> dict:   # number -> "right", "not yet", "no", o
     module = module_of(lesson)
     first = f"import {module} as lesson\nglobals().update(vars(lesson))" if module else "pass"
     steps = [(first, ""), *grading_steps(submission, {e.number: e.name for e in wanted})]
-    processes = _processes()
+    processes = multiprocessing.get_context("forkserver" if FORKS else "spawn")
     hears, says = processes.Pipe(duplex=False)
     with tempfile.TemporaryDirectory() as folder:
         student = processes.Process(target=run_answers, args=(says, folder, steps), daemon=True)
-        student.start()
+        start(student, _preloaded()) if FORKS else student.start()
         says.close()
         said = _heard(hears, len(wanted))
         student.kill()
@@ -179,18 +180,11 @@ def grading_steps(submission, names: dict) -> list:   # names: number -> name; (
     return steps + [(name, number) for number, name in left.items()]    # whose checks are gone
 
 
-def _processes():   # a context of multiprocessing
-    "Let answers run in processes that are forked from one which has imported the course, where a system can fork."
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    modules = [module_of(read(p)) for p in lessons()] if not _PRELOADED else []
-    _PRELOADED.extend(filter(None, modules))
-    context.set_forkserver_preload(["torch", "nbformat", "IPython.core.interactiveshell", *_PRELOADED])
-    return context
-
-
-_PRELOADED = []     # modules, found once
+@functools.cache
+def _preloaded() -> list:
+    "List what a process has imported from which those are forked that run answers: the course, where it can fork."
+    modules = [module_of(read(path)) for path in lessons()]
+    return ["torch", "nbformat", "IPython.core.interactiveshell", *filter(None, modules)]
 
 
 def _heard(hears, count: int) -> dict:   # number -> what was said

@@ -1,7 +1,23 @@
 """Processes forked from one that has imported what takes longest; to others they look like those of `subprocess`."""
-import multiprocessing, os, signal, subprocess, weakref
+import multiprocessing, os, signal, subprocess, threading, weakref
+from unittest import mock
 
 FORKS = "forkserver" in multiprocessing.get_all_start_methods()   # Windows has none
+_SERVERS, _ONE_AT_A_TIME = {}, threading.Lock()
+
+
+def start(process,        # one of the context "forkserver"
+          preload: list   # modules
+          ):
+    """Start a process as a fork of one that has imported those modules and no others.
+
+    `multiprocessing` has a single server: whoever came first would settle what every later fork knows.
+    """
+    from multiprocessing import forkserver
+    server = _SERVERS.setdefault(tuple(preload), forkserver.ForkServer())
+    server.set_forkserver_preload(list(preload))
+    with _ONE_AT_A_TIME, mock.patch.object(forkserver, "connect_to_new_process", server.connect_to_new_process):
+        process.start()
 
 
 def settle(folder: str, environment: dict, streams: dict  # file descriptor -> path of what is written there
@@ -29,10 +45,8 @@ class Fork:
     stdin = stdout = stderr = None
 
     def __init__(self, function, *arguments, preload: list):
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(preload)
-        self.process = context.Process(target=function, args=arguments)
-        self.process.start()
+        self.process = multiprocessing.get_context("forkserver").Process(target=function, args=arguments)
+        start(self.process, preload)
         self.pid, self.kill, self.terminate = self.process.pid, self.process.kill, self.process.terminate
         weakref.finalize(self, _end, self.process)   # else the end of this process would wait for it
 
