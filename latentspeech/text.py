@@ -143,15 +143,32 @@ def _give_back(words):
             if left[1] + right in common:
                 words[i:i + 2] = left[0], left[1] + right
     return words
-def _words(han, segmenter, rules):
+_TAKES = {
+    "着": "拉挥搓睁瞪闭眯笑忙生等走坐听背抱拿跟看说冒穿戴站躺跪蹲靠扶牵握插拍举捂叉攥垂摆抓提端捧扛抬推拖拽"
+          "追骑开骂喊叫唱跳哭闹吵讲念写画读盼守陪带领伴随顺沿朝向对围绕挨藏躲含咬吃喝装放挂贴铺盖压顶托撑捏"
+          "揉摸擦洗扫低昂仰歪伸张弯挺缩空笼束",
+    "了": "学看听买办忘吃结写读说问查找拿开关打给送收发卖带换改洗擦放挂贴画录拍选订付交还借租住坐站走跑跳飞"
+          "停到过认懂记背考试测玩唱演拆装砍切炒煮喝抽点烧做犯出惹闹"}
+_FREE = re.compile("着(?![急迷凉慌忙]([了死坏起得也都就]|$))|了([账事却]|解[剖说题药法开])")   # whatever the words say
+def _free_particles(words, segmenter):
+    "Let 着 and 了 go to the verb before them where they leave a word: 学|了解|剖 is 学|了|解剖, anatomy."
+    for i, (verb, word) in enumerate(zip(words, words[1:]), 1):
+        if len(word) > 1 and verb in [*_TAKES.get(word[0], "")]:
+            after = "".join(words[i:])
+            rest = _words(after[1:], segmenter)
+            if len(rest[0]) > 1 or _FREE.match(after):
+                return [*words[:i], word[0], *rest]
+    return words
+def _words(han, segmenter, rules="all"):
     "Cut Hanzi into words: the lexicon's where they fit between words."
-    known, words, i = _lexicon(rules)["known"], _segment(han, segmenter), 0
+    known, words, joined, i = _lexicon(rules)["known"], _segment(han, segmenter), [], 0
     if rules == "all":
         words = _give_back(words)
     while i < len(words):
         n = next((n for n in range(7, 1, -1) if i + n <= len(words) and "".join(words[i:i + n]) in known), 1)
-        yield "".join(words[i:i + n])
+        joined.append("".join(words[i:i + n]))
         i += n
+    return _free_particles(joined, segmenter) if rules == "all" else joined
 
 # %% ../nbs/22_text.ipynb #1351610b
 @dataclass
@@ -200,7 +217,7 @@ def _cite(word, index, rules):
     lexicon, rich = _lexicon(rules), rules == "all"
     own = lexicon["readings"].get(word, [])
     if rich and len(word) > 3 and not own and word not in _phrases():
-        if len(parts := list(_words(word, "pypinyin", rules))) > 1:
+        if len(parts := _words(word, "pypinyin", rules)) > 1:
             return [sound for part in parts for sound in _cite(part, index, rules)]
     sounds = [_Sound(c, index, p, p, sure=len(word) > 1 and (bool(own) or word in _phrases()), kept=rich
                      and bool(own)) for c, p in zip(word, _look_up(word))]
