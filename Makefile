@@ -22,6 +22,12 @@ export PYDEVD_DISABLE_FILE_VALIDATION = 1
 # tenfold. Spin briefly, then sleep.
 export GOMP_SPINCOUNT ?= 2000
 export SCRATCH
+# Many containers forbid to write bytecode beside sources. Every process would then compile torch anew, nine seconds before
+# its first optimiser; so it is kept in the environment instead.
+ifdef PYTHONDONTWRITEBYTECODE
+unexport PYTHONDONTWRITEBYTECODE
+export PYTHONPYCACHEPREFIX ?= $(abspath $(VENV))/bytecode
+endif
 
 .PHONY: help setup demo test test-fire test-course test-browser lab studio course times docs bench weights gpu speak export readme clean
 .DEFAULT_GOAL := help

@@ -8,7 +8,7 @@ from pathlib import Path
 from tools import forks
 
 ROOT = Path(__file__).resolve().parents[1]
-PRELOADED = ["torch", "accelerate"]   # nothing of the library
+PRELOADED = ["torch", "torch._dynamo", "accelerate"]   # nothing of the library; an optimiser imports the second
 
 
 def _become(words, folder, environment, streams):

@@ -190,7 +190,7 @@ class Limit(threading.Thread):
 
 # What a process has imported from which kernels are forked: torch alone takes longer than most cells. None of it is
 # the course's own.
-PRELOADED = ["torch", "matplotlib.pyplot", "ipykernel.kernelapp", "nbclient"]
+PRELOADED = ["torch", "torch._dynamo", "matplotlib.pyplot", "ipykernel.kernelapp", "nbclient"]
 
 
 def _be_a_kernel(command: list[str], folder: str, environment: dict, log: str):
