@@ -143,6 +143,8 @@ def _give_back(words):
             if left[1] + right in common:
                 words[i:i + 2] = left[0], left[1] + right
     return words
+
+# %% ../nbs/22_text.ipynb #22b1c031
 _TAKES = {
     "着": "拉挥搓睁瞪闭眯笑忙生等走坐听背抱拿跟看说冒穿戴站躺跪蹲靠扶牵握插拍举捂叉攥垂摆抓提端捧扛抬推拖拽"
           "追骑开骂喊叫唱跳哭闹吵讲念写画读盼守陪带领伴随顺沿朝向对围绕挨藏躲含咬吃喝装放挂贴铺盖压顶托撑捏"
@@ -159,6 +161,8 @@ def _free_particles(words, segmenter):
             if len(rest[0]) > 1 or _FREE.match(after):
                 return [*words[:i], word[0], *rest]
     return words
+
+# %% ../nbs/22_text.ipynb #22b1c033
 def _words(han, segmenter, rules="all"):
     "Cut Hanzi into words: the lexicon's where they fit between words."
     known, words, joined, i = _lexicon(rules)["known"], _segment(han, segmenter), [], 0
