@@ -154,17 +154,20 @@ _TAKES = {
 _FREE = re.compile("着(?![急迷凉慌忙]([了死坏起得也都就]|$))|了([账事却]|解[剖说题药法开])")   # whatever the words say
 def _free_particles(words, segmenter):
     "Let 着 and 了 go to the verb before them where they leave a word: 学|了解|剖 is 学|了|解剖, anatomy."
-    for i, (verb, word) in enumerate(zip(words, words[1:]), 1):
-        if len(word) > 1 and verb in [*_TAKES.get(word[0], "")]:
-            after = "".join(words[i:])
-            rest = _words(after[1:], segmenter)
+    i = 1
+    while i < len(words):
+        verb, word = words[i - 1:i + 1]
+        if len(verb) == 1 < len(word) and verb in _TAKES.get(word[0], ""):
+            after = "".join(words[i:i + 4])   # what stands farther off stays as it was cut
+            rest = _join(after[1:], segmenter, "all")
             if len(rest[0]) > 1 or _FREE.match(after):
-                return [*words[:i], word[0], *rest]
+                words[i:i + 4] = [word[0], *rest]
+        i += 1
     return words
 
 # %% ../nbs/22_text.ipynb #22b1c033
-def _words(han, segmenter, rules="all"):
-    "Cut Hanzi into words: the lexicon's where they fit between words."
+def _join(han, segmenter, rules):
+    "Cut Hanzi with a segmenter, and join what the lexicon has as one word."
     known, words, joined, i = _lexicon(rules)["known"], _segment(han, segmenter), [], 0
     if rules == "all":
         words = _give_back(words)
@@ -172,7 +175,11 @@ def _words(han, segmenter, rules="all"):
         n = next((n for n in range(7, 1, -1) if i + n <= len(words) and "".join(words[i:i + n]) in known), 1)
         joined.append("".join(words[i:i + n]))
         i += n
-    return _free_particles(joined, segmenter) if rules == "all" else joined
+    return joined
+def _words(han, segmenter, rules="all"):
+    "Cut Hanzi into words: the lexicon's where they fit between words."
+    words = _join(han, segmenter, rules)
+    return _free_particles(words, segmenter) if rules == "all" else words
 
 # %% ../nbs/22_text.ipynb #1351610b
 @dataclass

@@ -49,6 +49,10 @@ def test_kinds_and_their_near_misses(kind):
             wrong[row["text"]] = bad
     assert len(held) >= 12 and not wrong
 
+def test_a_run_of_many_particles_ends():
+    "Each that stays with its word once doubled what was still to be cut."
+    assert T.to_pinyin("等着急了" * 60) == "deng3 zhao2 ji2 le5".split() * 60
+
 def test_every_class_of_the_kinds_is_there():
     held = [row["kind"] for row in rows(HERE / "data" / "kinds.tsv")]
     assert len(set(held)) >= 68 and min(map(held.count, set(held))) >= 12 and len(held) > 3400
